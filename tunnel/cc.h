@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * cc - congestion control of one path behind a table of functions: how many
+ * bytes may be in flight, and how fast they may leave. Integer arithmetic only: a seed
+ * gives the same bytes on every machine.
+ *
+ * CUBIC (RFC 9438) with HyStart++ (RFC 9406) lives in cubic.c.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/time.h"
+#include "tunnel/rtt.h"
+
+enum cc_kind { CC_CUBIC };
+
+enum { CC_INITIAL_PACKETS = 32, CC_MIN_PACKETS = 4 };
+
+/* What one batch of received datagrams acknowledged; one call per batch. */
+struct cc_ack {
+	uint64_t acked;            /* bytes newly acknowledged */
+	uint64_t inflight_before;  /* bytes in flight before this batch */
+	uint64_t newest_number;    /* newest packet acknowledged */
+	cv_time newest_sent_at;
+	cv_duration rtt_sample;    /* 0: none in this batch */
+	bool is_app_limited;       /* the newest acknowledged packet left when nothing more waited */
+	uint64_t next_number;      /* number of the next packet to be sent: ends a round */
+};
+
+struct cc_loss {
+	uint64_t lost;             /* bytes newly declared lost */
+	uint64_t newest_number;    /* newest packet declared lost */
+	cv_time newest_sent_at;
+	bool is_persistent;        /* nothing has come through for 3 PTO: start over */
+};
+
+struct cc;
+struct cc_ops {
+	const char *name;
+	void (*init)(struct cc *cc, cv_time now);
+	void (*on_sent)(struct cc *cc, cv_time now, uint64_t number, uint64_t bytes,
+	                uint64_t inflight_before);
+	void (*on_ack)(struct cc *cc, cv_time now, const struct cc_ack *ack, const struct rtt *rtt);
+	void (*on_loss)(struct cc *cc, cv_time now, const struct cc_loss *loss,
+	                const struct rtt *rtt);
+	/* Every packet whose loss made the last reduction has arrived after all. */
+	void (*on_spurious)(struct cc *cc, cv_time now);
+	void (*on_idle)(struct cc *cc, cv_time now, cv_duration idle);
+};
+
+struct cubic {
+	uint64_t ssthresh;
+	uint64_t w_max, w_last_max;
+	uint64_t w_est;            /* Reno-friendly window, bytes */
+	uint64_t ack_credit;       /* bytes acked towards the next increase */
+	cv_time epoch_at;          /* 0: no congestion epoch yet */
+	uint64_t k_ms;
+	uint64_t recovery_until;   /* losses of packets below this number belong to the past reduction */
+	uint64_t round_end;
+	cv_duration round_rtt_min, last_round_rtt_min, css_baseline;
+	uint32_t round_samples, css_rounds;
+	bool in_css;
+	/* for undo */
+	uint64_t undo_cwnd, undo_ssthresh, undo_w_max;
+	bool can_undo;
+};
+
+struct cc {
+	const struct cc_ops *ops;
+	uint64_t cwnd;        /* bytes */
+	uint64_t pacing_rate; /* bytes per second; 0: do not pace */
+	uint32_t mss;         /* datagram size that the window counts in */
+	uint64_t cwnd_max;    /* bytes; bounded by the send budget */
+	union {
+		struct cubic cubic;
+	};
+};
+
+void cc_init(struct cc *cc, enum cc_kind kind, uint32_t mss, uint64_t cwnd_max, cv_time now);
+/* The path's packet size changed: windows keep their bytes, floors move. */
+void cc_set_mss(struct cc *cc, uint32_t mss);
+bool cc_check(const struct cc *cc);
+
+extern const struct cc_ops CUBIC_OPS;
