@@ -33,8 +33,8 @@ enum {
 	DIAL_CANDIDATES_MAX = 16, /* addresses kept of an answer */
 };
 
-#define DIAL_TIMEOUT CV_SEC(10)          /* in all */
-#define DIAL_RESOLVE_TIMEOUT CV_SEC(5)   /* of it for the lookup */
+#define DIAL_TOTAL_TIMEOUT CV_SEC(10)    /* in all */
+#define DIAL_LOOKUP_TIMEOUT CV_SEC(5)    /* of it for the lookup */
 #define DIAL_STAGGER_INTERVAL CV_MS(250) /* RFC 8305, 5: Connection Attempt Delay */
 
 enum dial_action_kind {
