@@ -6,8 +6,8 @@
  *
  * Knows nothing of sockets: net/convert turns it into a sockaddr. An IPv4
  * address is stored in the first four bytes; the unused bytes are zero, so that
- * memcmp() of equal addresses is 0. IPv4-mapped IPv6 forms never appear here:
- * addr_canonical() reduces them at the edge.
+ * memcmp() of equal addresses is 0. Parsing keeps what was written; IPv4-in-IPv6
+ * forms are reduced by addr_canonical() at the edge, before anything is decided.
  */
 
 #include <stdbool.h>
@@ -59,26 +59,31 @@ CV_NODISCARD int addr_parse(const char *text, struct addr *out);
 /**
  * addr_canonical() - reduce every IPv4-in-IPv6 form to the IPv4 address it reaches
  * ::ffff:0:0/96, ::a.b.c.d, 2002::/16 (6to4), 64:ff9b::/96 and 64:ff9b:1::/48
- * (NAT64). Idempotent. The port is kept. Source: RFC 4291 2.5.5, 3056, 6052, 8215.
+ * (NAT64). Idempotent. The port is kept. Dial the result, not the argument: then what
+ * was judged is what is reached. Source: RFC 4291 2.5.5, 3056, 6052, 8215.
  */
 struct addr addr_canonical(const struct addr *a);
 
-/* True when the first @bits of @ip equal those of @net; same family required. */
+/* True when the first @bits (at most 32 or 128) of @ip equal those of @net, of the same family. */
 bool addr_in_net(const struct addr *ip, const struct addr *net, unsigned bits);
 
-/* What kind of address this is; the widest-scope class wins last. */
+/* What kind of address this is. Where ranges overlap, the narrower one decides. */
 enum addr_class {
-	ADDR_CLASS_INVALID,     /* 0.0.0.0/8, ::, 240/4, broadcast */
-	ADDR_CLASS_LOOPBACK,    /* 127/8, ::1 */
-	ADDR_CLASS_LINK_LOCAL,  /* 169.254/16, fe80::/10, fec0::/10, and fd00:ec2::254 (metadata) */
-	ADDR_CLASS_MULTICAST,   /* 224/4, ff00::/8 */
-	ADDR_CLASS_PRIVATE,     /* RFC 1918, fc00::/7 */
-	ADDR_CLASS_SHARED,      /* 100.64/10, RFC 6598: behind a carrier's NAT */
+	ADDR_CLASS_INVALID,    /* 0.0.0.0/8, ::, 240/4, broadcast */
+	ADDR_CLASS_LOOPBACK,   /* 127/8, ::1 */
+	ADDR_CLASS_LINK_LOCAL, /* 169.254/16, fe80::/10, fec0::/10, and fd00:ec2::254 (metadata) */
+	ADDR_CLASS_MULTICAST,  /* 224/4, ff00::/8 */
+	ADDR_CLASS_PRIVATE,    /* RFC 1918, fc00::/7 */
+	ADDR_CLASS_SHARED,     /* 100.64/10, RFC 6598: behind a carrier's NAT */
 	ADDR_CLASS_GLOBAL,
 };
 
 /* The class of the canonical form of @a. */
 enum addr_class addr_class(const struct addr *a);
+/* Length of the widest prefix round the canonical form of @a that lies in its class whole; for
+ * ADDR_CLASS_GLOBAL 0. A network that contains @a lies inside the class if it has at least
+ * as many bits. */
+unsigned addr_class_bits(const struct addr *a);
 
 /* Wire form: u8 family (0, 4, 6), then u16 port and 4 or 16 bytes unless 0. */
 void wr_addr(struct wr *w, const struct addr *a);

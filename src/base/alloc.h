@@ -23,7 +23,8 @@ char *cv_strdup(const char *text);
 /* NULL is allowed. */
 void cv_free(void *p);
 
-/* For tests: calls so far, bytes' worth of live blocks, and fail the k-th call from now (0: never). */
+/* For tests: calls so far, bytes in live blocks, and fail the k-th call from now, once
+ * (0: never). */
 uint64_t cv_alloc_calls(void);
 uint64_t cv_alloc_live(void);
 void cv_alloc_fail_at(uint64_t k);

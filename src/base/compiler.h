@@ -9,6 +9,8 @@
  * those are operating errors and have return values.
  */
 
+#include <stddef.h> /* offsetof, for CV_CONTAINER_OF */
+
 #define CV_NODISCARD __attribute__((warn_unused_result))
 #define CV_CLEANUP(fn) __attribute__((cleanup(fn)))
 #define CV_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))

@@ -32,6 +32,8 @@ struct idmap {
 
 void idmap_init(struct idmap *m, uint64_t seed);
 void idmap_deinit(struct idmap *m);
+/* Makes room for @count keys, so that adding up to there cannot fail. 0 or -ENOMEM. */
+CV_NODISCARD int idmap_reserve(struct idmap *m, size_t count);
 /* The value of @key, or IDMAP_NONE. */
 uint64_t idmap_find(const struct idmap *m, uint64_t key);
 /* Adds or replaces; @value is not IDMAP_NONE. 0 or -ENOMEM (unchanged). */

@@ -60,5 +60,5 @@ static inline void list_remove(struct list *n)
 #define list_entry(ptr, type, member) CV_CONTAINER_OF(ptr, type, member)
 /* Safe against removal of the current node. */
 #define list_for_each(pos, tmp, head)                                                              \
-	for ((pos) = (head)->next, (tmp) = (pos)->next; (pos) != (head);                            \
+	for ((pos) = (head)->next, (tmp) = (pos)->next; (pos) != (head);                           \
 	     (pos) = (tmp), (tmp) = (pos)->next)

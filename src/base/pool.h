@@ -9,6 +9,7 @@
  * class, so that steady traffic never reaches the heap.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,9 +27,9 @@ struct pool_block {
 
 /* Open so that it can be embedded; touch the members only in pool.c. */
 struct pool {
-	uint64_t budget;   /* bytes */
-	uint64_t used;     /* bytes lent out and charged */
-	uint64_t idle;     /* bytes on the free lists: within the process, not charged */
+	uint64_t budget; /* bytes */
+	uint64_t used;   /* bytes lent out and charged */
+	uint64_t idle;   /* bytes on the free lists: within the process, not charged */
 	struct pool_block *free[POOL_CLASSES];
 };
 
@@ -47,3 +48,5 @@ CV_NODISCARD int pool_charge(struct pool *p, uint64_t size);
 void pool_uncharge(struct pool *p, uint64_t size);
 /* Share of the budget in use, in thousandths. */
 unsigned pool_permille(const struct pool *p);
+/* Used and idle bytes together stay within the budget; the lists hold what they say. */
+bool pool_check(const struct pool *p);

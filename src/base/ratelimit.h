@@ -28,7 +28,8 @@ cv_time bucket_ready_at(const struct bucket *b, cv_time now, uint64_t rate, uint
 
 struct source_bucket;
 
-/* One bucket a source; at the cap, entries that are full again are dropped, else unknown sources refused. */
+/* One bucket a source; at the cap, entries that are full again are dropped, else unknown sources
+ * refused. All memory is taken by source_limit_init(). */
 struct source_limit {
 	struct idmap map;
 	struct source_bucket *entries; /* owned */
