@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * hub - the server: one port, all its agents. Datagram -> gate, server session or relay; rendezvous through the
+ * directory; relay through channels. Sans-I/O like the rest: the shell (src/net/udp_port) pumps it, the simulator too.
+ *
+ * State is in memory only, at most `agents` registrations of <= 2 KiB, and nothing is kept for a source before its cookie.
+ * The hub has no verb that holds an address: it sends only to addresses that proved themselves in a session.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/rng.h"
+#include "base/time.h"
+#include "base/trace.h"
+#include "tunnel/handshake.h"
+#include "tunnel/train.h"
+
+struct hub;
+
+struct hub_options {
+	const struct identity *me;
+	const struct rng *rng;
+	const struct trace *trace;
+	uint32_t agents_max;             /* 131,072 */
+	uint32_t agents_per_address_max; /* 4,096 */
+	bool relay_enabled;
+	uint64_t relay_rate;             /* bytes per second per agent, each direction; 0: no cap */
+	bool access_anyone;
+	const uint8_t (*access)[32];     /* borrowed list of keys when not anyone */
+	size_t access_count;
+};
+
+CV_NODISCARD int hub_new(struct hub **out, cv_time now, const struct hub_options *opt);
+void hub_free(struct hub *h, cv_time now);
+/* One batch as received, opened in place. A relayed GRO batch leaves as trains again. */
+void hub_on_arrival(struct hub *h, cv_time now, struct arrival *in);
+/* A destination refused our datagrams (ICMP port unreachable): check that session at once. */
+void hub_on_refused(struct hub *h, cv_time now, uint8_t socket, const struct addr *to);
+bool hub_write(struct hub *h, cv_time now, struct train *out);
+cv_time hub_deadline(const struct hub *h);
+void hub_on_deadline(struct hub *h, cv_time now);
+/* Tells every agent goodbye; drained by hub_write(). */
+void hub_close(struct hub *h, cv_time now);
+
+#define HUB_DROPS(X)                                                                               \
+	X(malformed) X(bad_mac) X(limited) X(unknown_index) X(forged) X(replay) X(access)          \
+	X(unknown_channel) X(wrong_source) X(silent_peer) X(quota) X(queue_full) X(too_large)      \
+	X(agents_full) X(address_full)
+
+struct hub_stats {
+	uint64_t agents, channels, relay_rx_bytes, relay_tx_bytes, relay_rx_packets;
+#define HUB_DROP_FIELD(name) uint64_t drop_##name;
+	HUB_DROPS(HUB_DROP_FIELD)
+#undef HUB_DROP_FIELD
+};
+void hub_stats(const struct hub *h, struct hub_stats *out);
+bool hub_check(const struct hub *h);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * train - datagrams between the core and the shell, in batches. A train has one
+ * socket, one destination and one packet size; only its last packet may be shorter
+ * (UDP GSO). One datagram is the degenerate case. Rule 8.1.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+
+enum {
+	TRAIN_BYTES_MAX = 65507,
+	TRAIN_SEGMENTS_MAX = 64,
+};
+
+/* Out: built by the core into memory that the shell lends. */
+struct train {
+	uint8_t *bytes;       /* borrowed from the shell: TRAIN_BYTES_MAX bytes */
+	size_t size;          /* all packets */
+	size_t segment_size;  /* of each packet but the last */
+	unsigned count;
+	uint8_t socket;       /* 0: the main port */
+	struct addr to;
+};
+
+/* In: what one recvmsg returned; with GRO several datagrams of one sender. Opened in place. */
+struct arrival {
+	uint8_t *bytes;
+	size_t size;
+	size_t segment_size;  /* of each datagram but the last; equal to @size for one */
+	uint8_t socket;
+	struct addr from;
+};
