@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * acks - what this side has received and when it must say so. One set for an
+ * object, over all paths and epochs. Never more than one ACK a batch; thinned by the sender's
+ * wish (ACK_FREQUENCY), immediate when it asks (WIRE_FLAG_ACK_NOW), on a gap, and for the first
+ * packets of an object. RFC 9000, 13.2; draft-ietf-quic-ack-frequency.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/time.h"
+#include "base/wr.h"
+#include "tunnel/ranges.h"
+#include "tunnel/sent.h"
+
+enum { ACKS_SPANS = 64, ACKS_EAGER_PACKETS = 64, ACKS_THRESHOLD_DEFAULT = 2 };
+#define ACKS_DELAY_DEFAULT CV_MS(5)
+#define ACKS_DELAY_MAX CV_MS(25)
+
+struct acks {
+	struct ranges received;
+	struct span spans[ACKS_SPANS];
+	uint64_t largest;      /* newest number; valid when has_any */
+	cv_time largest_at;
+	cv_time due_at;        /* CV_TIME_NEVER: nothing owed */
+	cv_time calm_until;    /* the arriving path changed: gaps are not urgent (rule 5.2) */
+	uint32_t owed;         /* ack-eliciting packets since the last ACK */
+	uint32_t eager_left;
+	uint16_t threshold;
+	cv_duration delay;
+	uint8_t path;          /* slot that the newest packet came by */
+	bool has_any;
+};
+
+void acks_init(struct acks *a);
+/* @path: slot it came by; @rtt: of that path. */
+void acks_on_packet(struct acks *a, cv_time now, uint64_t number, bool is_eliciting, bool ask_now,
+                    uint8_t path, cv_duration rtt);
+void acks_on_frequency(struct acks *a, uint16_t threshold, cv_duration delay);
+/* True when an ACK is owed by @now. */
+bool acks_are_due(const struct acks *a, cv_time now);
+/* Writes an ACK and its note when there is anything to tell and it fits; nothing is owed then. */
+void acks_write(struct acks *a, cv_time now, struct wr *w, struct sent *sent);
+/* Our ACK up to @largest has arrived: what it told need not be told again. */
+void acks_on_acked(struct acks *a, uint64_t largest);
+bool acks_check(const struct acks *a);
