@@ -27,10 +27,11 @@ enum {
 };
 
 struct aead_ops {
-	const char *name; /* goes into the key derivation */
+	const char *name;  /* goes into the key derivation */
 	size_t state_size; /* 0: works on the raw key */
 	void (*expand)(void *state, const uint8_t key[AEAD_KEY_SIZE]);
-	/* In place: @size bytes at @text, tag written behind them. @key: raw key or expanded state. */
+	/* In place: @size bytes at @text, tag written behind them. @key: raw key or expanded state.
+	 */
 	void (*seal)(const void *key, uint64_t number, const uint8_t *ad, size_t ad_size,
 	             uint8_t *text, size_t size);
 	/* In place: @size includes the tag; false (text undefined) when the tag does not verify. */
@@ -40,7 +41,9 @@ struct aead_ops {
 
 /* Never NULL for the kinds above. */
 const struct aead_ops *aead_ops(enum aead_kind kind);
-/* Bits of what this CPU and library have; an argument of the core, so a seed replays anywhere. */
+/* Bits of what this CPU and library have; an argument of the core, so a seed replays anywhere.
+ * Initialises libsodium, without which even ChaCha20 is slow: the shell calls it once, before
+ * anything is sealed. */
 uint8_t aead_available(void);
 /* The best kind both sides have; ChaCha20-Poly1305 if nothing else. */
 enum aead_kind aead_choose(uint8_t ours, uint8_t theirs);

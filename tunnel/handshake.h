@@ -67,6 +67,7 @@ struct handshake {
 	struct noise noise;
 	struct wire_handshake head;
 	uint8_t mac1[MAC_SIZE]; /* of the INIT, to open a COOKIE */
+	uint8_t aead_bits;      /* offered: the choice must be one of them */
 	bool is_live;
 };
 
@@ -75,7 +76,8 @@ void handshake_write_init(struct handshake *hs, const struct identity *me,
                           const struct remote *peer, enum handshake_role role,
                           const struct rng *rng, const struct wire_handshake *head,
                           const struct handshake_payload *payload, uint8_t out[WIRE_INIT_SIZE]);
-/* On HANDSHAKE_OK: payload, the responder's index and the secrets; hs is then wiped. Else unchanged. */
+/* On HANDSHAKE_OK: payload, the responder's index and the secrets; hs is then wiped. Else
+ * unchanged. */
 enum handshake_verdict handshake_read_resp(struct handshake *hs, const struct identity *me,
                                            const struct remote *peer, const uint8_t *bytes,
                                            size_t size, struct handshake_payload *payload,
@@ -83,7 +85,8 @@ enum handshake_verdict handshake_read_resp(struct handshake *hs, const struct id
                                            struct handshake_secrets *secrets);
 void handshake_wipe(struct handshake *hs);
 
-/* Responder, one INIT at a time, on the stack. */
+/* Responder, one INIT at a time, on the stack: whoever began to read must wipe it, whatever came of
+ * it. */
 struct handshake_in {
 	struct noise noise;
 	struct wire_handshake head;
@@ -91,17 +94,20 @@ struct handshake_in {
 	struct handshake_payload payload;
 };
 
-/* Size, kind and mac1, then the version: no secret but a hash is touched. */
+/* Size, kind and mac1, then the version: no secret but a hash is touched. @head is filled on
+ * HANDSHAKE_OK and HANDSHAKE_BAD_VERSION. */
 enum handshake_verdict handshake_check_init(const struct identity *me, const uint8_t *bytes,
                                             size_t size, struct wire_handshake *head);
-/* One DH: who claims to send this? Fills in->peer_pk, not yet proven. */
+/* One DH: who claims to send this? Fills in->peer_pk, not yet proven. @bytes have passed
+ * handshake_check_init(). */
 enum handshake_verdict handshake_read_init_key(struct handshake_in *in, const struct identity *me,
                                                enum handshake_role role, const uint8_t *bytes);
-/* With the remote found by peer_pk (its ss): the payload, which proves the key. */
+/* With the remote found by peer_pk (its ss): the payload, which proves the key. Unless
+ * HANDSHAKE_OK, @in is unchanged, so that another psk can be tried. */
 enum handshake_verdict handshake_read_init_payload(struct handshake_in *in,
-                                                   const struct remote *peer,
-                                                   const uint8_t *bytes);
-/* The other DHs; RESP and the secrets. */
+                                                   const struct remote *peer, const uint8_t *bytes);
+/* The other DHs; RESP and the secrets. Of @in only the noise is wiped: who it was can still be
+ * read. */
 void handshake_write_resp(struct handshake_in *in, const struct identity *me,
                           const struct remote *peer, const struct rng *rng, uint32_t local_index,
                           const struct handshake_payload *payload, uint8_t out[WIRE_RESP_SIZE],

@@ -17,8 +17,8 @@
 struct indexes_rest;
 
 struct indexes {
-	struct idmap map;           /* index -> owner, or INDEXES_RESTING */
-	struct indexes_rest *rest;  /* owned ring of freed ones, oldest first */
+	struct idmap map;          /* index -> owner, or INDEXES_RESTING */
+	struct indexes_rest *rest; /* owned ring of freed ones, oldest first */
 	uint32_t rest_count, rest_head, rest_cap;
 };
 

@@ -31,7 +31,7 @@ struct handshake_secrets {
 
 /* Limits by kind of session; constants EPOCH_LIMITS_AGENT and EPOCH_LIMITS_SERVER. */
 struct epoch_limits {
-	cv_duration rekey_after;      /* the side with the smaller key; the other waits rekey_later */
+	cv_duration rekey_after; /* the side with the smaller key; the other waits rekey_later */
 	cv_duration rekey_later;
 	cv_duration reject_after;
 	uint64_t rekey_packets;
@@ -41,16 +41,16 @@ extern const struct epoch_limits EPOCH_LIMITS_AGENT;  /* 120 / 150 / 180 s, 2^27
 extern const struct epoch_limits EPOCH_LIMITS_SERVER; /* 3600 / 3700 / 7200 s, the same packets */
 
 struct epoch {
-	uint32_t local_index;  /* 0: this slot is empty */
+	uint32_t local_index; /* 0: this slot is empty */
 	uint32_t remote_index;
-	uint8_t aead;          /* enum aead_kind of data */
-	bool is_initiator;     /* we began this handshake */
-	bool has_heard;        /* something opened under it */
+	uint8_t aead;      /* enum aead_kind of data */
+	bool is_initiator; /* we began this handshake */
+	bool has_heard;    /* something opened under it */
 	cv_time made_at;
-	uint64_t sealed;       /* packets under the data key */
+	uint64_t sealed; /* packets under the data key; one larger than 2 KiB counts as several */
 	uint64_t opened;
-	uint64_t forged;       /* failed opens */
-	uint64_t probe_next;   /* counter of probes sent */
+	uint64_t forged;     /* failed opens */
+	uint64_t probe_next; /* counter of probes sent */
 	struct replay probe_window;
 	uint64_t probe_words[REPLAY_WORDS(EPOCH_PROBE_WINDOW)];
 	uint8_t send_key[AEAD_KEY_SIZE], recv_key[AEAD_KEY_SIZE];
@@ -62,8 +62,8 @@ struct epoch {
 
 /**
  * epoch_init() - derive every key
- * @states: 2 * AEAD_STATE_SIZE bytes, 16-byte aligned, borrowed until epoch_wipe(); NULL for a light session
- *          (then @aead must be AEAD_CHACHA20_POLY1305)
+ * @states: 2 * AEAD_STATE_SIZE bytes, 16-byte aligned, borrowed until epoch_wipe(); NULL for a
+ * light session (then @aead must be AEAD_CHACHA20_POLY1305)
  */
 void epoch_init(struct epoch *e, const struct handshake_secrets *secrets, bool is_initiator,
                 enum aead_kind aead, uint32_t local_index, uint32_t remote_index, cv_time now,
@@ -79,7 +79,8 @@ void epoch_wipe(struct epoch *e);
  */
 size_t epoch_seal_data(struct epoch *e, uint8_t flags, uint64_t number, uint8_t *packet,
                        size_t plain_size);
-/* Opens in place; the frames begin at packet + WIRE_DATA_HEADER. False: forged; nothing but counters changed. */
+/* Opens in place; the frames begin at packet + WIRE_DATA_HEADER. False: forged; nothing but
+ * counters changed. */
 bool epoch_open_data(struct epoch *e, uint64_t number, uint8_t *packet, size_t size,
                      size_t *plain_size);
 /* As above for PROBE; always ChaCha20-Poly1305, numbers from the epoch's own counter. */
@@ -89,6 +90,6 @@ bool epoch_open_probe(struct epoch *e, uint8_t *packet, size_t size, size_t *pla
 
 bool epoch_can_seal(const struct epoch *e, cv_time now, const struct epoch_limits *l);
 bool epoch_can_open(const struct epoch *e, cv_time now, const struct epoch_limits *l);
-/* When a new handshake is due by age; already past when by packets. */
+/* When a new handshake is due by age, @jitter later; already past when by packets or forgeries. */
 cv_time epoch_rekey_at(const struct epoch *e, const struct epoch_limits *l, bool has_smaller_key,
                        cv_duration jitter);

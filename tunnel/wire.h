@@ -58,9 +58,9 @@ enum {
 
 	WIRE_PROBE_MIN = 64, /* a challenge is padded to this, so that an answer is never larger */
 
-	WIRE_DATAGRAM_BASE = 1200,  /* every usable path carries this UDP payload */
+	WIRE_DATAGRAM_BASE = 1200, /* every usable path carries this UDP payload */
 	WIRE_DATAGRAM_MAX = 65507,
-	WIRE_RELAYED_MAX = 1452,    /* behind the RELAY header */
+	WIRE_RELAYED_MAX = 1452, /* behind the RELAY header */
 };
 
 _Static_assert(WIRE_RESP_SIZE <= WIRE_INIT_SIZE, "an answer is never larger than its question");
@@ -79,9 +79,11 @@ struct wire_data {
 	uint64_t number;
 };
 
-/* Header of DATA or PROBE; false when @size cannot hold header and tag. */
+/* Header of DATA or PROBE; false when @size cannot hold header and tag, or for a number that no
+ * sender may use. The caller has looked at the kind. */
 bool wire_read_data(const uint8_t *bytes, size_t size, struct wire_data *out);
-void wire_write_data(uint8_t out[WIRE_DATA_HEADER], enum wire_kind kind, const struct wire_data *in);
+void wire_write_data(uint8_t out[WIRE_DATA_HEADER], enum wire_kind kind,
+                     const struct wire_data *in);
 
 struct wire_handshake {
 	uint8_t version;
@@ -90,6 +92,8 @@ struct wire_handshake {
 	uint64_t number;
 };
 
+/* Header of INIT or RESP; false unless @size is exactly that of its kind. Says nothing about the
+ * version. */
 bool wire_read_handshake(const uint8_t *bytes, size_t size, struct wire_handshake *out);
 void wire_write_handshake(uint8_t out[WIRE_HANDSHAKE_HEADER], enum wire_kind kind,
                           const struct wire_handshake *in);
@@ -111,7 +115,8 @@ struct wire_probe {
 	uint8_t type;
 	uint8_t flags;
 	uint64_t token;   /* chosen by the challenger, echoed */
-	struct addr seen; /* in an answer: the source address of the challenge; ADDR_NONE through a relay */
+	struct addr seen; /* in an answer: the source address of the challenge; ADDR_NONE through a
+	                     relay */
 };
 
 enum { WIRE_PROBE_PLAIN = 1 + 1 + 8 + ADDR_WIRE_MAX };
@@ -152,7 +157,8 @@ enum {
 	FRAME_ACK_SIZE_MAX = 1 + 6 + 2 + 1 + 8 + FRAME_ACK_RANGES_MAX * 16,
 	FRAME_CANDIDATES_MAX = 16,
 	FRAME_CLOSE_TEXT_MAX = 120,
-	FRAME_MESSAGE_MAX = 1024, /* body of a MESSAGE */
+	FRAME_MESSAGE_MAX = 1024,      /* body of a MESSAGE */
+	FRAME_DATAGRAM_PARTS_MAX = 64, /* fragments of one datagram */
 	FRAME_ACK_DELAY_UNIT_NS = 8000,
 };
 
@@ -179,13 +185,13 @@ struct wire_candidate {
 
 enum wire_close_code {
 	CLOSE_NONE = 0,
-	CLOSE_SHUTDOWN = 1,      /* the process ends */
-	CLOSE_REPLACED = 2,      /* another incarnation took this one's place */
-	CLOSE_REMOVED = 3,       /* no longer configured here */
-	CLOSE_PROTOCOL = 4,      /* the peer broke a rule */
+	CLOSE_SHUTDOWN = 1, /* the process ends */
+	CLOSE_REPLACED = 2, /* another incarnation took this one's place */
+	CLOSE_REMOVED = 3,  /* no longer configured here */
+	CLOSE_PROTOCOL = 4, /* the peer broke a rule */
 	CLOSE_LIMIT = 5,
-	CLOSE_POLICY = 6,        /* the two path policies exclude each other */
-	CLOSE_DUPLICATE = 7,     /* server: another agent uses this identity */
+	CLOSE_POLICY = 6,    /* the two path policies exclude each other */
+	CLOSE_DUPLICATE = 7, /* server: another agent uses this identity */
 };
 
 /* One frame in host order. Pointers are borrowed from the packet. */
@@ -198,7 +204,7 @@ struct wire_frame {
 			struct wire_range ranges[FRAME_ACK_RANGES_READ_MAX];
 		} ack;
 		struct {
-			uint16_t threshold;  /* ack-eliciting packets before an ACK is due */
+			uint16_t threshold; /* ack-eliciting packets before an ACK is due */
 			uint32_t delay_us;
 		} ack_frequency;
 		struct {
@@ -214,7 +220,7 @@ struct wire_frame {
 			uint16_t code;
 		} reset; /* RESET and STOP */
 		struct {
-			uint64_t id;  /* *_STREAM_* only */
+			uint64_t id; /* *_STREAM_* only */
 			uint64_t max;
 		} limit; /* MAX_* and *_BLOCKED */
 		struct {
@@ -254,7 +260,12 @@ enum wire_verdict {
 /**
  * wire_read_frame() - read the next frame of an opened packet
  * Total: any bytes give a verdict. Ranges of an ACK are strictly descending, non-empty and without
- * underflow; offsets plus sizes never exceed WIRE_OFFSET_MAX. Padding is skipped.
+ * underflow; offsets plus sizes never exceed WIRE_OFFSET_MAX; a datagram's index is below its
+ * count. Padding is skipped.
+ *
+ * On WIRE_FRAME and WIRE_END the bytes are consumed; on WIRE_BAD nothing is. @out is undefined
+ * unless WIRE_FRAME is returned: clearing 1 KiB per frame would cost more than reading most of
+ * them.
  */
 enum wire_verdict wire_read_frame(struct rd *in, struct wire_frame *out);
 /* Writes one frame of any type (a STREAM always with a length); @w is bad when it does not fit.
@@ -263,7 +274,8 @@ void wire_write_frame(struct wr *w, const struct wire_frame *in);
 
 void wire_write_ack(struct wr *w, const struct wire_range *newest_first, unsigned count,
                     uint64_t delay_ns);
-/* Header only; the caller appends @size bytes. Without @with_length the data must end the packet. */
+/* Header only; the caller appends @size bytes. Without @with_length the data must end the packet.
+ */
 void wire_write_stream_header(struct wr *w, uint64_t id, uint64_t offset, size_t size, bool fin,
                               bool with_length);
 /* QUIC's variable-length integer (RFC 9000, 16); values below 2^62. */
@@ -276,10 +288,10 @@ enum wire_message_type {
 	MESSAGE_REGISTER = 1, /* A->S: meeting tags */
 	MESSAGE_OPEN = 2,     /* A->S: make a channel, forward this INIT */
 	MESSAGE_CLOSE_CHANNEL = 3,
-	MESSAGE_PRESENT = 8,  /* S->A: who shares this tag is here */
-	MESSAGE_ABSENT = 9,   /* S->A: is not, or not mutual, or unknown: one answer */
-	MESSAGE_OFFER = 10,   /* S->A: the peer opened a channel; its INIT */
-	MESSAGE_OPENED = 11,  /* S->A: your number for the channel */
+	MESSAGE_PRESENT = 8, /* S->A: who shares this tag is here */
+	MESSAGE_ABSENT = 9,  /* S->A: is not, or not mutual, or unknown: one answer */
+	MESSAGE_OFFER = 10,  /* S->A: the peer opened a channel; its INIT */
+	MESSAGE_OPENED = 11, /* S->A: your number for the channel */
 	MESSAGE_CHANNEL_GONE = 12,
 	MESSAGE_REFUSED = 13, /* S->A: a limit or policy, in words */
 };
@@ -294,17 +306,19 @@ enum leg_kind { LEG_UDP = 0, LEG_TCP = 1 };
 
 struct wire_message {
 	uint8_t type;
-	bool is_first;          /* REGISTER: forget the tags registered before */
-	unsigned tag_count;     /* REGISTER */
+	bool is_first;      /* REGISTER: forget the tags registered before */
+	unsigned tag_count; /* REGISTER */
 	uint8_t tags[MESSAGE_TAGS_MAX][TAG_SIZE];
-	uint8_t tag[TAG_SIZE];  /* OPEN, PRESENT, ABSENT, OFFER, OPENED */
-	uint64_t channel;       /* OFFER, OPENED, CLOSE_CHANNEL, CHANNEL_GONE */
-	uint32_t rate_kbit;     /* OFFER, OPENED: granted relay rate */
-	uint8_t leg;            /* OFFER, OPENED: enum leg_kind of the other leg */
-	const uint8_t *init;    /* OPEN, OFFER: WIRE_INIT_SIZE bytes or NULL (none); borrowed */
+	uint8_t tag[TAG_SIZE]; /* OPEN, PRESENT, ABSENT, OFFER, OPENED */
+	uint64_t channel;      /* OFFER, OPENED, CLOSE_CHANNEL, CHANNEL_GONE */
+	uint32_t rate_kbit;    /* OFFER, OPENED: granted relay rate */
+	uint8_t leg;           /* OFFER, OPENED: enum leg_kind of the other leg */
+	const uint8_t *init;   /* OPEN, OFFER: WIRE_INIT_SIZE bytes or NULL (none); borrowed */
 	char text[MESSAGE_TEXT_MAX + 1]; /* REFUSED */
 };
 
+/* False (@out unchanged) for an unknown @type and for anything malformed, bytes too many included.
+ */
 bool wire_read_message(const uint8_t *body, size_t size, uint8_t type, struct wire_message *out);
 /* Returns the size of the body written. @cap >= FRAME_MESSAGE_MAX. */
 size_t wire_write_message(uint8_t *body, size_t cap, const struct wire_message *in);

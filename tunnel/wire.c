@@ -1,0 +1,690 @@
+/* SPDX-License-Identifier: MIT */
+#include "tunnel/wire.h"
+
+#include <string.h>
+
+/*
+ * Datagrams. The first byte carries the kind in its high nibble, flags in the low.
+ *
+ *   DATA, PROBE   kind|flags  receiver:32  number:64  sealed...  tag:128
+ *   INIT, RESP    kind  version  0:16  sender:32  receiver:32  number:64  Noise message...  macs
+ *   RELAY         kind  channel:64  one of the others...
+ *
+ * Frames, after opening a DATA packet: a type byte, then
+ *
+ *   PADDING, PING      -
+ *   ACK                largest:48  delay:16 (8 us)  ranges:8  length-1:v  { gap-1:v  length-1:v }...
+ *   ACK_FREQUENCY      threshold:16  delay:32 (us)
+ *   STREAM             id:48  offset:48  [ size:16 ]  bytes...
+ *   RESET              id:48  final size:48  code:16
+ *   STOP               id:48  code:16
+ *   MAX_DATA, MAX_STREAMS, DATA_BLOCKED         max:48
+ *   MAX_STREAM_DATA, STREAM_BLOCKED             id:48  max:48
+ *   DATAGRAM           flow:48  id:16  index:8  count:8  size:16  bytes...
+ *   CANDIDATES         count:8  { kind:8  address }...
+ *   CLOSE              code:16  size:8  text...
+ *   MESSAGE            seq:16  type:8  size:16  body...
+ *   MESSAGE_ACK        next:16
+ *
+ * "v" is QUIC's variable-length integer. An ACK walks downwards as RFC 9000, 19.3.1 does: the
+ * number in front of each field less one makes empty ranges and touching ranges inexpressible, so
+ * the only thing left to check is the underflow. Everything else has a fixed place, because the
+ * two frames that fill a busy connection are read once per packet.
+ */
+
+enum {
+	STREAM_MASK = 0xfc,
+	STREAM_FIXED = 1 + 6 + 6, /* type, id, offset */
+	ACK_FIXED = 1 + 6 + 2 + 1,
+	REGISTER_FLAG_FIRST = 0x01,
+};
+
+_Static_assert(STREAM_FIXED + 2 == FRAME_STREAM_HEADER_MAX, "the header counts the same bytes");
+_Static_assert(1 + 1 + MESSAGE_TAGS_MAX * TAG_SIZE <= FRAME_MESSAGE_MAX, "REGISTER fits");
+_Static_assert(TAG_SIZE + 8 + 4 + 1 + 1 + WIRE_INIT_SIZE <= FRAME_MESSAGE_MAX, "OFFER fits");
+
+bool wire_read_data(const uint8_t *bytes, size_t size, struct wire_data *out)
+{
+	uint64_t number;
+
+	if (size < WIRE_DATA_OVERHEAD)
+		return false;
+	number = cv_load64(bytes + 5);
+	if (number > WIRE_NUMBER_MAX)
+		return false;
+	out->flags = bytes[0] & WIRE_FLAGS_MASK;
+	out->receiver = cv_load32(bytes + 1);
+	out->number = number;
+	return true;
+}
+
+void wire_write_data(uint8_t out[WIRE_DATA_HEADER], enum wire_kind kind, const struct wire_data *in)
+{
+	CV_ASSERT(kind == WIRE_DATA || kind == WIRE_PROBE);
+	CV_ASSERT((in->flags & WIRE_KIND_MASK) == 0);
+	CV_ASSERT(in->number <= WIRE_NUMBER_MAX);
+	out[0] = (uint8_t)(kind | in->flags);
+	cv_store32(out + 1, in->receiver);
+	cv_store64(out + 5, in->number);
+}
+
+bool wire_read_handshake(const uint8_t *bytes, size_t size, struct wire_handshake *out)
+{
+	uint8_t kind;
+
+	if (size < WIRE_HANDSHAKE_HEADER)
+		return false;
+	kind = bytes[0] & WIRE_KIND_MASK;
+	if (kind == WIRE_INIT ? size != WIRE_INIT_SIZE
+	                      : kind != WIRE_RESP || size != WIRE_RESP_SIZE)
+		return false;
+	out->version = bytes[1];
+	out->sender = cv_load32(bytes + 4);
+	out->receiver = cv_load32(bytes + 8);
+	out->number = cv_load64(bytes + 12);
+	return true;
+}
+
+void wire_write_handshake(uint8_t out[WIRE_HANDSHAKE_HEADER], enum wire_kind kind,
+                          const struct wire_handshake *in)
+{
+	CV_ASSERT(kind == WIRE_INIT || kind == WIRE_RESP);
+	out[0] = (uint8_t)kind;
+	out[1] = in->version;
+	out[2] = 0;
+	out[3] = 0;
+	cv_store32(out + 4, in->sender);
+	cv_store32(out + 8, in->receiver);
+	cv_store64(out + 12, in->number);
+}
+
+bool wire_read_relay(const uint8_t *bytes, size_t size, uint64_t *channel)
+{
+	if (size < WIRE_RELAY_HEADER)
+		return false;
+	*channel = cv_load64(bytes + 1);
+	return true;
+}
+
+void wire_write_relay(uint8_t out[WIRE_RELAY_HEADER], uint64_t channel)
+{
+	out[0] = WIRE_RELAY;
+	cv_store64(out + 1, channel);
+}
+
+/* PROBE:  type:8  flags:8  token:64  address  padding... */
+bool wire_read_probe(const uint8_t *plain, size_t size, struct wire_probe *out)
+{
+	struct rd r = rd_init(plain, size);
+	struct wire_probe p = { 0 };
+
+	p.type = rd_u8(&r);
+	/* Unknown flags are ignored, so that they can be given a meaning. */
+	p.flags = rd_u8(&r) & (PROBE_FLAG_NOMINATE | PROBE_FLAG_PAD_ANSWER);
+	p.token = rd_u64(&r);
+	p.seen = rd_addr(&r);
+	if (r.bad || (p.type != PROBE_CHALLENGE && p.type != PROBE_ANSWER))
+		return false;
+	*out = p;
+	return true;
+}
+
+void wire_write_probe(uint8_t *plain, size_t size, const struct wire_probe *in)
+{
+	struct wr w = wr_init(plain, size);
+
+	CV_ASSERT(size >= WIRE_PROBE_PLAIN);
+	CV_ASSERT(in->type == PROBE_CHALLENGE || in->type == PROBE_ANSWER);
+	wr_u8(&w, in->type);
+	wr_u8(&w, in->flags);
+	wr_u64(&w, in->token);
+	wr_addr(&w, &in->seen);
+	wr_zero(&w, wr_left(&w));
+	CV_ASSERT(!w.bad);
+}
+
+uint64_t wire_read_varint(struct rd *r)
+{
+	const uint8_t *p = rd_take(r, 1);
+
+	if (!p)
+		return 0;
+	switch (p[0] >> 6) {
+	case 0:
+		return p[0];
+	case 1:
+		return rd_take(r, 1) ? cv_load16(p) & 0x3fff : 0;
+	case 2:
+		return rd_take(r, 3) ? cv_load32(p) & 0x3fffffff : 0;
+	default:
+		return rd_take(r, 7) ? cv_load64(p) & (UINT64_MAX >> 2) : 0;
+	}
+}
+
+void wire_write_varint(struct wr *w, uint64_t v)
+{
+	uint8_t *p;
+
+	CV_ASSERT(v >> 62 == 0);
+	if (v < 1u << 6) {
+		wr_u8(w, (uint8_t)v);
+	} else if (v < 1u << 14) {
+		wr_u16(w, (uint16_t)(v | 0x4000));
+	} else if (v < 1u << 30) {
+		wr_u32(w, (uint32_t)v | 0x80000000);
+	} else {
+		p = wr_take(w, 8);
+		if (p)
+			cv_store64(p, v | UINT64_C(3) << 62);
+	}
+}
+
+/* ---- reading frames ---- */
+
+/* @r stands behind the type byte. One check of the size covers the whole fixed part. */
+static bool read_stream(struct rd *r, uint8_t type, struct wire_frame *out)
+{
+	const size_t fixed = (size_t)STREAM_FIXED - 1 + (type & FRAME_STREAM_LEN ? 2u : 0u);
+	const uint8_t *p = rd_take(r, fixed);
+	size_t size;
+
+	if (!p)
+		return false;
+	size = type & FRAME_STREAM_LEN ? cv_load16(p + 12) : rd_left(r);
+	out->type = FRAME_STREAM;
+	out->stream.id = cv_load48(p);
+	out->stream.offset = cv_load48(p + 6);
+	out->stream.size = size;
+	out->stream.fin = type & FRAME_STREAM_FIN;
+	out->stream.bytes = rd_take(r, size);
+	return out->stream.bytes && out->stream.offset + size <= WIRE_OFFSET_MAX;
+}
+
+static bool read_ack(struct rd *r, struct wire_frame *out)
+{
+	const uint8_t *p = rd_take(r, ACK_FIXED - 1);
+	struct wire_range *range = out->ack.ranges;
+	uint64_t begin, gap, length;
+	unsigned count, i;
+
+	if (!p)
+		return false;
+	count = p[8];
+	if (count == 0 || count > FRAME_ACK_RANGES_READ_MAX)
+		return false;
+	out->ack.delay_ns = (uint64_t)cv_load16(p + 6) * FRAME_ACK_DELAY_UNIT_NS;
+	out->ack.count = count;
+
+	/*
+	 *   ... ####....##########          begin of the previous range is where the gap ends
+	 *     ^   ^   ^
+	 *     |   |   begin               length and gap are at least 1 by their encoding,
+	 *     |   end = begin - gap       below 2^62 + 1, so nothing here can wrap before
+	 *     end - length                it is compared
+	 */
+	begin = cv_load48(p) + 1;
+	for (i = 0; i < count; i++) {
+		gap = i > 0 ? wire_read_varint(r) + 1 : 0;
+		length = wire_read_varint(r) + 1;
+		if (r->bad || gap > begin || length > begin - gap)
+			return false;
+		range[i].end = begin - gap;
+		range[i].begin = range[i].end - length;
+		begin = range[i].begin;
+	}
+	return true;
+}
+
+static bool read_limit(struct rd *r, bool has_id, struct wire_frame *out)
+{
+	out->limit.id = has_id ? rd_u48(r) : 0;
+	out->limit.max = rd_u48(r);
+	return !r->bad;
+}
+
+static bool read_datagram(struct rd *r, struct wire_frame *out)
+{
+	out->datagram.flow = rd_u48(r);
+	out->datagram.id = rd_u16(r);
+	out->datagram.index = rd_u8(r);
+	out->datagram.count = rd_u8(r);
+	out->datagram.size = rd_u16(r);
+	out->datagram.bytes = rd_take(r, out->datagram.size);
+	return !r->bad && out->datagram.index < out->datagram.count &&
+	       out->datagram.count <= FRAME_DATAGRAM_PARTS_MAX;
+}
+
+static bool read_candidates(struct rd *r, struct wire_frame *out)
+{
+	const unsigned count = rd_u8(r);
+
+	if (count > FRAME_CANDIDATES_MAX)
+		return false;
+	out->candidates.count = count;
+	for (unsigned i = 0; i < count; i++) {
+		struct wire_candidate *c = &out->candidates.list[i];
+
+		c->kind = rd_u8(r);
+		c->addr = rd_addr(r);
+		if (r->bad || c->kind < CANDIDATE_HOST || c->kind > CANDIDATE_PEER ||
+		    c->addr.family == ADDR_NONE)
+			return false;
+	}
+	return !r->bad;
+}
+
+static bool read_close(struct rd *r, struct wire_frame *out)
+{
+	out->close.code = rd_u16(r);
+	out->close.text_size = rd_u8(r);
+	out->close.text = rd_take(r, out->close.text_size);
+	return !r->bad && out->close.text_size <= FRAME_CLOSE_TEXT_MAX;
+}
+
+static bool read_message_frame(struct rd *r, struct wire_frame *out)
+{
+	out->message.seq = rd_u16(r);
+	out->message.type = rd_u8(r);
+	out->message.size = rd_u16(r);
+	out->message.body = rd_take(r, out->message.size);
+	return !r->bad && out->message.size <= FRAME_MESSAGE_MAX;
+}
+
+/* Everything but STREAM; @r stands behind the type byte. */
+static bool read_frame(struct rd *r, uint8_t type, struct wire_frame *out)
+{
+	out->type = type;
+	switch (type) {
+	case FRAME_PING:
+		return true;
+	case FRAME_ACK:
+		return read_ack(r, out);
+	case FRAME_ACK_FREQUENCY:
+		out->ack_frequency.threshold = rd_u16(r);
+		out->ack_frequency.delay_us = rd_u32(r);
+		return !r->bad;
+	case FRAME_RESET:
+	case FRAME_STOP:
+		out->reset.id = rd_u48(r);
+		out->reset.final_size = type == FRAME_RESET ? rd_u48(r) : 0;
+		out->reset.code = rd_u16(r);
+		return !r->bad;
+	case FRAME_MAX_DATA:
+	case FRAME_MAX_STREAMS:
+	case FRAME_DATA_BLOCKED:
+		return read_limit(r, false, out);
+	case FRAME_MAX_STREAM_DATA:
+	case FRAME_STREAM_BLOCKED:
+		return read_limit(r, true, out);
+	case FRAME_DATAGRAM:
+		return read_datagram(r, out);
+	case FRAME_CANDIDATES:
+		return read_candidates(r, out);
+	case FRAME_CLOSE:
+		return read_close(r, out);
+	case FRAME_MESSAGE:
+		return read_message_frame(r, out);
+	case FRAME_MESSAGE_ACK:
+		out->message_ack.next = rd_u16(r);
+		return !r->bad;
+	default: /* whoever sealed this speaks another version than he agreed to */
+		return false;
+	}
+}
+
+enum wire_verdict wire_read_frame(struct rd *in, struct wire_frame *out)
+{
+	struct rd r = *in; /* a copy: a frame is consumed whole or not at all */
+	bool is_good;
+	uint8_t type;
+
+	if (r.bad)
+		return WIRE_BAD;
+	while (r.pos < r.end && *r.pos == FRAME_PADDING)
+		r.pos++;
+	if (r.pos == r.end) {
+		*in = r;
+		return WIRE_END;
+	}
+
+	type = *r.pos++;
+	if (CV_LIKELY((type & STREAM_MASK) == FRAME_STREAM))
+		is_good = read_stream(&r, type, out);
+	else
+		is_good = read_frame(&r, type, out);
+	if (!is_good)
+		return WIRE_BAD;
+	*in = r;
+	return WIRE_FRAME;
+}
+
+/* ---- writing frames ---- */
+
+void wire_write_stream_header(struct wr *w, uint64_t id, uint64_t offset, size_t size, bool fin,
+                              bool with_length)
+{
+	uint8_t *p = wr_take(w, STREAM_FIXED + (with_length ? 2u : 0u));
+
+	CV_ASSERT(id <= WIRE_STREAM_ID_MAX);
+	CV_ASSERT(offset <= WIRE_OFFSET_MAX && size <= WIRE_OFFSET_MAX - offset);
+	CV_ASSERT(size <= UINT16_MAX);
+	if (!p)
+		return;
+	p[0] = (uint8_t)(FRAME_STREAM | (fin ? FRAME_STREAM_FIN : 0) |
+	                 (with_length ? FRAME_STREAM_LEN : 0));
+	cv_store48(p + 1, id);
+	cv_store48(p + 7, offset);
+	if (with_length)
+		cv_store16(p + 13, (uint16_t)size);
+}
+
+void wire_write_ack(struct wr *w, const struct wire_range *newest_first, unsigned count,
+                    uint64_t delay_ns)
+{
+	const uint64_t delay = delay_ns / FRAME_ACK_DELAY_UNIT_NS;
+	uint8_t *p = wr_take(w, ACK_FIXED);
+	const struct wire_range *range = newest_first;
+
+	CV_ASSERT(count > 0 && count <= FRAME_ACK_RANGES_READ_MAX);
+	CV_ASSERT(range[0].end > range[0].begin && range[0].end <= WIRE_NUMBER_MAX + 1);
+	if (!p)
+		return;
+	p[0] = FRAME_ACK;
+	cv_store48(p + 1, range[0].end - 1);
+	cv_store16(p + 7, (uint16_t)CV_MIN(delay, UINT16_MAX));
+	p[9] = (uint8_t)count;
+	wire_write_varint(w, range[0].end - range[0].begin - 1);
+	for (unsigned i = 1; i < count; i++) {
+		CV_ASSERT(range[i].begin < range[i].end && range[i].end < range[i - 1].begin);
+		wire_write_varint(w, range[i - 1].begin - range[i].end - 1);
+		wire_write_varint(w, range[i].end - range[i].begin - 1);
+	}
+}
+
+static void write_limit(struct wr *w, const struct wire_frame *in, bool has_id)
+{
+	wr_u8(w, in->type);
+	if (has_id)
+		wr_u48(w, in->limit.id);
+	wr_u48(w, in->limit.max);
+}
+
+static void write_datagram(struct wr *w, const struct wire_frame *in)
+{
+	CV_ASSERT(in->datagram.size <= UINT16_MAX);
+	CV_ASSERT(in->datagram.index < in->datagram.count);
+	CV_ASSERT(in->datagram.count <= FRAME_DATAGRAM_PARTS_MAX);
+	wr_u8(w, FRAME_DATAGRAM);
+	wr_u48(w, in->datagram.flow);
+	wr_u16(w, in->datagram.id);
+	wr_u8(w, in->datagram.index);
+	wr_u8(w, in->datagram.count);
+	wr_u16(w, (uint16_t)in->datagram.size);
+	wr_copy(w, in->datagram.bytes, in->datagram.size);
+}
+
+static void write_candidates(struct wr *w, const struct wire_frame *in)
+{
+	CV_ASSERT(in->candidates.count <= FRAME_CANDIDATES_MAX);
+	wr_u8(w, FRAME_CANDIDATES);
+	wr_u8(w, (uint8_t)in->candidates.count);
+	for (unsigned i = 0; i < in->candidates.count; i++) {
+		CV_ASSERT(in->candidates.list[i].addr.family != ADDR_NONE);
+		wr_u8(w, in->candidates.list[i].kind);
+		wr_addr(w, &in->candidates.list[i].addr);
+	}
+}
+
+static void write_message_frame(struct wr *w, const struct wire_frame *in)
+{
+	CV_ASSERT(in->message.size <= FRAME_MESSAGE_MAX);
+	wr_u8(w, FRAME_MESSAGE);
+	wr_u16(w, in->message.seq);
+	wr_u8(w, in->message.type);
+	wr_u16(w, (uint16_t)in->message.size);
+	wr_copy(w, in->message.body, in->message.size);
+}
+
+static void write_close(struct wr *w, const struct wire_frame *in)
+{
+	CV_ASSERT(in->close.text_size <= FRAME_CLOSE_TEXT_MAX);
+	wr_u8(w, FRAME_CLOSE);
+	wr_u16(w, in->close.code);
+	wr_u8(w, (uint8_t)in->close.text_size);
+	wr_copy(w, in->close.text, in->close.text_size);
+}
+
+static void write_reset(struct wr *w, const struct wire_frame *in)
+{
+	wr_u8(w, in->type);
+	wr_u48(w, in->reset.id);
+	if (in->type == FRAME_RESET)
+		wr_u48(w, in->reset.final_size);
+	wr_u16(w, in->reset.code);
+}
+
+void wire_write_frame(struct wr *w, const struct wire_frame *in)
+{
+	switch ((enum wire_frame_type)in->type) {
+	case FRAME_PADDING:
+	case FRAME_PING:
+		wr_u8(w, in->type);
+		return;
+	case FRAME_ACK:
+		wire_write_ack(w, in->ack.ranges, in->ack.count, in->ack.delay_ns);
+		return;
+	case FRAME_ACK_FREQUENCY:
+		wr_u8(w, FRAME_ACK_FREQUENCY);
+		wr_u16(w, in->ack_frequency.threshold);
+		wr_u32(w, in->ack_frequency.delay_us);
+		return;
+	case FRAME_STREAM:
+		wire_write_stream_header(w, in->stream.id, in->stream.offset, in->stream.size,
+		                         in->stream.fin, true);
+		wr_copy(w, in->stream.bytes, in->stream.size);
+		return;
+	case FRAME_RESET:
+	case FRAME_STOP:
+		write_reset(w, in);
+		return;
+	case FRAME_MAX_DATA:
+	case FRAME_MAX_STREAMS:
+	case FRAME_DATA_BLOCKED:
+		write_limit(w, in, false);
+		return;
+	case FRAME_MAX_STREAM_DATA:
+	case FRAME_STREAM_BLOCKED:
+		write_limit(w, in, true);
+		return;
+	case FRAME_DATAGRAM:
+		write_datagram(w, in);
+		return;
+	case FRAME_CANDIDATES:
+		write_candidates(w, in);
+		return;
+	case FRAME_CLOSE:
+		write_close(w, in);
+		return;
+	case FRAME_MESSAGE:
+		write_message_frame(w, in);
+		return;
+	case FRAME_MESSAGE_ACK:
+		wr_u8(w, FRAME_MESSAGE_ACK);
+		wr_u16(w, in->message_ack.next);
+		return;
+	}
+	CV_UNREACHABLE();
+}
+
+/*
+ * ---- messages: the body of a MESSAGE, whose type stands in the frame ----
+ *
+ *   REGISTER                      flags:8  count:8  { tag:128 }...
+ *   OPEN                          tag:128  has_init:8  [ INIT ]
+ *   OFFER                         tag:128  channel:64  rate:32  leg:8  has_init:8  [ INIT ]
+ *   OPENED                        tag:128  channel:64  rate:32  leg:8
+ *   PRESENT, ABSENT               tag:128
+ *   CLOSE_CHANNEL, CHANNEL_GONE   channel:64
+ *   REFUSED                       size:8  text...
+ *
+ * A body ends where its message ends: what follows would be read by one version and not by
+ * another, and versions are agreed on, not guessed.
+ */
+
+static bool read_register(struct rd *r, struct wire_message *m)
+{
+	m->is_first = rd_u8(r) & REGISTER_FLAG_FIRST;
+	m->tag_count = rd_u8(r);
+	if (m->tag_count > MESSAGE_TAGS_MAX)
+		return false;
+	rd_copy(r, m->tags[0], (size_t)m->tag_count * TAG_SIZE);
+	return true;
+}
+
+/* The INIT that may end an OPEN or OFFER. */
+static bool read_optional_init(struct rd *r, struct wire_message *m)
+{
+	switch (rd_u8(r)) {
+	case 0:
+		return true;
+	case 1:
+		m->init = rd_take(r, WIRE_INIT_SIZE);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool read_grant(struct rd *r, struct wire_message *m)
+{
+	rd_copy(r, m->tag, TAG_SIZE);
+	m->channel = rd_u64(r);
+	m->rate_kbit = rd_u32(r);
+	m->leg = rd_u8(r);
+	return m->leg == LEG_UDP || m->leg == LEG_TCP;
+}
+
+static bool read_refused(struct rd *r, struct wire_message *m)
+{
+	const size_t size = rd_u8(r);
+	const uint8_t *text = rd_take(r, size);
+
+	if (!text || size > MESSAGE_TEXT_MAX)
+		return false;
+	if (memchr(text, 0, size)) /* would be cut short, and not be what was sent */
+		return false;
+	memcpy(m->text, text, size);
+	return true;
+}
+
+bool wire_read_message(const uint8_t *body, size_t size, uint8_t type, struct wire_message *out)
+{
+	struct rd r = rd_init(body, size);
+	struct wire_message m = { .type = type };
+	bool is_good = true;
+
+	switch (type) {
+	case MESSAGE_REGISTER:
+		is_good = read_register(&r, &m);
+		break;
+	case MESSAGE_OPEN:
+		rd_copy(&r, m.tag, TAG_SIZE);
+		is_good = read_optional_init(&r, &m);
+		break;
+	case MESSAGE_OFFER:
+		is_good = read_grant(&r, &m) && read_optional_init(&r, &m);
+		break;
+	case MESSAGE_OPENED:
+		is_good = read_grant(&r, &m);
+		break;
+	case MESSAGE_PRESENT:
+	case MESSAGE_ABSENT:
+		rd_copy(&r, m.tag, TAG_SIZE);
+		break;
+	case MESSAGE_CLOSE_CHANNEL:
+	case MESSAGE_CHANNEL_GONE:
+		m.channel = rd_u64(&r);
+		break;
+	case MESSAGE_REFUSED:
+		is_good = read_refused(&r, &m);
+		break;
+	default: /* a byte from the other side */
+		return false;
+	}
+	if (!is_good || r.bad || rd_left(&r) > 0)
+		return false;
+	*out = m;
+	return true;
+}
+
+static void write_optional_init(struct wr *w, const struct wire_message *in)
+{
+	wr_u8(w, in->init != NULL);
+	if (in->init)
+		wr_copy(w, in->init, WIRE_INIT_SIZE);
+}
+
+static void write_grant(struct wr *w, const struct wire_message *in)
+{
+	CV_ASSERT(in->leg == LEG_UDP || in->leg == LEG_TCP);
+	wr_copy(w, in->tag, TAG_SIZE);
+	wr_u64(w, in->channel);
+	wr_u32(w, in->rate_kbit);
+	wr_u8(w, in->leg);
+}
+
+static void write_refused(struct wr *w, const struct wire_message *in)
+{
+	const char *end = memchr(in->text, 0, sizeof(in->text));
+	size_t size;
+
+	CV_ASSERT(end);
+	size = (size_t)(end - in->text);
+	wr_u8(w, (uint8_t)size);
+	wr_copy(w, in->text, size);
+}
+
+static void write_body(struct wr *w, const struct wire_message *in)
+{
+	switch ((enum wire_message_type)in->type) {
+	case MESSAGE_REGISTER:
+		CV_ASSERT(in->tag_count <= MESSAGE_TAGS_MAX);
+		wr_u8(w, in->is_first ? REGISTER_FLAG_FIRST : 0);
+		wr_u8(w, (uint8_t)in->tag_count);
+		wr_copy(w, in->tags, (size_t)in->tag_count * TAG_SIZE);
+		return;
+	case MESSAGE_OPEN:
+		wr_copy(w, in->tag, TAG_SIZE);
+		write_optional_init(w, in);
+		return;
+	case MESSAGE_OFFER:
+		write_grant(w, in);
+		write_optional_init(w, in);
+		return;
+	case MESSAGE_OPENED:
+		write_grant(w, in);
+		return;
+	case MESSAGE_PRESENT:
+	case MESSAGE_ABSENT:
+		wr_copy(w, in->tag, TAG_SIZE);
+		return;
+	case MESSAGE_CLOSE_CHANNEL:
+	case MESSAGE_CHANNEL_GONE:
+		wr_u64(w, in->channel);
+		return;
+	case MESSAGE_REFUSED:
+		write_refused(w, in);
+		return;
+	}
+	CV_UNREACHABLE();
+}
+
+size_t wire_write_message(uint8_t *body, size_t cap, const struct wire_message *in)
+{
+	struct wr w = wr_init(body, cap);
+
+	CV_ASSERT(cap >= FRAME_MESSAGE_MAX);
+	write_body(&w, in);
+	CV_ASSERT(!w.bad);
+	return wr_size(&w);
+}
