@@ -108,8 +108,8 @@ static int configure_device(int fd, const struct lab_host_config *config)
 		return -errno;
 	}
 	request.ifr_qlen = TX_QUEUE_LENGTH;
-	if (ioctl(fd, SIOCSIFTXQLEN, &request) < 0) {
-		return -errno;
+	if (ioctl(fd, SIOCSIFTXQLEN, &request) < 0 && errno != EPERM) {
+		return -errno; /* it asks for the real root; in a user namespace 500 must do */
 	}
 	return set_flags_up(fd, "lo");
 }

@@ -144,9 +144,9 @@ void lab_nat_reboot(struct lab_nat *nat, bool keeps_ports)
 	nat->used = 0;
 	nat->reboots++;
 	if (!keeps_ports) {
-		nat->port_base = port_of(nat->port_base + 4096 + lab_rng_below(&nat->rng, 16384));
+		nat->port_base = port_of(nat->port_base + UINT64_C(4096) + lab_rng_below(&nat->rng, 16384));
 		nat->port_offset =
-			(uint16_t)(nat->port_offset + 1024 + lab_rng_below(&nat->rng, 16384));
+			(uint16_t)(nat->port_offset + UINT64_C(1024) + lab_rng_below(&nat->rng, 16384));
 	}
 }
 

@@ -1,0 +1,676 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""selftest - proves that the lab does what README.md says of it. Takes some 15 s.
+
+Every behaviour is observed from inside, with sockets of the hosts. Silence is
+never waited for: labnet counts what it drops, so a test waits for the counter.
+"""
+import collections
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import select
+import shutil
+import socket
+import statistics
+import sys
+import threading
+import time
+import traceback
+
+import lab as lab_module
+from lab import Lab
+
+S1, S2, HOME, OFFICE, CARRIER = ("203.0.113.10", "203.0.113.20", "198.51.100.7", "192.0.2.33",
+                                 "192.0.2.99")
+RULES = ("endpoint-independent", "address-dependent", "address-and-port-dependent")
+ALLOCATIONS = ("preserving", "sequential", "random")
+SPEED_MIN_MBIT = 500
+
+IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14
+UDP_SEGMENT = 103
+
+tests = []
+
+
+def test(function):
+    tests.append(function)
+    return function
+
+
+class World:
+    """Two servers, a home with two hosts, an office, and a carrier with a home behind it."""
+
+    def __init__(self, seed=7):
+        self.lab = Lab(seed=seed)
+        lab = self.lab
+        self.s1 = lab.host("s1", public=S1, public6="2001:db8:1::10")
+        self.s2 = lab.host("s2", public=S2)
+        self.home = lab.nat("home", public=HOME)
+        self.office = lab.nat("office", public=OFFICE)
+        self.carrier = lab.nat("carrier", public=CARRIER, lan="100.64.0.0/24")
+        self.flat = lab.nat("flat", behind=self.carrier)
+        self.a = lab.host("a", behind=self.home, public6="2001:db8:2::a")
+        self.b = lab.host("b", behind=self.home)
+        self.c = lab.host("c", behind=self.flat)
+        self.sockets = []
+        lab.start()
+
+    def udp(self, host, port=0, **options):
+        s = host.socket(bind=("0.0.0.0", port), **options)
+        self.sockets.append(s)
+        return s
+
+    def fresh(self):
+        """Undo what a test has changed."""
+        for s in self.sockets:
+            s.close()
+        self.sockets.clear()
+        for node in self.lab.nodes:
+            node.link.up()
+            node.link.set(delay_ms=0, jitter_ms=0, jitter_reorders=False, rate_mbit=0,
+                          queue_kib=256, loss=0, burst_enter=0, burst_leave=0, burst_loss=1,
+                          reorder=0, reorder_ms=0, duplicate=0, corrupt=0,
+                          corrupt_checksum="fixed", mtu=0, mtu_icmp=False)
+        for nat in (self.home, self.office, self.carrier, self.flat):
+            nat.set(mapping=RULES[0], filtering=RULES[0], allocation="preserving", udp="pass",
+                    hairpin=False, pooling="paired", mappings_max=1000, udp_timeout=120)
+            nat.reboot(keep_ports=True)
+
+
+def seen(inside, server, to, text=b"x"):
+    """Send from inside and return the endpoint that the server sees."""
+    inside.sendto(text, to)
+    data, endpoint = server.recvfrom(2000)
+    assert data == text, data
+    return endpoint
+
+
+def expect(condition, what):
+    if not condition:
+        raise AssertionError(what)
+
+
+def drops(w, nat, counter, count, send):
+    """What send() sends is dropped for this reason."""
+    before = nat.counters()[counter]
+    send()
+    w.lab.wait_until(lambda: nat.counters()[counter] >= before + count, 5, counter)
+
+
+# NAT --------------------------------------------------------------------------
+
+def check_nat(w, mapping, filtering, allocation):
+    w.home.set(mapping=mapping, filtering=filtering, allocation=allocation)
+    w.home.reboot(keep_ports=True)
+    s11, s12, s21 = w.udp(w.s1, 7001), w.udp(w.s1, 7002), w.udp(w.s2, 7001)
+    i, j = w.udp(w.a), w.udp(w.a)
+    ports = [seen(i, s11, (S1, 7001))[1], seen(i, s12, (S1, 7002))[1],
+             seen(i, s21, (S2, 7001))[1], seen(j, s11, (S1, 7001))[1]]
+    distinct = {RULES[0]: 2, RULES[1]: 3, RULES[2]: 4}[mapping]
+    expect(len(set(ports)) == distinct, f"{distinct} outside ports, {ports}")
+    expect((ports[0] == ports[1]) == (mapping != RULES[2]), f"same address: {ports}")
+    used = sorted(set(ports), key=ports.index)
+    steps = {(b - a) % 65536 for a, b in itertools.pairwise(used)}
+    if allocation == "preserving":
+        expect(ports[0] == i.getsockname()[1] and ports[3] == j.getsockname()[1], "preserved")
+    elif allocation == "sequential":
+        expect(steps == {1}, f"consecutive: {used}")
+    else:
+        expect(steps != {1} and ports[0] != i.getsockname()[1], f"random: {used}")
+
+    k = w.udp(w.a)
+    outside = seen(k, s11, (S1, 7001))
+    for sender, rules in ((s12, RULES[:2]), (s21, RULES[:1])):
+        if filtering in rules:
+            sender.sendto(b"in", outside)
+            expect(k.recvfrom(10)[1][1] == sender.getsockname()[1], "let in")
+        else:
+            drops(w, w.home, "drop_filtered", 1, lambda s=sender: s.sendto(b"no", outside))
+    s11.sendto(b"answer", outside)
+    expect(k.recv(10) == b"answer", "the answer comes in, and nothing before it")
+
+
+for _rules in itertools.product(RULES, RULES, ALLOCATIONS):
+    def _check(w, rules=_rules):
+        check_nat(w, *rules)
+    _check.__doc__ = "NAT: mapping {}, filtering {}, allocation {}".format(*_rules)
+    test(_check)
+
+
+@test
+def mapping_timeout(w):
+    """NAT: a mapping times out, use keeps it alive"""
+    w.home.set(allocation="sequential", udp_timeout=0.3)
+    s, i = w.udp(w.s1, 7001), w.udp(w.a)
+    outside = seen(i, s, (S1, 7001))
+    end = time.monotonic() + 0.7
+    while time.monotonic() < end:
+        expect(seen(i, s, (S1, 7001)) == outside, "kept alive")
+        select.select([], [], [], 0.05)
+    w.lab.wait_until(lambda: w.home.counters()["mappings"] == 0, 5, "no mapping")
+    drops(w, w.home, "drop_no_mapping", 1, lambda: s.sendto(b"late", outside))
+    expect(seen(i, s, (S1, 7001)) != outside, "another port")
+
+
+@test
+def inbound_refresh(w):
+    """NAT: without inbound refresh, answers do not keep a mapping alive"""
+    w.home.set(inbound_refresh=False, udp_timeout=0.2)
+    s, i = w.udp(w.s1, 7001), w.udp(w.a)
+    outside = seen(i, s, (S1, 7001))
+    before = w.home.counters()["drop_no_mapping"]
+
+    def answered():
+        s.sendto(b"x", outside)
+        return w.home.counters()["drop_no_mapping"] > before
+    w.lab.wait_until(answered, 5, "the mapping to end under a stream of answers")
+    w.home.set(inbound_refresh=True)
+
+
+@test
+def reboot(w):
+    """NAT: a reboot forgets mappings and changes ports, also where they are preserved"""
+    for allocation in ALLOCATIONS:
+        w.home.set(allocation=allocation)
+        s, i = w.udp(w.s1), w.udp(w.a)
+        to = (S1, s.getsockname()[1])
+        outside = seen(i, s, to)
+        w.home.reboot()
+        drops(w, w.home, "drop_no_mapping", 1, lambda: s.sendto(b"x", outside))
+        expect(seen(i, s, to) != outside, allocation)
+    w.home.set(allocation="preserving")
+    outside = seen(i, s, to)
+    w.home.reboot(keep_ports=True)
+    expect(seen(i, s, to) == outside, "kept")
+
+
+@test
+def address_change(w):
+    """NAT: the public address changes, the old one leads nowhere"""
+    s, i = w.udp(w.s1, 7001), w.udp(w.a)
+    outside = seen(i, s, (S1, 7001))
+    expect(outside[0] == HOME, outside)
+    w.home.set(public="198.51.100.8")
+    before = w.lab.internet["drop_no_route"]
+    s.sendto(b"x", outside)
+    w.lab.wait_until(lambda: w.lab.internet["drop_no_route"] > before, 5, "no route")
+    expect(seen(i, s, (S1, 7001))[0] == "198.51.100.8", "new address")
+    w.home.set(public=HOME)
+
+
+@test
+def hairpin(w):
+    """NAT: hairpin on and off; neighbours reach each other directly either way"""
+    s, i, j = w.udp(w.s1, 7001), w.udp(w.a), w.udp(w.b)
+    outside = seen(i, s, (S1, 7001))
+    drops(w, w.home, "drop_no_hairpin", 1, lambda: j.sendto(b"x", outside))
+    w.home.set(hairpin=True)
+    j.sendto(b"turn", outside)
+    data, source = i.recvfrom(10)
+    expect(data == b"turn" and source[0] == HOME, source)
+    i.sendto(b"back", source)
+    expect(j.recvfrom(10) == (b"back", outside), "the way back")
+    j.sendto(b"lan", (w.a.address, i.getsockname()[1]))
+    expect(i.recvfrom(10)[1] == (w.b.address, j.getsockname()[1]), "untranslated")
+
+
+@test
+def double_nat(w):
+    """NAT: behind a NAT"""
+    w.flat.set(filtering=RULES[2], mapping=RULES[2])
+    w.carrier.set(filtering=RULES[2])
+    s, i = w.udp(w.s1, 7001), w.udp(w.c)
+    outside = seen(i, s, (S1, 7001))
+    expect(outside[0] == CARRIER, outside)
+    s.sendto(b"back", outside)
+    expect(i.recv(10) == b"back", "the answer")
+    drops(w, w.carrier, "drop_filtered", 1, lambda: w.udp(w.s2).sendto(b"x", outside))
+    expect(w.flat.counters()["created"] >= 1, "both translate")
+
+
+def tcp_pair(w, inside, server, port, family=socket.AF_INET, address=S1):
+    listener = server.socket(socket.SOCK_STREAM, family=family,
+                             bind=("0.0.0.0" if family == socket.AF_INET else "::", port))
+    client = inside.socket(socket.SOCK_STREAM, family=family, bind=None)
+    listener.listen()
+    client.connect((address, port))
+    far = listener.accept()[0]
+    far.settimeout(20)
+    w.sockets += [listener, client, far]
+    return client, far
+
+
+def transfer(source, sink, size):
+    data = os.urandom(size)
+    sender = threading.Thread(target=lambda: (source.sendall(data),
+                                              source.shutdown(socket.SHUT_WR)))
+    sender.start()
+    digest = hashlib.sha256()
+    while part := sink.recv(1 << 16):
+        digest.update(part)
+    sender.join()
+    expect(digest.digest() == hashlib.sha256(data).digest(), "the same bytes")
+
+
+@test
+def udp_blocked(w):
+    """NAT: UDP blocked silently or with an error, while TCP passes"""
+    s, i = w.udp(w.s1, 7001), w.udp(w.a)
+    outside = seen(i, s, (S1, 7001))
+    w.home.set(udp="drop")
+    drops(w, w.home, "drop_udp_blocked", 2,
+          lambda: (i.sendto(b"x", (S1, 7001)), s.sendto(b"x", outside)))
+    client, far = tcp_pair(w, w.a, w.s1, 8001)
+    transfer(client, far, 100000)
+    w.home.set(udp="reject")
+    i.connect((S1, 7001))
+    i.send(b"x")
+    with contextlib.suppress(OSError):
+        i.recv(10)
+        raise AssertionError("no error from the firewall")
+
+
+@test
+def icmp(w):
+    """NAT: echo and errors are translated both ways"""
+    code = ("import socket; s = socket.socket(2, 2, 1); s.settimeout(5);"
+            f"s.sendto(bytes([8, 0, 0, 0, 0, 0, 0, 1]) + b'ping', ('{S1}', 0));"
+            "print(s.recv(100)[-4:].decode())")
+    for host in (w.a, w.c):
+        answer = host.python(code)
+        expect(answer.stdout.strip() == "ping", answer.stderr)
+    i, s = w.udp(w.c), w.udp(w.s1, 7001)
+    outside = seen(i, s, (S1, 7001))
+    i.connect((S1, 7999))
+    i.send(b"x")
+    with contextlib.suppress(ConnectionRefusedError):
+        i.recv(10)
+        raise AssertionError("no 'port unreachable' from outside")
+    i.close()
+    s.connect(outside)
+    s.send(b"x")
+    with contextlib.suppress(ConnectionRefusedError):
+        s.recv(10)
+        raise AssertionError("no 'port unreachable' from inside")
+
+
+@test
+def table_full(w):
+    """NAT: a full table refuses new flows and serves the old ones"""
+    w.home.set(mappings_max=4)
+    s = w.udp(w.s1, 7001)
+    inside = [w.udp(w.a) for _ in range(5)]
+    for i in inside[:4]:
+        seen(i, s, (S1, 7001))
+    drops(w, w.home, "drop_table_full", 1, lambda: inside[4].sendto(b"x", (S1, 7001)))
+    seen(inside[0], s, (S1, 7001))
+
+
+@test
+def pooling(w):
+    """NAT: several addresses, paired or arbitrary"""
+    pool = [HOME, "198.51.100.17", "198.51.100.27"]
+    w.home.set(public=pool)
+    s = w.udp(w.s1, 7001)
+    addresses = {seen(w.udp(w.a), s, (S1, 7001))[0] for _ in range(20)}
+    expect(len(addresses) == 1, f"paired: {addresses}")
+    w.home.set(pooling="arbitrary")
+    addresses = {seen(w.udp(w.a), s, (S1, 7001))[0] for _ in range(20)}
+    expect(addresses == set(pool), f"arbitrary: {addresses}")
+    w.home.set(public=HOME)
+
+
+# Links ------------------------------------------------------------------------
+
+Arrival = collections.namedtuple("Arrival", "number delay at data")
+
+
+def processed(link, direction="out"):
+    c = link.counters()[direction]
+    return c["packets"] - c["duplicated"] + sum(v for k, v in c.items() if k.startswith("drop_"))
+
+
+def stream(w, count, size=100, interval=0.0):
+    """Send numbered packets from a to s1 and return those that arrive, as they arrive."""
+    s, i = w.udp(w.s1), w.udp(w.a)
+    s.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE: the socket must not lose any
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    s.setblocking(False)
+    to = (S1, s.getsockname()[1])
+    goal = processed(w.a.link) + count
+    arrivals = []
+
+    def drain(timeout):
+        while select.select([s], [], [], timeout)[0]:
+            try:
+                data = s.recv(2000)
+            except BlockingIOError:  # it was there, but its checksum is wrong
+                continue
+            at = time.monotonic()
+            number, sent = int.from_bytes(data[:4], "big"), int.from_bytes(data[4:12], "big")
+            arrivals.append(Arrival(number, at - sent / 1e9, at, data[12:]))
+            timeout = 0
+    filler = b"\xa5" * (size - 12)
+    for n in range(count):
+        now = time.monotonic_ns()
+        i.sendto(n.to_bytes(4, "big") + now.to_bytes(8, "big") + filler, to)
+        drain(0)
+        next_at = now / 1e9 + interval
+        while (left := next_at - time.monotonic()) > 0:
+            drain(left)
+
+    def is_over():
+        drain(0.002)
+        return processed(w.a.link) >= goal and w.lab.internet["waiting"] == 0
+    w.lab.wait_until(is_over, 20, "all packets to arrive or be dropped", interval=0)
+    drain(0)
+    return arrivals
+
+
+def inversions(arrivals):
+    return sum(x.number > y.number for x, y in itertools.pairwise(arrivals))
+
+
+@test
+def delay(w):
+    """link: delay, and none on the other direction"""
+    w.a.link.set("out", delay_ms=40)
+    got = statistics.median(p.delay for p in stream(w, 20, interval=0.002))
+    expect(0.040 <= got < 0.050, f"{got}")
+    w.a.link.set("out", delay_ms=0)
+    got = statistics.median(p.delay for p in stream(w, 20, interval=0.002))
+    expect(got < 0.005, f"{got}")
+
+
+@test
+def jitter(w):
+    """link: jitter keeps order unless told otherwise"""
+    w.a.link.set(delay_ms=10, jitter_ms=20)
+    got = stream(w, 200, interval=0.001)
+    delays = [p.delay for p in got]
+    expect(min(delays) >= 0.010 and 0.022 < max(delays) < 0.050, f"{min(delays)} {max(delays)}")
+    expect(len(got) == 200 and inversions(got) == 0, "in order")
+    w.a.link.set(jitter_reorders=True)
+    got = stream(w, 200, interval=0.001)
+    expect(len(got) == 200 and inversions(got) > 20, f"{inversions(got)} inversions")
+
+
+@test
+def rate(w):
+    """link: rate"""
+    w.a.link.set(rate_mbit=10, queue_kib=1024)
+    got = stream(w, 200, size=1000)
+    took = got[-1].at - got[0].at
+    ideal = 199 * 1028 * 8 / 10e6
+    expect(len(got) == 200 and 0.9 < took / ideal < 1.15, f"{took} s instead of {ideal}")
+
+
+@test
+def queue(w):
+    """link: a full queue drops its tail"""
+    w.a.link.set(rate_mbit=1, queue_kib=16)
+    before = w.a.link.counters()["out"]["drop_queue"]
+    got = stream(w, 100, size=1000)
+    lost = w.a.link.counters()["out"]["drop_queue"] - before
+    expect(14 <= len(got) <= 20 and lost == 100 - len(got), f"{len(got)} passed, {lost} lost")
+    expect([p.number for p in got[:12]] == list(range(12)), "the first ones pass")
+
+
+@test
+def loss(w):
+    """link: independent loss"""
+    w.a.link.set(loss=0.1)
+    got = len(stream(w, 5000))
+    expect(4400 <= got <= 4600, f"{got} of 5000")
+
+
+@test
+def burst_loss(w):
+    """link: loss in bursts (Gilbert-Elliott)"""
+    w.a.link.set(burst_enter=0.01, burst_leave=0.1)
+    got = {p.number for p in stream(w, 5000)}
+    runs = [len(list(g)) for lost, g in itertools.groupby(n not in got for n in range(5000))
+            if lost]
+    expect(200 < sum(runs) < 800 and 5 < statistics.mean(runs) < 20,
+           f"{sum(runs)} lost in {len(runs)} bursts")
+
+
+@test
+def reordering(w):
+    """link: reordering"""
+    before = w.a.link.counters()["out"]["reordered"]
+    w.a.link.set(reorder=0.1, reorder_ms=5)
+    got = stream(w, 1000, interval=0.0002)
+    held = w.a.link.counters()["out"]["reordered"] - before
+    expect(len(got) == 1000 and 60 < held < 140, f"{held} held back")
+    expect(0.5 * held < inversions(got) <= held, f"{inversions(got)} inversions of {held}")
+
+
+@test
+def duplication(w):
+    """link: duplication"""
+    w.a.link.set(duplicate=0.1)
+    got = stream(w, 1000)
+    twice = [n for n, count in collections.Counter(p.number for p in got).items() if count == 2]
+    expect(len(got) == 1000 + len(twice) and 60 < len(twice) < 140, f"{len(twice)} twice")
+
+
+@test
+def corruption(w):
+    """link: corruption reaches the application, or the kernel drops it"""
+    def damaged():
+        return w.a.link.counters()["out"]["corrupted"]
+    before = damaged()
+    w.a.link.set(corrupt=0.1)
+    got = stream(w, 1000, size=500)
+    count = damaged() - before
+    bits = collections.Counter(
+        (int.from_bytes(p.data, "big") ^ int.from_bytes(b"\xa5" * 488, "big")).bit_count()
+        for p in got)
+    expect(len(got) == 1000 and 60 < count < 140, f"{count} damaged, {len(got)} came")
+    # The flipped bit may be in the number and the time, which take 12 bytes of 500.
+    expect(count - 15 < bits[1] <= count and set(bits) == {0, 1}, f"{bits} of {count}")
+    before = damaged()
+    w.a.link.set(corrupt_checksum="broken")
+    got = stream(w, 1000, size=500)
+    count = damaged() - before
+    expect(len(got) == 1000 - count and 60 < count < 140, f"{count} damaged, {len(got)} came")
+
+
+@test
+def mtu(w):
+    """link: MTU, silent or with an ICMP error, also to the outside of a NAT"""
+    s, i = w.udp(w.s1, 7001), w.udp(w.a)
+    for end in (s, i):
+        end.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+    w.a.link.set(mtu=1300)
+    outside = seen(i, s, (S1, 7001), b"x" * 1272)
+    before = w.a.link.counters()["out"]["drop_mtu"]
+    i.sendto(b"x" * 1273, (S1, 7001))
+    w.lab.wait_until(lambda: w.a.link.counters()["out"]["drop_mtu"] > before, 5, "the drop")
+    i.sendto(b"no error is pending", (S1, 7001))
+    w.a.link.set(mtu_icmp=True)
+    i.connect((S1, 7001))
+    s.recv(100)
+    s.connect(outside)
+    for end in (i, s):
+        end.send(b"x" * 1400)
+        w.lab.wait_until(lambda e=end: e.getsockopt(socket.IPPROTO_IP, IP_MTU) == 1300, 5,
+                         "the kernel to learn the path MTU")
+
+
+@test
+def down(w):
+    """link: down in one direction or both"""
+    s, i = w.udp(w.s1, 7001), w.udp(w.a)
+    outside = seen(i, s, (S1, 7001))
+    w.a.link.down("in")
+    seen(i, s, (S1, 7001))
+    before = w.a.link.counters()["in"]["drop_down"]
+    s.sendto(b"x", outside)
+    w.lab.wait_until(lambda: w.a.link.counters()["in"]["drop_down"] > before, 5, "the drop")
+    w.a.link.up("in")
+    s.sendto(b"y", outside)
+    expect(i.recv(10) == b"y", "up again")
+
+
+@test
+def super_packets(w):
+    """link: the super-packets of UDP GSO and TSO count as the packets they are"""
+    s, i = w.udp(w.s1, 7001), w.udp(w.a)
+    i.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
+    for delay_ms in (0, 1):
+        w.a.link.set(delay_ms=delay_ms)
+        before = w.a.link.counters()["out"]["packets"]
+        data = os.urandom(9500)
+        i.sendto(data, (S1, 7001))
+        parts = [s.recv(2000) for _ in range(10)]
+        expect([len(p) for p in parts] == [1000] * 9 + [500], "cut at the borders")
+        expect(b"".join(parts) == data, "the same bytes")
+        expect(w.a.link.counters()["out"]["packets"] - before == 10, "counted as ten")
+
+
+@test
+def tcp_on_a_bad_link(w):
+    """TCP: the same bytes over a bad link, IPv4 through a NAT and IPv6 beside it"""
+    w.a.link.set(delay_ms=2, jitter_ms=1, loss=0.01, reorder=0.01, reorder_ms=2,
+                 duplicate=0.01, corrupt=0.01, corrupt_checksum="broken")
+    for family, address in ((socket.AF_INET, S1), (socket.AF_INET6, "2001:db8:1::10")):
+        client, far = tcp_pair(w, w.a, w.s1, 8002 + family, family, address)
+        transfer(client, far, 1000000)
+        client, far = tcp_pair(w, w.a, w.s1, 8102 + family, family, address)
+        transfer(far, client, 1000000)
+    expect(w.a.link.counters()["out"]["corrupted"] > 0, "it was bad")
+
+
+# The rest ---------------------------------------------------------------------
+
+@test
+def same_seed(w):
+    """seed: the same seed loses the same packets, another one others"""
+    lost = []
+    for seed in (3, 3, 4):
+        other = World(seed)
+        try:
+            other.a.link.set(loss=0.2)
+            lost.append({p.number for p in stream(other, 300)})
+        finally:
+            other.lab.stop()
+    expect(lost[0] == lost[1] != lost[2], "by seed")
+
+
+@test
+def names(w):
+    """hosts: names resolve, and a host has a name of its own"""
+    answer = w.c.run(["getent", "ahostsv4", "s2.lab"]).stdout
+    expect(answer.split()[:1] == [S2], answer)
+    w.lab.name("target.lab", "203.0.113.77")
+    expect("203.0.113.77" in w.a.run(["getent", "hosts", "target.lab"]).stdout, "added later")
+    expect(w.c.python("import os; print(os.uname().nodename)").stdout.strip() == "c", "its name")
+
+
+@test
+def move(w):
+    """hosts: a host moves to another network and back"""
+    s, i = w.udp(w.s1, 7001), w.udp(w.b)
+    expect(seen(i, s, (S1, 7001))[0] == HOME, "at home")
+    w.b.move(behind=w.office)
+    expect(seen(i, s, (S1, 7001))[0] == OFFICE, "in the office")
+    w.b.move(public="203.0.113.99")
+    expect(seen(i, s, (S1, 7001))[0] == "203.0.113.99", "in the open")
+    w.b.move(behind=w.home)
+    expect(seen(i, s, (S1, 7001))[0] == HOME, "at home again")
+
+
+@test
+def nothing_stays(w):
+    """end: processes that hide from their parents end with the lab"""
+    other = World(5)
+    daemon = other.a.python("import os, sys\n"
+                            "if os.fork() == 0:\n"
+                            "    os.setsid(); r, w = os.pipe()\n"
+                            "    if os.fork() == 0:\n"
+                            "        os.close(1); os.close(2); os.read(r, 1)\n"
+                            "    else: print(os.getpid()); sys.stdout.flush(); os._exit(0)\n"
+                            "else: os.wait()\n")
+    expect(daemon.returncode == 0, daemon.stderr)
+    cat = other.b.spawn(["cat"], stdin=-1)
+    space = os.stat(f"/proc/{other.a.holder}/ns/net").st_ino
+    holder = other.a.holder
+    other.fresh()
+    other.lab.stop()
+
+    def inhabitants():
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{pid}/ns/net").st_ino == space:
+                    found.append(pid)
+        return found
+    w.lab.wait_until(lambda: not inhabitants(), 5, "nobody left in the host")
+    expect(cat.poll() is not None and not os.path.exists(f"/proc/{holder}"), "all gone")
+
+
+def iperf(w, *options):
+    if not shutil.which("iperf3"):
+        return None
+    with contextlib.closing(w.s1.socket(socket.SOCK_STREAM)) as probe:
+        port = probe.getsockname()[1]
+    server = w.s1.spawn(["iperf3", "-s", "-1", "--forceflush", "-p", port])
+    w.lab.wait_until(lambda: "listening" in server.text().lower(), 5, "iperf3 to listen")
+    answer = w.a.run(["iperf3", "-J", "-c", S1, "-p", port, "-t", "2", *options])
+    end = json.loads(answer.stdout)["end"]
+    total = end.get("sum_received") or end["sum"]
+    return total["bits_per_second"] / 1e6 * (1 - total.get("lost_percent", 0) / 100)
+
+
+@test
+def speed(w):
+    """speed: through a NAT, clear and cut into packets"""
+    for delay_ms in (0, 1):
+        w.a.link.set(delay_ms=delay_ms)
+        for options in ((), ("-R",), ("-u", "-b", "1G", "-l", "1400")):
+            got = iperf(w, *options)
+            if got is None:
+                return "no iperf3"
+            kind = "UDP offered 1 Gbit/s" if options[:1] == ("-u",) else "TCP" + "".join(options)
+            print(f"#    {kind}, delay {delay_ms} ms: {got:.0f} Mbit/s")
+            if "-u" not in options:
+                expect(got > SPEED_MIN_MBIT, f"{got:.0f} Mbit/s {kind}")
+    return None
+
+
+def run_one(w, function, counts):
+    """A test returns nothing, or the reason why it could not run."""
+    what = function.__doc__.strip().splitlines()[0]
+    try:
+        w.fresh()
+        skipped = function(w)
+    except Exception:  # the report is the point, and the next test starts afresh
+        counts["failed"] += 1
+        print(f"FAIL {what}\n{traceback.format_exc()}", flush=True)
+        return
+    counts["skipped" if skipped else "passed"] += 1
+    print(f"skip {what}: {skipped}" if skipped else f"ok   {what}", flush=True)
+
+
+def main(wanted):
+    counts = collections.Counter()
+    try:
+        world = World()
+    except lab_module.Unavailable as error:
+        print(f"skip {error}")
+        return lab_module.SKIP
+    with world.lab:
+        for function in tests:
+            if not wanted or any(word in function.__doc__ for word in wanted):
+                run_one(world, function, counts)
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+    return 1 if counts["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
