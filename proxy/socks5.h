@@ -15,7 +15,7 @@
  *           NEED_MORE  wait for more bytes
  *           REPLY      go round again: the client may have sent ahead
  *           REQUEST    s->target; what is left of @in is stream data
- *           CLOSE      close (drain first); s->code says why
+ *           CLOSE      close (drain first); s->why is for the log
  *   }
  *
  * The verdicts, the bytes out and where the stream data begins are the same
@@ -59,11 +59,10 @@ enum socks5_verdict {
 	SOCKS5_CLOSE,
 };
 
-/* Open so that it can be embedded. Readable between calls: out, out_size, target, user, code. */
+/* Open so that it can be embedded. Readable between calls: out, out_size, target, user, why. */
 struct socks5 {
 	enum socks5_state state;
-	enum target_code
-		code; /* why it was closed; TARGET_OK: user or password wrong, or no method */
+	const char *why;                 /* a static sentence for the log, once closed */
 	const struct socks5_user *users; /* borrowed; NULL when there are none */
 	size_t user_count;
 	const char *user;       /* who authenticated, or NULL; borrowed from users */
