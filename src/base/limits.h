@@ -25,8 +25,8 @@
 #define CV_KIB(n) ((uint64_t)(n) << 10)
 #define CV_MIB(n) ((uint64_t)(n) << 20)
 
-/* Streams and connections. Powers of two near what LimitNOFILE 65,536 can serve: a relayed
- * stream costs one descriptor here, and half of them are kept for listeners and dials. */
+/* Streams and connections. Each end of a stream holds one descriptor; with all clients and as
+ * many dials for peers, half of LimitNOFILE 65,536 is in use. */
 enum {
 	STREAMS_MAX_DEFAULT = 16384,   /* streams per session; configurable */
 	FRONTENDS_MAX_DEFAULT = 16384, /* clients' connections per agent; configurable */
@@ -100,7 +100,7 @@ enum { READ_BURST_MAX = 256 };     /* packets per wake-up, so that clients get t
 /* Proxy. A client that says nothing holds a descriptor. */
 #define PROXY_HANDSHAKE_TIMEOUT CV_SEC(10) /* from accept to a whole request */
 enum {
-	HTTP_HEAD_MAX = 64 * 1024,        /* bytes: absolute-form; Apache and nginx allow 32 KiB */
+	HTTP_HEAD_MAX = 64 * 1024,        /* bytes: absolute-form, with the browser's cookies */
 	HTTP_HEAD_CONNECT_MAX = 8 * 1024, /* bytes: CONNECT carries few fields */
 };
 
@@ -121,8 +121,8 @@ enum {
 
 /* Configuration and control. libyaml has no nesting limit of its own and is quadratic in depth. */
 enum {
-	TUNNEL_PORT_DEFAULT = 28583,     /* unassigned at IANA; of an `address` without a port */
+	TUNNEL_PORT_DEFAULT = 28583,     /* of an `address` without a port */
 	CONFIG_FILE_MAX = 256 * 1024,    /* bytes */
-	CONFIG_DEPTH_MAX = 8,            /* collections inside each other; the schema needs 4 */
+	CONFIG_DEPTH_MAX = 8,            /* collections inside each other */
 	CONTROL_REQUEST_MAX = 64 * 1024, /* bytes of one request on the control socket */
 };

@@ -101,7 +101,7 @@ static uint64_t source_key(const struct source_limit *l, const struct addr *from
 	prefix.port = 0;
 	prefix.scope = 0;
 	if (prefix.family == ADDR_V6)
-		memset(prefix.ip + 8, 0, 8); /* a /64 is one subscriber: RFC 6177 */
+		memset(prefix.ip + 8, 0, 8); /* whoever has one address of a /64 has all */
 	/* Another seed: the prefix 10.0.0.1 and the source 10.0.0.1:0 are two things. */
 	return addr_hash(&prefix, ~l->map.seed);
 }
