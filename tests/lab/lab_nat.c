@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
 
 /* Below are the ports of services. Unsigned, for arithmetic modulo the count. */
 #define PORT_MIN UINT64_C(1024)
@@ -141,6 +142,7 @@ void lab_nat_reboot(struct lab_nat *nat, bool keeps_ports)
 		nat->permissions[i] = (struct lab_permission){ .next = nat->permission_free };
 		nat->permission_free = i + 1;
 	}
+	memset(nat->fragments, 0, sizeof(nat->fragments));
 	nat->used = 0;
 	nat->reboots++;
 	if (!keeps_ports) {
@@ -328,9 +330,43 @@ static void permit(struct lab_nat *nat, const struct lab_flow *flow, uint64_t no
 	nat->permissions[at].expires_at = now + lifetime(nat, flow);
 }
 
+static struct lab_key fragment_key(const struct lab_flow *flow)
+{
+	return (struct lab_key){ {
+		endpoint(flow->src, flow->id),
+		endpoint(flow->dst, flow->protocol),
+		1, /* so that an unused entry equals none */
+	} };
+}
+
+static void note_fragment(struct lab_nat *nat, const struct lab_key *key, bool is_outbound,
+                          uint32_t ip)
+{
+	nat->fragments[nat->fragment_next] = (struct lab_fragment){ *key, ip, is_outbound };
+	nat->fragment_next = (nat->fragment_next + 1) % LAB_NAT_FRAGMENTS_MAX;
+}
+
+/* A NAT need not reassemble (RFC 4787, REQ-14): what overtakes its first piece is lost. */
+static enum lab_nat_verdict follow_first(struct lab_nat *nat, struct lab_packet *p,
+                                         struct lab_flow *flow, bool is_outbound)
+{
+	struct lab_key key = fragment_key(flow);
+
+	for (size_t i = 0; i < LAB_NAT_FRAGMENTS_MAX; i++) {
+		const struct lab_fragment *f = &nat->fragments[i];
+
+		if (f->is_outbound == is_outbound && f->key.word[0] == key.word[0] &&
+		    f->key.word[1] == key.word[1] && f->key.word[2] == key.word[2]) {
+			lab_packet_rewrite(p, flow, is_outbound, f->ip, 0);
+			return LAB_NAT_FORWARD;
+		}
+	}
+	return LAB_NAT_UNSUPPORTED;
+}
+
 static bool is_translatable(const struct lab_flow *flow)
 {
-	return flow->version == 4 && !flow->is_fragment &&
+	return flow->version == 4 &&
 	       (flow->protocol == IPPROTO_UDP || flow->protocol == IPPROTO_TCP ||
 	        flow->protocol == IPPROTO_ICMP);
 }
@@ -374,6 +410,9 @@ enum lab_nat_verdict lab_nat_outbound(struct lab_nat *nat, uint64_t now, struct 
 	if (flow->protocol == IPPROTO_UDP && nat->config.udp != LAB_NAT_UDP_PASS) {
 		return LAB_NAT_UDP_BLOCKED;
 	}
+	if (flow->is_later_fragment) {
+		return follow_first(nat, p, flow, true);
+	}
 	if (flow->is_icmp_error) {
 		return outbound_error(nat, now, p, flow);
 	}
@@ -389,6 +428,10 @@ enum lab_nat_verdict lab_nat_outbound(struct lab_nat *nat, uint64_t now, struct 
 	m = &nat->mappings[index];
 	m->expires_at = now + lifetime(nat, flow);
 	permit(nat, flow, now, index);
+	if (flow->is_fragment) {
+		key = fragment_key(flow);
+		note_fragment(nat, &key, true, m->outside_ip);
+	}
 	lab_packet_rewrite(p, flow, true, m->outside_ip, m->outside_port);
 	return LAB_NAT_FORWARD;
 }
@@ -429,6 +472,9 @@ enum lab_nat_verdict lab_nat_inbound(struct lab_nat *nat, uint64_t now, struct l
 	if (flow->protocol == IPPROTO_UDP && nat->config.udp != LAB_NAT_UDP_PASS) {
 		return LAB_NAT_UDP_BLOCKED;
 	}
+	if (flow->is_later_fragment) {
+		return follow_first(nat, p, flow, false);
+	}
 	if (flow->is_icmp_error) {
 		return inbound_error(nat, now, p, flow);
 	}
@@ -447,6 +493,10 @@ enum lab_nat_verdict lab_nat_inbound(struct lab_nat *nat, uint64_t now, struct l
 		if (has_rule) {
 			nat->permissions[at].expires_at = m->expires_at;
 		}
+	}
+	if (flow->is_fragment) {
+		key = fragment_key(flow);
+		note_fragment(nat, &key, false, m->inside_ip);
 	}
 	lab_packet_rewrite(p, flow, false, m->inside_ip, m->inside_port);
 	return LAB_NAT_FORWARD;

@@ -37,6 +37,7 @@ enum {
 	LAB_NAT_PUBLIC_MAX = 8,
 	LAB_NAT_MAPPINGS_MAX = 32768,
 	LAB_NAT_PERMISSIONS_MAX = 65536,
+	LAB_NAT_FRAGMENTS_MAX = 64, /* datagrams in pieces, remembered by their first piece */
 };
 
 /* All fields but the addresses are uint64_t, for the table of names that sets them. */
@@ -63,7 +64,7 @@ enum lab_nat_verdict {
 	LAB_NAT_UDP_BLOCKED, /* dropped; with LAB_NAT_UDP_REJECT the inside wants an error */
 	LAB_NAT_NO_HAIRPIN,
 	LAB_NAT_TABLE_FULL,
-	LAB_NAT_UNSUPPORTED, /* fragments and protocols without ports */
+	LAB_NAT_UNSUPPORTED, /* protocols without ports, and fragments before their first */
 	LAB_NAT_VERDICTS,    /* how many there are */
 };
 
@@ -86,6 +87,13 @@ struct lab_permission {
 	uint32_t next; /* of the same mapping, or of the free list; index + 1 */
 };
 
+/* Where the later fragments of a datagram go: where the first one went. */
+struct lab_fragment {
+	struct lab_key key; /* as the pieces arrive here */
+	uint32_t ip;        /* that replaces the source, or the destination */
+	bool is_outbound;
+};
+
 struct lab_nat {
 	struct lab_nat_config config; /* change it with lab_nat_configure() */
 	uint64_t counters[LAB_NAT_VERDICTS];
@@ -99,6 +107,8 @@ struct lab_nat {
 	struct lab_table inside;  /* inside endpoint, and remote as the rule says, to mapping */
 	struct lab_table outside; /* outside endpoint to mapping */
 	struct lab_table allowed; /* mapping and remote to permission */
+	struct lab_fragment fragments[LAB_NAT_FRAGMENTS_MAX];
+	size_t fragment_next; /* the oldest, to be overwritten */
 	struct lab_rng rng;
 	uint16_t port_base;   /* of sequential allocation: the next one to try */
 	uint16_t port_offset; /* of preserving allocation: inside + offset; 0 until a reboot */

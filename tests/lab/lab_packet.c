@@ -120,6 +120,9 @@ static uint8_t *checksum_field(const struct lab_packet *p, const struct lab_flow
 {
 	uint8_t *l4 = p->data + flow->l4_offset;
 
+	if (flow->is_later_fragment) {
+		return NULL;
+	}
 	switch (flow->protocol) {
 	case IPPROTO_TCP:
 		return l4 + 16;
@@ -206,6 +209,8 @@ bool lab_packet_read(const struct lab_packet *p, struct lab_flow *flow)
 		flow->protocol = ip[9];
 		flow->l4_offset = flow->payload_offset = (uint16_t)((ip[0] & 15) * 4);
 		flow->is_fragment = lab_get16(ip + 6) & 0x3fff;
+		flow->is_later_fragment = lab_get16(ip + 6) & 0x1fff;
+		flow->id = lab_get16(ip + 4);
 		flow->src = lab_get32(ip + 12);
 		flow->dst = lab_get32(ip + 16);
 		if (flow->l4_offset < IP4_SIZE) {
@@ -217,7 +222,8 @@ bool lab_packet_read(const struct lab_packet *p, struct lab_flow *flow)
 	if (flow->l4_offset > p->size) {
 		return false;
 	}
-	return flow->is_fragment || read_l4(ip + flow->l4_offset, p->size - flow->l4_offset, flow);
+	return flow->is_later_fragment ||
+	       read_l4(ip + flow->l4_offset, p->size - flow->l4_offset, flow);
 }
 
 /* Segmentation --------------------------------------------------------------- */
@@ -387,7 +393,7 @@ void lab_packet_rewrite_quoted(struct lab_packet *p, const struct lab_flow *flow
 bool lab_packet_corrupt(struct lab_packet *p, const struct lab_flow *flow, struct lab_rng *rng,
                         bool keeps_checksum_right)
 {
-	uint8_t *check = flow->is_fragment ? NULL : checksum_field(p, flow);
+	uint8_t *check = checksum_field(p, flow);
 	uint8_t *l4 = p->data + flow->l4_offset;
 	uint8_t *end = p->data + p->size;
 	uint8_t *at;

@@ -41,7 +41,9 @@ struct lab_flow {
 	uint8_t version;
 	uint8_t protocol;
 	uint8_t tcp_flags;
-	bool is_fragment; /* any but a whole packet: the ports of later ones are unknown */
+	bool is_fragment;       /* not a whole datagram */
+	bool is_later_fragment; /* not the first: it has no ports and no checksum */
+	uint16_t id;            /* of the fragments that belong together, IPv4 */
 	bool is_icmp_error;
 	uint16_t l4_offset;
 	uint16_t payload_offset; /* behind the TCP, UDP or ICMP header */

@@ -11,6 +11,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -110,13 +111,31 @@ static bool read_control(void)
 	return shell.line_size < sizeof(shell.line);
 }
 
+/*
+ * Falling asleep after each packet is the dearest thing we could do. So when
+ * there was work, let those who make more of it run, and look again before.
+ */
+static int wait_for(struct epoll_event *events, bool is_busy)
+{
+	int count = 0;
+
+	if (is_busy) {
+		(void)sched_yield();
+		count = epoll_wait(shell.epoll_fd, events, EVENTS_MAX, 0);
+	}
+	return count ? count : epoll_wait(shell.epoll_fd, events, EVENTS_MAX, -1);
+}
+
 static void run(void)
 {
 	struct epoll_event events[EVENTS_MAX];
 	bool is_open = true;
+	bool is_busy = false;
 
 	while (is_open) {
-		int count = epoll_wait(shell.epoll_fd, events, EVENTS_MAX, -1);
+		int count = wait_for(events, is_busy);
+
+		is_busy = count > 0;
 
 		for (int i = 0; i < count && is_open; i++) {
 			uint32_t tag = events[i].data.u32;
