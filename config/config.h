@@ -23,13 +23,14 @@
 #include "base/hostport.h"
 #include "base/log.h"
 #include "base/pattern.h"
+#include "config/arena.h"
 #include "config/report.h"
 
 enum {
 	CONFIG_FILE_MAX = 256 * 1024, /* bytes; libyaml is quadratic in places */
 	CONFIG_DEFAULT_PORT = 28583,  /* of an `address` without one, and of a server */
 	CONFIG_LISTEN_ADDRS_MAX = 2,  /* `localhost` and a bare port are one of each family */
-	CONFIG_PATH_MAX = 4096,
+	CONFIG_PATH_MAX = 1024,       /* bytes with the NUL */
 };
 
 /* Who reads: decides which keys are required and whether key files are looked at. */
@@ -196,8 +197,6 @@ struct config_server {
 	struct config_log log; /* own or inherited, key by key */
 };
 
-struct config_memory; /* what the tree is made of */
-
 struct config {
 	const char *file; /* as given to config_load() */
 	struct config_keyfile identity;
@@ -225,7 +224,7 @@ struct config {
 	struct config_tunnel tunnel;
 	struct config_punch punch;
 	struct config_server server;
-	struct config_memory *memory;
+	struct arena arena; /* what all of this is made of */
 };
 
 /**
