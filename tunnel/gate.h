@@ -3,8 +3,8 @@
 
 /*
  * gate - who may make us work: the order in which an INIT is checked before
- * anything is kept (rule 9.1): size, mac1, version, session mac2 or cookie, bucket of the source. Agents ask for
- * cookies under load only, a server always.
+ * anything is kept (rule 9.1): size, mac1, version, session mac2 or cookie, bucket of the source.
+ * Agents ask for cookies under load only, a server always.
  */
 
 #include <stdbool.h>
@@ -29,29 +29,36 @@ void gate_source_addr(struct gate_source *s, uint8_t socket, const struct addr *
 void gate_source_relay(struct gate_source *s, uint32_t link, uint64_t channel);
 
 struct gate {
-	const struct identity *me;  /* borrowed */
-	bool is_strict;             /* a server: cookie always */
+	const struct identity *me; /* borrowed */
+	bool is_strict;            /* a server: cookie always */
 	struct cookie_jar jar;
-	struct source_limit sources;
-	struct bucket global;       /* 1,000 full handshakes/s */
-	struct bucket relayed;      /* all servers together: half of it */
+	struct source_limit
+		sources; /* 20/s, burst 5: address and port with a cookie, prefix without */
+	struct source_limit prefixes; /* COOKIE and VERSION: 200/s, burst 100 */
+	struct bucket global;         /* 1,000 full handshakes/s */
+	struct bucket relayed;        /* all servers together: half of it */
 	struct source_limit channels; /* 20/s, burst 5 */
-	cv_time pressed_until;      /* cookie mode */
-	uint64_t drops[8];          /* by enum gate_verdict */
+	cv_time pressed_until;        /* cookie mode */
+	uint64_t *seen;               /* owned: INITs seen under this cookie secret, by mac1 */
+	cv_time seen_since;
+	uint64_t drops[8]; /* by enum gate_verdict */
 };
 
 enum gate_verdict {
-	GATE_PASS,        /* do the first DH */
-	GATE_CONTINUES,   /* the same, and it continues the association it names */
-	GATE_COOKIE,      /* send back what gate_check() wrote */
-	GATE_VERSION,     /* likewise */
+	GATE_PASS,      /* do the first DH */
+	GATE_CONTINUES, /* the same, and it continues the association it names; its number is taken
+	                 */
+	GATE_COOKIE,    /* send back what gate_check() wrote */
+	GATE_VERSION,   /* likewise */
 	GATE_MALFORMED,
 	GATE_BAD_MAC,
 	GATE_LIMITED,
-	GATE_STALE,       /* a continuing INIT whose number was passed already */
+	GATE_STALE, /* genuine and seen before: perhaps a repeat (pendings_repeat()), else nothing
+	             */
 };
 
-CV_NODISCARD int gate_init(struct gate *g, const struct identity *me, bool is_strict, uint32_t sources_max, uint64_t seed);
+CV_NODISCARD int gate_init(struct gate *g, const struct identity *me, bool is_strict,
+                           uint32_t sources_max, uint64_t seed);
 void gate_deinit(struct gate *g);
 /* Replay pressure (rule 3.3) or load: cookies for the next 10 s. */
 void gate_press(struct gate *g, cv_time now);
@@ -62,6 +69,6 @@ void gate_press(struct gate *g, cv_time now);
  * @reply: receives COOKIE or VERSION (at most WIRE_INIT_SIZE bytes); *@reply_size its size
  */
 enum gate_verdict gate_check(struct gate *g, cv_time now, const struct rng *rng,
-                             const struct gate_source *from, const struct assoc *continues,
+                             const struct gate_source *from, struct assoc *continues,
                              const uint8_t *init, size_t size, struct wire_handshake *head,
                              uint8_t *reply, size_t *reply_size);

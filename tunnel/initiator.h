@@ -20,7 +20,7 @@ enum { INITIATOR_COOKIES = 8 };
 #define INITIATOR_INIT_LIFE CV_SEC(5)
 
 struct initiator_cookie {
-	uint64_t path;     /* the owner's name of a path; 0: free */
+	uint64_t path; /* the owner's name of a path; 0: free */
 	cv_time at;
 	uint8_t cookie[COOKIE_SIZE];
 };
@@ -29,13 +29,13 @@ struct initiator {
 	struct handshake hs;
 	uint8_t init[WIRE_INIT_SIZE];
 	bool is_running;
-	bool was_bound;         /* the object was bound when this INIT was made */
+	bool was_bound;    /* the object was bound when this INIT was made */
 	uint8_t ours[INCARNATION_SIZE];
-	uint32_t local_index;   /* taken for this attempt */
+	uint32_t local_index; /* taken for this attempt */
 	cv_time made_at, send_at, started_at;
 	cv_duration interval;
 	uint32_t tries;
-	uint8_t version_seen;   /* a responder listed only other versions: 0 none */
+	uint8_t version_seen; /* a responder listed only other versions: 0 none */
 	struct initiator_cookie cookies[INITIATOR_COOKIES];
 };
 
@@ -55,18 +55,21 @@ cv_time initiator_deadline(const struct initiator *i);
 bool initiator_turn(struct initiator *i, cv_time now, struct assoc *a, const struct identity *me,
                     const struct remote *peer, enum handshake_role role, const struct rng *rng,
                     uint8_t aead_bits, uint8_t policy);
-/* The INIT for one path, with mac2 of the epoch it continues, else of that path's cookie, else zero. */
+/* The INIT for one path, with mac2 of the epoch it continues, else of that path's cookie, else
+ * zero. */
 void initiator_write(struct initiator *i, const struct assoc *a, cv_time now, uint64_t path,
                      uint8_t out[WIRE_INIT_SIZE]);
 /* A COOKIE came on @path: keep it and repeat at once. False: forged or unasked. */
 bool initiator_on_cookie(struct initiator *i, cv_time now, const struct remote *peer, uint64_t path,
                          const uint8_t *bytes, size_t size);
 /* A VERSION came: only remembers it, for the error message. */
-void initiator_on_version(struct initiator *i, const struct remote *peer, const uint8_t *bytes, size_t size);
+void initiator_on_version(struct initiator *i, const struct remote *peer, const uint8_t *bytes,
+                          size_t size);
 /* True when RESP names our attempt's index. */
 bool initiator_matches(const struct initiator *i, uint32_t receiver);
 
-/* Reads RESP and joins the association. On success (verdict not ASSOC_VOID through forgery) the attempt is over;
+/* Reads RESP and joins the association. On success (verdict not ASSOC_VOID through forgery) the
+ * attempt is over;
  * *@is_forged says that the RESP was not genuine and nothing changed. */
 enum assoc_verdict initiator_on_resp(struct initiator *i, cv_time now, struct assoc *a,
                                      const struct identity *me, const struct remote *peer,
