@@ -25,7 +25,10 @@ static const char *const rules[] = { "endpoint-independent", "address-dependent"
 static const char *const allocations[] = { "preserving", "sequential", "random", NULL };
 static const char *const udp_modes[] = { "pass", "drop", "reject", NULL };
 
-#define LINK(name) { #name, offsetof(struct lab_link_config, name), NULL }
+#define LINK(name)                                                                                 \
+	{                                                                                          \
+#name, offsetof(struct lab_link_config, name), NULL                                \
+	}
 static const struct field link_fields[] = {
 	LINK(delay_ns),        LINK(jitter_ns),
 	LINK(jitter_reorders), LINK(rate_bps),
@@ -38,21 +41,25 @@ static const struct field link_fields[] = {
 	LINK(is_down),
 };
 
-#define NAT(name, names) { #name, offsetof(struct lab_nat_config, name), names }
+#define NAT(name, names)                                                                           \
+	{                                                                                          \
+#name, offsetof(struct lab_nat_config, name), names                                \
+	}
 static const struct field nat_fields[] = {
-	NAT(mapping, rules),          NAT(filtering, rules),
-	NAT(allocation, allocations), NAT(udp, udp_modes),
-	NAT(hairpin, NULL),           NAT(inbound_refresh, NULL),
-	NAT(pooling_arbitrary, NULL), NAT(mappings_max, NULL),
-	NAT(udp_timeout_ns, NULL),    NAT(tcp_timeout_ns, NULL),
-	NAT(icmp_timeout_ns, NULL),
+	NAT(mapping, rules),          NAT(filtering, rules),      NAT(allocation, allocations),
+	NAT(udp, udp_modes),          NAT(hairpin, NULL),         NAT(inbound_refresh, NULL),
+	NAT(pooling_arbitrary, NULL), NAT(mappings_max, NULL),    NAT(udp_timeout_ns, NULL),
+	NAT(tcp_timeout_ns, NULL),    NAT(icmp_timeout_ns, NULL),
 };
 
-#define COUNTER(name) { #name, offsetof(struct lab_link_counters, name), NULL }
+#define COUNTER(name)                                                                              \
+	{                                                                                          \
+#name, offsetof(struct lab_link_counters, name), NULL                              \
+	}
 static const struct field link_counters[] = {
-	COUNTER(packets),        COUNTER(bytes),      COUNTER(drop_down), COUNTER(drop_mtu),
-	COUNTER(drop_queue),     COUNTER(drop_loss),  COUNTER(drop_no_buffer),
-	COUNTER(duplicated),     COUNTER(corrupted),  COUNTER(reordered),
+	COUNTER(packets),    COUNTER(bytes),     COUNTER(drop_down),      COUNTER(drop_mtu),
+	COUNTER(drop_queue), COUNTER(drop_loss), COUNTER(drop_no_buffer), COUNTER(duplicated),
+	COUNTER(corrupted),  COUNTER(reordered),
 };
 
 static const char *const nat_verdicts[LAB_NAT_VERDICTS] = {

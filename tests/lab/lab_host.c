@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <net/route.h>
 #include <sched.h>
@@ -90,28 +92,63 @@ static int open_tun(const struct lab_host_config *config, int *out)
 		return r;
 	}
 	/* Falling back costs speed only: packets then arrive cut and summed. */
-	if (config->has_offload && ioctl(fd, TUNSETOFFLOAD, offload | TUN_F_USO4 | TUN_F_USO6) < 0) {
+	if (config->has_offload &&
+	    ioctl(fd, TUNSETOFFLOAD, offload | TUN_F_USO4 | TUN_F_USO6) < 0) {
 		(void)ioctl(fd, TUNSETOFFLOAD, offload);
 	}
 	*out = fd;
 	return 0;
 }
 
+/* By netlink, because the ioctl asks for the real root also in a user namespace. */
+static int set_queue_length(void)
+{
+	struct {
+		struct nlmsghdr header;
+		struct ifinfomsg link;
+		struct nlattr name_header;
+		char name[8];
+		struct nlattr length_header;
+		uint32_t length;
+	} request = {
+		.header = { sizeof(request), RTM_SETLINK, NLM_F_REQUEST | NLM_F_ACK, 1, 0 },
+		.name_header = { sizeof(struct nlattr) + sizeof(device), IFLA_IFNAME },
+		.length_header = { sizeof(struct nlattr) + sizeof(uint32_t), IFLA_TXQLEN },
+		.length = TX_QUEUE_LENGTH,
+	};
+	struct {
+		struct nlmsghdr header;
+		struct nlmsgerr error;
+	} answer = { .error = { .error = -EIO } };
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+
+	if (fd < 0) {
+		return -errno;
+	}
+	memcpy(request.name, device, sizeof(device));
+	if (send(fd, &request, sizeof(request), 0) < 0 ||
+	    recv(fd, &answer, sizeof(answer), MSG_TRUNC) < 0) {
+		answer.error.error = -errno;
+	}
+	close(fd);
+	return answer.error.error;
+}
+
 static int configure_device(int fd, const struct lab_host_config *config)
 {
 	struct ifreq request = { .ifr_mtu = (int)config->mtu_size };
+	int r;
 
 	write_file("/proc/sys/net/ipv6/conf/eth0/addr_gen_mode", "1"); /* no link-local chatter */
+	/* Echo sockets for everyone; in a user namespace only group 0 exists. */
+	write_file("/proc/sys/net/ipv4/ping_group_range", "0 0");
 	write_file("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
 	memcpy(request.ifr_name, device, sizeof(device));
 	if (ioctl(fd, SIOCSIFMTU, &request) < 0) {
 		return -errno;
 	}
-	request.ifr_qlen = TX_QUEUE_LENGTH;
-	if (ioctl(fd, SIOCSIFTXQLEN, &request) < 0 && errno != EPERM) {
-		return -errno; /* it asks for the real root; in a user namespace 500 must do */
-	}
-	return set_flags_up(fd, "lo");
+	r = set_queue_length();
+	return r ? r : set_flags_up(fd, "lo");
 }
 
 static int bind_file(const char *from, const char *to)
@@ -228,7 +265,9 @@ int lab_host_open(struct lab_host *host, const struct lab_host_config *config)
 	int pair[2];
 	int r;
 
-	*host = (struct lab_host){ .tun_fd = -1, .ioctl4_fd = -1, .ioctl6_fd = -1, .holder_fd = -1 };
+	*host = (struct lab_host){
+		.tun_fd = -1, .ioctl4_fd = -1, .ioctl6_fd = -1, .holder_fd = -1
+	};
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
 		return -errno;
 	}
@@ -425,8 +464,8 @@ int lab_host_configure(struct lab_host *host, const struct lab_address *addresse
 
 bool lab_host_read(struct lab_host *host, struct lab_packet *p)
 {
-	ssize_t size = read(host->tun_fd, p->data - LAB_VNET_SIZE,
-	                    LAB_VNET_SIZE + LAB_SUPER_SIZE_MAX);
+	ssize_t size =
+		read(host->tun_fd, p->data - LAB_VNET_SIZE, LAB_VNET_SIZE + LAB_SUPER_SIZE_MAX);
 
 	if (size <= LAB_VNET_SIZE) {
 		return false;
@@ -449,8 +488,7 @@ void lab_host_write(struct lab_host *host, struct lab_packet *p)
 
 /* Commands ------------------------------------------------------------------- */
 
-int lab_host_enter(pid_t holder, const char *directory, bool dies_with_parent,
-                   char *const *command)
+int lab_host_enter(pid_t holder, const char *directory, bool dies_with_parent, char *const *command)
 {
 	static const struct {
 		const char *name;

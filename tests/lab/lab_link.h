@@ -18,15 +18,15 @@
 /* All fields are uint64_t, so that one table of names and offsets can set them. */
 struct lab_link_config {
 	uint64_t delay_ns;
-	uint64_t jitter_ns;      /* added to the delay, uniform in [0, jitter] */
+	uint64_t jitter_ns;       /* added to the delay, uniform in [0, jitter] */
 	uint64_t jitter_reorders; /* 0: a packet never overtakes; 1: it may, by jitter */
-	uint64_t rate_bps;       /* of IP bytes; 0: endless */
-	uint64_t queue_size;     /* bytes in front of the serialiser, the one in it included */
-	uint64_t loss_ppm;       /* independent; in the good state of the burst model */
+	uint64_t rate_bps;        /* of IP bytes; 0: endless */
+	uint64_t queue_size;      /* bytes in front of the serialiser, the one in it included */
+	uint64_t loss_ppm;        /* independent; in the good state of the burst model */
 	uint64_t burst_enter_ppm; /* Gilbert-Elliott, per packet: good to bad */
 	uint64_t burst_leave_ppm; /* bad to good */
-	uint64_t burst_loss_ppm; /* loss in the bad state */
-	uint64_t reorder_ppm;    /* packets held back by reorder_ns, overtaken meanwhile */
+	uint64_t burst_loss_ppm;  /* loss in the bad state */
+	uint64_t reorder_ppm;     /* packets held back by reorder_ns, overtaken meanwhile */
 	uint64_t reorder_ns;
 	uint64_t duplicate_ppm;
 	uint64_t corrupt_ppm;

@@ -101,8 +101,8 @@ static bool config_is_sound(const struct lab_nat_config *c)
 	return c->mapping <= LAB_NAT_ADDRESS_AND_PORT_DEPENDENT &&
 	       c->filtering <= LAB_NAT_ADDRESS_AND_PORT_DEPENDENT &&
 	       c->allocation <= LAB_NAT_RANDOM && c->udp <= LAB_NAT_UDP_REJECT &&
-	       c->mappings_max <= LAB_NAT_MAPPINGS_MAX && c->mappings_max &&
-	       c->udp_timeout_ns && c->tcp_timeout_ns && c->icmp_timeout_ns;
+	       c->mappings_max <= LAB_NAT_MAPPINGS_MAX && c->mappings_max && c->udp_timeout_ns &&
+	       c->tcp_timeout_ns && c->icmp_timeout_ns;
 }
 
 int lab_nat_configure(struct lab_nat *nat, const struct lab_nat_config *config)
@@ -146,9 +146,10 @@ void lab_nat_reboot(struct lab_nat *nat, bool keeps_ports)
 	nat->used = 0;
 	nat->reboots++;
 	if (!keeps_ports) {
-		nat->port_base = port_of(nat->port_base + UINT64_C(4096) + lab_rng_below(&nat->rng, 16384));
-		nat->port_offset =
-			(uint16_t)(nat->port_offset + UINT64_C(1024) + lab_rng_below(&nat->rng, 16384));
+		nat->port_base =
+			port_of(nat->port_base + UINT64_C(4096) + lab_rng_below(&nat->rng, 16384));
+		nat->port_offset = (uint16_t)(nat->port_offset + UINT64_C(1024) +
+		                              lab_rng_below(&nat->rng, 16384));
 	}
 }
 
@@ -230,8 +231,8 @@ static uint32_t choose_address(struct lab_nat *nat, const struct lab_flow *flow)
 	return c->public_ip[pick % c->public_count];
 }
 
-static bool choose_port(struct lab_nat *nat, const struct lab_flow *flow, uint64_t now,
-                        uint32_t ip, uint16_t *port)
+static bool choose_port(struct lab_nat *nat, const struct lab_flow *flow, uint64_t now, uint32_t ip,
+                        uint16_t *port)
 {
 	uint16_t first = (uint16_t)(flow->src_port + nat->port_offset);
 	uint32_t taken;
@@ -333,8 +334,7 @@ static void permit(struct lab_nat *nat, const struct lab_flow *flow, uint64_t no
 static struct lab_key fragment_key(const struct lab_flow *flow)
 {
 	return (struct lab_key){ {
-		endpoint(flow->src, flow->id),
-		endpoint(flow->dst, flow->protocol),
+		endpoint(flow->src, flow->id), endpoint(flow->dst, flow->protocol),
 		1, /* so that an unused entry equals none */
 	} };
 }
@@ -421,8 +421,7 @@ enum lab_nat_verdict lab_nat_outbound(struct lab_nat *nat, uint64_t now, struct 
 		endpoint(flow->src, flow->src_port),
 		endpoint_by_rule(nat->config.mapping, flow->dst, remote_port(flow, flow->dst_port)),
 	} };
-	if (!find(nat, &nat->inside, &key, now, &index) &&
-	    !create(nat, flow, now, &key, &index)) {
+	if (!find(nat, &nat->inside, &key, now, &index) && !create(nat, flow, now, &key, &index)) {
 		return LAB_NAT_TABLE_FULL;
 	}
 	m = &nat->mappings[index];

@@ -47,7 +47,7 @@ struct lab_nat_config {
 	uint64_t allocation;
 	uint64_t udp;
 	uint64_t hairpin;
-	uint64_t inbound_refresh;  /* 1: packets from outside keep a mapping alive too */
+	uint64_t inbound_refresh;   /* 1: packets from outside keep a mapping alive too */
 	uint64_t pooling_arbitrary; /* 1: any public address for any flow, RFC 4787 4.1 */
 	uint64_t mappings_max;
 	uint64_t udp_timeout_ns;

@@ -248,8 +248,8 @@ static bool nat_down(struct lab_net *net, uint16_t index, struct lab_packet *p,
 	return true;
 }
 
-static bool nat_up(struct lab_net *net, uint16_t index, struct lab_packet *p,
-                   struct lab_flow *flow, struct hop *hop)
+static bool nat_up(struct lab_net *net, uint16_t index, struct lab_packet *p, struct lab_flow *flow,
+                   struct hop *hop)
 {
 	struct lab_nat *nat = net->nodes[index].nat;
 	bool is_hairpin = lab_nat_owns(nat, flow->dst);
@@ -278,8 +278,8 @@ static bool climbed(struct lab_net *net, struct lab_packet *p, struct lab_flow *
                     struct hop *hop)
 {
 	uint16_t index = net->nodes[hop->node].parent;
-	struct lab_key key = flow->version == 4 ? route_key4(index, flow->dst)
-	                                        : route_key6(index, p->data + 24);
+	struct lab_key key =
+		flow->version == 4 ? route_key4(index, flow->dst) : route_key6(index, p->data + 24);
 	uint32_t child;
 
 	if (lab_table_get(&net->routes, &key, &child)) {

