@@ -194,6 +194,12 @@ int hostport_parse(const char *text, uint16_t default_port, struct hostport *out
 	return 0;
 }
 
+/* A host may really be called so; the root's dot then keeps its text apart from the keyword. */
+static bool is_keyword(const char *name)
+{
+	return strcmp(name, "unix") == 0 || strcmp(name, "service") == 0;
+}
+
 const char *hostport_format(const struct hostport *h, char out[HOSTPORT_TEXT_MAX])
 {
 	char ip[ADDR_TEXT_MAX];
@@ -209,7 +215,8 @@ const char *hostport_format(const struct hostport *h, char out[HOSTPORT_TEXT_MAX
 		size = snprintf(out, HOSTPORT_TEXT_MAX, "%s", addr_format(&addr, ip));
 		break;
 	case HOST_NAME:
-		size = snprintf(out, HOSTPORT_TEXT_MAX, "%s:%u", h->text, h->port);
+		size = snprintf(out, HOSTPORT_TEXT_MAX, "%s%s:%u", h->text,
+		                is_keyword(h->text) ? "." : "", h->port);
 		break;
 	case HOST_UNIX:
 		size = snprintf(out, HOSTPORT_TEXT_MAX, "unix:%s", h->text);
