@@ -101,6 +101,12 @@ void assoc_init(struct assoc *a, const struct assoc_options *opt, const struct r
 	a->jitter = rng_below(rng, JITTER_MAX);
 }
 
+void assoc_rename(struct assoc *a, const uint8_t incarnation[INCARNATION_SIZE])
+{
+	CV_ASSERT(!a->is_bound && !a->is_offered);
+	memcpy(a->incarnation, incarnation, INCARNATION_SIZE);
+}
+
 void assoc_deinit(struct assoc *a, cv_time now)
 {
 	if (!a->opt.epochs)
@@ -237,6 +243,7 @@ static void add_epoch(struct assoc *a, cv_time now, const struct rng *rng,
 	epoch_init(e, j->secrets, j->is_initiator, (enum aead_kind)j->aead, j->local_index,
 	           j->remote_index, now, states);
 	e->has_heard = !j->is_initiator; /* a responder joins on a packet that opened */
+	indexes_give(a->opt.indexes, j->local_index, a->opt.owner);
 	a->peer_policy = j->policy;
 	a->jitter = rng_below(rng, JITTER_MAX);
 	if (j->is_initiator)
@@ -448,7 +455,7 @@ bool assoc_check(const struct assoc *a)
 		if (e->local_index == 0)
 			continue;
 		count++;
-		if (indexes_find(a->opt.indexes, e->local_index) == INDEXES_NONE)
+		if (indexes_find(a->opt.indexes, e->local_index) != a->opt.owner)
 			return false;
 		for (unsigned k = 0; k < i; k++) {
 			if (a->opt.epochs[k].local_index == e->local_index)

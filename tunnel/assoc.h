@@ -64,6 +64,9 @@ struct assoc {
 
 /* A new unbound object. */
 void assoc_init(struct assoc *a, const struct assoc_options *opt, const struct rng *rng);
+/* Names an unbound object that was offered to nobody yet: what a responder drew for the pending
+ * entry before it had an object. */
+void assoc_rename(struct assoc *a, const uint8_t incarnation[INCARNATION_SIZE]);
 /* Frees the indices and wipes every key. */
 void assoc_deinit(struct assoc *a, cv_time now);
 /* Drops the object, for whatever reason: keys wiped, a new unbound incarnation drawn. */

@@ -109,6 +109,16 @@ void indexes_free(struct indexes *t, cv_time now, uint32_t index)
 	t->rest_count++;
 }
 
+void indexes_give(struct indexes *t, uint32_t index, uint64_t owner)
+{
+	int r;
+
+	CV_ASSERT(owner < INDEXES_RESTING);
+	CV_ASSERT(indexes_find(t, index) != INDEXES_NONE);
+	r = idmap_add(&t->map, index, owner); /* replaces: needs no memory */
+	CV_ASSERT(r == 0);
+}
+
 uint64_t indexes_find(const struct indexes *t, uint32_t index)
 {
 	const uint64_t owner = idmap_find(&t->map, index);

@@ -29,5 +29,7 @@ void indexes_deinit(struct indexes *t);
 /* A new index that is not 0, or 0 when memory is out. */
 uint32_t indexes_take(struct indexes *t, cv_time now, const struct rng *rng, uint64_t owner);
 void indexes_free(struct indexes *t, cv_time now, uint32_t index);
+/* A taken index leads to @owner from now on: a pending handshake became a session. */
+void indexes_give(struct indexes *t, uint32_t index, uint64_t owner);
 /* The owner, or INDEXES_NONE. */
 uint64_t indexes_find(const struct indexes *t, uint32_t index);

@@ -523,7 +523,8 @@ void wire_write_frame(struct wr *w, const struct wire_frame *in)
  *   OPEN                          tag:128  has_init:8  [ INIT ]
  *   OFFER                         tag:128  channel:64  rate:32  leg:8  has_init:8  [ INIT ]
  *   OPENED                        tag:128  channel:64  rate:32  leg:8
- *   PRESENT, ABSENT               tag:128
+ *   PRESENT                       tag:128
+ *   ABSENT                        tag:128  is_gone:8
  *   CLOSE_CHANNEL, CHANNEL_GONE   channel:64
  *   REFUSED                       size:8  text...
  *
@@ -564,6 +565,16 @@ static bool read_grant(struct rd *r, struct wire_message *m)
 	return m->leg == LEG_UDP || m->leg == LEG_TCP;
 }
 
+static bool read_absent(struct rd *r, struct wire_message *m)
+{
+	uint8_t is_gone;
+
+	rd_copy(r, m->tag, TAG_SIZE);
+	is_gone = rd_u8(r);
+	m->is_gone = is_gone == 1;
+	return is_gone <= 1;
+}
+
 static bool read_refused(struct rd *r, struct wire_message *m)
 {
 	const size_t size = rd_u8(r);
@@ -598,8 +609,10 @@ bool wire_read_message(const uint8_t *body, size_t size, uint8_t type, struct wi
 		is_good = read_grant(&r, &m);
 		break;
 	case MESSAGE_PRESENT:
-	case MESSAGE_ABSENT:
 		rd_copy(&r, m.tag, TAG_SIZE);
+		break;
+	case MESSAGE_ABSENT:
+		is_good = read_absent(&r, &m);
 		break;
 	case MESSAGE_CLOSE_CHANNEL:
 	case MESSAGE_CHANNEL_GONE:
@@ -665,8 +678,11 @@ static void write_body(struct wr *w, const struct wire_message *in)
 		write_grant(w, in);
 		return;
 	case MESSAGE_PRESENT:
+		wr_copy(w, in->tag, TAG_SIZE);
+		return;
 	case MESSAGE_ABSENT:
 		wr_copy(w, in->tag, TAG_SIZE);
+		wr_u8(w, in->is_gone);
 		return;
 	case MESSAGE_CLOSE_CHANNEL:
 	case MESSAGE_CHANNEL_GONE:

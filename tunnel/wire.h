@@ -309,6 +309,7 @@ struct wire_message {
 	bool is_first;      /* REGISTER: forget the tags registered before */
 	unsigned tag_count; /* REGISTER */
 	uint8_t tags[MESSAGE_TAGS_MAX][TAG_SIZE];
+	bool is_gone;           /* ABSENT: it was here, and its process ended or its port refuses */
 	uint8_t tag[TAG_SIZE]; /* OPEN, PRESENT, ABSENT, OFFER, OPENED */
 	uint64_t channel;      /* OFFER, OPENED, CLOSE_CHANNEL, CHANNEL_GONE */
 	uint32_t rate_kbit;    /* OFFER, OPENED: granted relay rate */
