@@ -9,7 +9,6 @@
  * Time-outs are lazy. An expired mapping is removed when it is looked at, or
  * when room or a count is needed.
  */
-#define _GNU_SOURCE
 #include "lab_nat.h"
 
 #include <errno.h>

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#define _GNU_SOURCE
 #include "lab_packet.h"
 
 #include <netinet/in.h>

@@ -9,7 +9,6 @@
  * It lives as long as its standard input has another end: when the test that
  * owns it ends, in whatever way, every host and all that runs in it ends too.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
