@@ -68,7 +68,7 @@ void stream_accept(struct streams *s, struct stream *st);
  * Bounded by the unsent cap (stream_set_unsent_cap), and by what the stream's and session's windows let it send soon: a local socket
  * is read only while this is not 0, so a slow reader stalls only itself (rule 7.4).
  */
-size_t stream_room(const struct streams *s, const struct stream *st);
+size_t stream_room(struct streams *s, struct stream *st);
 /* Memory for at most *@size bytes to be written in place (libuv reads into it); NULL when room or budget is out. Valid until the next call on the stream. */
 uint8_t *stream_reserve(struct streams *s, struct stream *st, size_t *size);
 /* @size bytes of the reserved memory were filled. */
@@ -149,6 +149,9 @@ bool streams_probe_data(struct streams *s);
 
 /* The object is lost (restart, linger over): every stream gets STREAM_EVENT_RESET with @code and sends nothing more. */
 void streams_abort_all(struct streams *s, uint16_t code);
+
+/* The stream with most unread bytes, or NULL; O(streams). At 95 % of the budget the owner resets it (rule 7.4). */
+struct stream *streams_most_held(const struct streams *s);
 
 struct streams_stats {
 	uint32_t open;          /* streams that exist */
