@@ -57,8 +57,10 @@ static inline void list_remove(struct list *n)
 	list_init(n);
 }
 
+/* NOLINTBEGIN(readability-identifier-naming): they are read as a function and a loop are */
 #define list_entry(ptr, type, member) CV_CONTAINER_OF(ptr, type, member)
 /* Safe against removal of the current node. */
 #define list_for_each(pos, tmp, head)                                                              \
 	for ((pos) = (head)->next, (tmp) = (pos)->next; (pos) != (head);                           \
 	     (pos) = (tmp), (tmp) = (pos)->next)
+/* NOLINTEND(readability-identifier-naming) */

@@ -8,16 +8,16 @@
 
 /* The one piece of global state in the tree: set at start-up, before there is anything to log. */
 static enum log_level level_max = LOG_INFO;
-static log_sink sink;
+static log_sink write_line;
 static void *sink_ctx;
 
 /* Enough to see what is going on, too little to fill a disk: 5 lines/s are 40 MiB a day. */
 enum { GATE_RATE = 5, GATE_BURST = 20 };
 
-void log_init(enum log_level max, log_sink to, void *ctx)
+void log_init(enum log_level max, log_sink sink, void *ctx)
 {
 	level_max = max;
-	sink = to;
+	write_line = sink;
 	sink_ctx = ctx;
 }
 
@@ -28,7 +28,7 @@ void log_set_level(enum log_level max)
 
 bool log_enabled(enum log_level level)
 {
-	return sink && level <= level_max;
+	return write_line && level <= level_max;
 }
 
 void log_write(enum log_level level, const char *fmt, ...)
@@ -46,7 +46,7 @@ void log_write(enum log_level level, const char *fmt, ...)
 	if (size > 0) {
 		/* A line that is too long is cut: to drop it would be worse. */
 		log_escape(line, sizeof(line), raw, CV_MIN((size_t)size, sizeof(raw) - 1));
-		sink(sink_ctx, level, line);
+		write_line(sink_ctx, level, line);
 	}
 	errno = saved;
 }

@@ -29,10 +29,12 @@ bool log_enabled(enum log_level level);
 /* errno survives. Control bytes and non-ASCII in the result are escaped as \xNN. */
 void log_write(enum log_level level, const char *fmt, ...) CV_PRINTF(2, 3);
 
+/* NOLINTBEGIN(readability-identifier-naming): they are called as functions are */
 #define log_error(...) log_write(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...) log_write(LOG_WARN, __VA_ARGS__)
 #define log_info(...) log_write(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_write(LOG_DEBUG, __VA_ARGS__)
+/* NOLINTEND(readability-identifier-naming) */
 
 /* Suppresses floods of one category: 5 lines/s, burst 20; says how many it swallowed. */
 struct log_gate {

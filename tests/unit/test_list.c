@@ -41,14 +41,56 @@ static void walk_equals(struct list *head, struct item *const *model, size_t cou
 	assert_int_equal(list_is_empty(head), count == 0);
 }
 
+/* The model: an array that shows what the list should be. */
+struct model {
+	struct item *items[NODES];
+	size_t count;
+};
+
+static size_t index_of(const struct model *m, const struct item *item)
+{
+	size_t at = 0;
+
+	while (at < m->count && m->items[at] != item)
+		at++;
+	return at;
+}
+
+static void model_insert(struct model *m, size_t at, struct item *item)
+{
+	for (size_t i = m->count++; i > at; i--)
+		m->items[i] = m->items[i - 1];
+	m->items[at] = item;
+}
+
+static void model_remove(struct model *m, size_t at)
+{
+	m->count--;
+	for (size_t i = at; i < m->count; i++)
+		m->items[i] = m->items[i + 1];
+}
+
+static void add_somewhere(struct list *head, struct model *m, struct item *item, struct rng *rng)
+{
+	size_t at = (size_t)rng_below(rng, m->count + 1);
+
+	if (at == m->count)
+		list_add_tail(head, &item->link);
+	else if (at == 0)
+		list_add_head(head, &item->link);
+	else
+		list_add_before(&m->items[at]->link, &item->link);
+	model_insert(m, at, item);
+}
+
 static void random_operations_equal_an_array(void **state)
 {
 	static struct item items[NODES];
-	struct item *model[NODES];
+	struct model m = { .count = 0 };
 	struct rng_seeded seeded;
 	struct rng rng = rng_from_seeded(&seeded);
 	struct list head;
-	size_t count = 0, at;
+	size_t at;
 
 	(void)state;
 	rng_seeded_init(&seeded, 1);
@@ -58,32 +100,17 @@ static void random_operations_equal_an_array(void **state)
 	for (unsigned round = 0; round < 10000; round++) {
 		struct item *item = &items[rng_below(&rng, NODES)];
 
-		for (at = 0; at < count && model[at] != item; at++)
-			;
-		assert_int_equal(list_is_linked(&item->link), at < count);
-		if (at < count || rng_below(&rng, 4) == 0) {
-			list_remove(&item->link); /* harmless where it is in none */
-			if (at < count) {
-				memmove(&model[at], &model[at + 1],
-				        (count - at - 1) * sizeof(model[0]));
-				count--;
-			}
-		} else if (rng_below(&rng, 2)) {
-			list_add_tail(&head, &item->link);
-			model[count++] = item;
-		} else if (count > 0 && rng_below(&rng, 2)) {
-			at = (size_t)rng_below(&rng, count);
-			list_add_before(&model[at]->link, &item->link);
-			memmove(&model[at + 1], &model[at], (count - at) * sizeof(model[0]));
-			model[at] = item;
-			count++;
+		at = index_of(&m, item);
+		assert_int_equal(list_is_linked(&item->link), at < m.count);
+		if (at < m.count) {
+			list_remove(&item->link);
+			model_remove(&m, at);
+		} else if (rng_below(&rng, 4) == 0) {
+			list_remove(&item->link); /* harmless: it is in none */
 		} else {
-			list_add_head(&head, &item->link);
-			memmove(&model[1], &model[0], count * sizeof(model[0]));
-			model[0] = item;
-			count++;
+			add_somewhere(&head, &m, item, &rng);
 		}
-		walk_equals(&head, model, count);
+		walk_equals(&head, m.items, m.count);
 	}
 }
 
