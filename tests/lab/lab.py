@@ -227,6 +227,17 @@ class Node:
         self.link._flush()
 
 
+class Internet:
+    """The core, where all public addresses are."""
+
+    def __init__(self, lab):
+        self._lab = lab
+
+    def counters(self):
+        """drop_no_route, drop_malformed, and how many packets are waiting in links."""
+        return self._lab.counters("internet")
+
+
 class Nat(Node):
     """A NAT by RFC 4787. Hosts behind it share a LAN and reach each other directly."""
 
@@ -358,6 +369,7 @@ class Lab:
         self.seed = seed
         self.offload = offload
         self.nodes = []
+        self.internet = Internet(self)
         self.names = {}
         self.processes = []
         self._spawned = 0
@@ -383,11 +395,6 @@ class Lab:
         """Let a further name resolve in every host."""
         self.names[name] = address
         self._write_names()
-
-    @property
-    def internet(self):
-        """Counters of the core: drop_no_route, drop_malformed, waiting."""
-        return self.counters("internet")
 
     def _add(self, node):
         self.nodes.append(node)

@@ -194,9 +194,9 @@ def address_change(w):
     outside = seen(i, s, (S1, 7001))
     expect(outside[0] == HOME, outside)
     w.home.set(public="198.51.100.8")
-    before = w.lab.internet["drop_no_route"]
+    before = w.lab.internet.counters()["drop_no_route"]
     s.sendto(b"x", outside)
-    w.lab.wait_until(lambda: w.lab.internet["drop_no_route"] > before, 5, "no route")
+    w.lab.wait_until(lambda: w.lab.internet.counters()["drop_no_route"] > before, 5, "no route")
     expect(seen(i, s, (S1, 7001))[0] == "198.51.100.8", "new address")
     w.home.set(public=HOME)
 
@@ -369,7 +369,7 @@ def stream(w, count, size=100, interval=0.0):
 
     def is_over():
         drain(0.002)
-        return processed(w.a.link) >= goal and w.lab.internet["waiting"] == 0
+        return processed(w.a.link) >= goal and w.lab.internet.counters()["waiting"] == 0
     w.lab.wait_until(is_over, 20, "all packets to arrive or be dropped", interval=0)
     drain(0)
     return arrivals
