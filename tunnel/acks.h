@@ -24,15 +24,15 @@ enum { ACKS_SPANS = 64, ACKS_EAGER_PACKETS = 64, ACKS_THRESHOLD_DEFAULT = 2 };
 struct acks {
 	struct ranges received;
 	struct span spans[ACKS_SPANS];
-	uint64_t largest;      /* newest number; valid when has_any */
+	uint64_t largest; /* newest number; valid when has_any */
 	cv_time largest_at;
-	cv_time due_at;        /* CV_TIME_NEVER: nothing owed */
-	cv_time calm_until;    /* the arriving path changed: gaps are not urgent (rule 5.2) */
-	uint32_t owed;         /* ack-eliciting packets since the last ACK */
+	cv_time due_at;     /* CV_TIME_NEVER: nothing owed */
+	cv_time calm_until; /* the arriving path changed: gaps are not urgent (rule 5.2) */
+	uint32_t owed;      /* ack-eliciting packets since the last ACK */
 	uint32_t eager_left;
 	uint16_t threshold;
 	cv_duration delay;
-	uint8_t path;          /* slot that the newest packet came by */
+	uint8_t path; /* slot that the newest packet came by */
 	bool has_any;
 };
 

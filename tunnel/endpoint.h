@@ -12,7 +12,8 @@
  *	while (endpoint_write(e, now, &train))        send it
  *	arm one timer for endpoint_deadline(e)
  *
- * `now` never goes backwards. A turn of the loop begins with endpoint_on_turn(), which notices sleep.
+ * `now` never goes backwards. A turn of the loop begins with endpoint_on_turn(), which notices
+ *sleep.
  */
 
 #include <stdbool.h>
@@ -41,21 +42,23 @@ enum {
 };
 
 struct endpoint_options {
-	const struct identity *me;  /* borrowed */
-	const struct rng *rng;      /* borrowed */
-	const struct trace *trace;  /* borrowed, or NULL */
-	struct pool *pool;          /* borrowed: the process's budget */
-	uint8_t aead_bits;          /* aead_available(), or less in tests */
+	const struct identity *me; /* borrowed */
+	const struct rng *rng;     /* borrowed */
+	const struct trace *trace; /* borrowed, or NULL */
+	struct pool *pool;         /* borrowed: the process's budget */
+	uint8_t aead_bits;         /* aead_available(), or less in tests */
 	uint32_t streams_max;
 	enum cc_kind congestion;
 };
 
 /* Return: 0, -ENOMEM. */
-CV_NODISCARD int endpoint_new(struct endpoint **out, cv_time now, const struct endpoint_options *opt);
+CV_NODISCARD int endpoint_new(struct endpoint **out, cv_time now,
+                              const struct endpoint_options *opt);
 void endpoint_free(struct endpoint *e, cv_time now);
 
 /* 0 with the server's number, -ENOBUFS, -ENOMEM. */
-CV_NODISCARD int endpoint_add_server(struct endpoint *e, cv_time now, const uint8_t pk[32], uint32_t *server);
+CV_NODISCARD int endpoint_add_server(struct endpoint *e, cv_time now, const uint8_t pk[32],
+                                     uint32_t *server);
 
 struct endpoint_peer {
 	const uint8_t *pk;  /* 32 bytes, copied */
@@ -63,14 +66,21 @@ struct endpoint_peer {
 	uint8_t policy;     /* enum path_policy */
 	bool has_address;   /* a static address will be given */
 };
-/* 0 with the peer's number, -EINVAL for an unusable key (low order, our own, or configured twice), -ENOBUFS, -ENOMEM. */
-CV_NODISCARD int endpoint_add_peer(struct endpoint *e, cv_time now, const struct endpoint_peer *peer, uint32_t *number);
+/* 0 with the peer's number, -EINVAL for an unusable key (low order, our own, or configured twice),
+ * -ENOBUFS, -ENOMEM. */
+CV_NODISCARD int endpoint_add_peer(struct endpoint *e, cv_time now,
+                                   const struct endpoint_peer *peer, uint32_t *number);
 
-/* Answers to ENDPOINT_EVENT_RESOLVE_*; may come again at any time; an empty list: the name did not resolve. */
-void endpoint_set_server_addresses(struct endpoint *e, cv_time now, uint32_t server, const struct addr *list, unsigned count);
-void endpoint_set_peer_addresses(struct endpoint *e, cv_time now, uint32_t peer, const struct addr *list, unsigned count);
-/* Addresses of our interfaces, with the port of the main socket: candidates. Loopback and link-local ones are left out here. */
-void endpoint_set_local_addresses(struct endpoint *e, cv_time now, const struct addr *list, unsigned count);
+/* Answers to ENDPOINT_EVENT_RESOLVE_*; may come again at any time; an empty list: the name did not
+ * resolve. */
+void endpoint_set_server_addresses(struct endpoint *e, cv_time now, uint32_t server,
+                                   const struct addr *list, unsigned count);
+void endpoint_set_peer_addresses(struct endpoint *e, cv_time now, uint32_t peer,
+                                 const struct addr *list, unsigned count);
+/* Addresses of our interfaces, with the port of the main socket: candidates. Loopback and
+ * link-local ones are left out here. */
+void endpoint_set_local_addresses(struct endpoint *e, cv_time now, const struct addr *list,
+                                  unsigned count);
 
 /* Notices a gap (sleep, SIGSTOP): silence timers start again, paths are probed (rule 8.4). */
 void endpoint_on_turn(struct endpoint *e, cv_time now);
@@ -79,12 +89,16 @@ void endpoint_on_arrival(struct endpoint *e, cv_time now, struct arrival *in);
 /* ICMP said that nobody listens at @to: a hint only. */
 void endpoint_on_refused(struct endpoint *e, cv_time now, uint8_t socket, const struct addr *to);
 /* EMSGSIZE: a datagram of @size did not leave. */
-void endpoint_on_too_large(struct endpoint *e, cv_time now, uint8_t socket, const struct addr *to, size_t size);
-/* Next train; @out->bytes is TRAIN_BYTES_MAX of the shell's memory. A built train counts as sent: a shell that is refused keeps it. */
+void endpoint_on_too_large(struct endpoint *e, cv_time now, uint8_t socket, const struct addr *to,
+                           size_t size);
+/* Next train; @out->bytes is TRAIN_BYTES_MAX of the shell's memory. A built train counts as sent: a
+ * shell that is refused keeps it. */
 bool endpoint_write(struct endpoint *e, cv_time now, struct train *out);
-cv_time endpoint_deadline(const struct endpoint *e);
+/* Remembers what it said: a turn much later than that is a gap. */
+cv_time endpoint_deadline(struct endpoint *e);
 void endpoint_on_deadline(struct endpoint *e, cv_time now);
-/* The shell changed something in a peer's streams outside an event: it will be written and its deadlines count. */
+/* The shell changed something in a peer's streams outside an event: it will be written and its
+ * deadlines count. */
 void endpoint_touch(struct endpoint *e, uint32_t peer);
 /* Goodbye to every peer and server; drained by endpoint_write(). */
 void endpoint_close(struct endpoint *e, cv_time now);
@@ -93,9 +107,10 @@ enum endpoint_event_kind {
 	ENDPOINT_EVENT_RESOLVE_SERVER, /* wants endpoint_set_server_addresses(.server) */
 	ENDPOINT_EVENT_RESOLVE_PEER,   /* wants endpoint_set_peer_addresses(.peer) */
 	ENDPOINT_EVENT_PEER_UP,        /* an object is bound: streams flow */
-	ENDPOINT_EVENT_PEER_DOWN,      /* it is lost; its streams have got or get STREAM_EVENT_RESET. .code: enum wire_close_code or 0 */
-	ENDPOINT_EVENT_PATH,           /* the path that data take has changed */
-	ENDPOINT_EVENT_STREAM,         /* .streams and .stream */
+	ENDPOINT_EVENT_PEER_DOWN, /* it is lost; its streams have got or get STREAM_EVENT_RESET.
+	                             .code: enum wire_close_code or 0 */
+	ENDPOINT_EVENT_PATH,      /* the path that data take has changed */
+	ENDPOINT_EVENT_STREAM,    /* .streams and .stream */
 	ENDPOINT_EVENT_SERVER_UP,
 	ENDPOINT_EVENT_SERVER_DOWN,
 	ENDPOINT_EVENT_SERVER_REFUSED, /* .text */
@@ -106,8 +121,8 @@ struct endpoint_event {
 	enum endpoint_event_kind kind;
 	uint32_t peer, server;
 	uint16_t code;
-	const char *text; /* static or borrowed until the next call */
-	struct streams *streams;   /* owner of .stream.stream; needed in calls about it */
+	const char *text;        /* static or borrowed until the next call */
+	struct streams *streams; /* owner of .stream.stream; needed in calls about it */
 	struct stream_event stream;
 };
 bool endpoint_next_event(struct endpoint *e, cv_time now, struct endpoint_event *out);
@@ -115,7 +130,8 @@ bool endpoint_next_event(struct endpoint *e, cv_time now, struct endpoint_event 
 enum peer_state {
 	PEER_CONNECTING, /* an attempt is under way, and none has failed since the last success */
 	PEER_CONNECTED,
-	PEER_DOWN,       /* known to be down: the last attempt failed, its server says it is absent, or it said goodbye */
+	PEER_DOWN, /* known to be down: the last attempt failed, its server says it is absent, or it
+	              said goodbye */
 };
 enum peer_state endpoint_peer_state(const struct endpoint *e, uint32_t peer);
 /* A client waits: an attempt begins at once if none runs. */
@@ -124,7 +140,8 @@ void endpoint_want_peer(struct endpoint *e, cv_time now, uint32_t peer);
 /* The streams that new opens belong to; changes when the object is replaced, so ask each time. */
 struct streams *endpoint_streams(struct endpoint *e, uint32_t peer);
 
-/* What a stream may be held up by; used by `ping`: measures a round trip on the active path. The answer is in endpoint_ping_result(). */
+/* What a stream may be held up by; used by `ping`: measures a round trip on the active path. The
+ * answer is in endpoint_ping_result(). */
 void endpoint_ping(struct endpoint *e, cv_time now, uint32_t peer);
 /* True once for each answer: round trip, and the kind of path and address it took. */
 bool endpoint_ping_result(struct endpoint *e, uint32_t peer, cv_duration *rtt);
@@ -133,17 +150,19 @@ enum { ENDPOINT_WHY_MAX = 200 };
 
 struct endpoint_peer_stats {
 	enum peer_state state;
-	const char *path_kind;      /* "lan", "direct", "relay", "none" */
-	struct addr path_address;   /* of the peer, or of the relaying server */
-	cv_duration rtt;            /* 0: unknown */
-	uint32_t mtu;               /* 0: unknown */
+	const char *path_kind;       /* "lan", "direct", "relay", "none" */
+	struct addr path_address;    /* of the peer, or of the relaying server */
+	cv_duration rtt;             /* 0: unknown */
+	uint32_t mtu;                /* 0: unknown */
 	uint64_t sent_10s, lost_10s; /* packets over the last 10 s */
-	char why[ENDPOINT_WHY_MAX]; /* why the path is not direct, or why there is none; empty: it is direct */
+	char why[ENDPOINT_WHY_MAX];  /* why the path is not direct, or why there is none; empty: it
+	                                is direct */
 	uint32_t streams;
 	uint64_t tx_bytes, rx_bytes; /* stream payload since start */
 	double tx_bps, rx_bps;       /* over about a second */
 };
-void endpoint_peer_stats(struct endpoint *e, cv_time now, uint32_t peer, struct endpoint_peer_stats *out);
+void endpoint_peer_stats(struct endpoint *e, cv_time now, uint32_t peer,
+                         struct endpoint_peer_stats *out);
 void endpoint_server_stats(const struct endpoint *e, uint32_t server, struct rendezvous_stats *out);
 
 struct endpoint_counters {

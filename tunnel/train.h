@@ -19,11 +19,11 @@ enum {
 
 /* Out: built by the core into memory that the shell lends. */
 struct train {
-	uint8_t *bytes;       /* borrowed from the shell: TRAIN_BYTES_MAX bytes */
-	size_t size;          /* all packets */
-	size_t segment_size;  /* of each packet but the last */
+	uint8_t *bytes;      /* borrowed from the shell: TRAIN_BYTES_MAX bytes */
+	size_t size;         /* all packets */
+	size_t segment_size; /* of each packet but the last */
 	unsigned count;
-	uint8_t socket;       /* 0: the main port */
+	uint8_t socket; /* 0: the main port */
 	struct addr to;
 };
 
@@ -31,7 +31,7 @@ struct train {
 struct arrival {
 	uint8_t *bytes;
 	size_t size;
-	size_t segment_size;  /* of each datagram but the last; equal to @size for one */
+	size_t segment_size; /* of each datagram but the last; equal to @size for one */
 	uint8_t socket;
 	struct addr from;
 };

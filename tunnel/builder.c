@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+#include "tunnel/builder.h"
+
+#include "tunnel/recovery.h"
+
+enum {
+	NOTES_FIRST = 128, /* notes that the first packet of a train may carry */
+	NOTES_OTHER = 16,
+	SKIP_MIN = 64, /* packets between two skipped numbers (T20) */
+};
+
+/* What one call of builder_write() works with. */
+struct work {
+	struct session *s;
+	struct path *p;
+	uint8_t slot;
+	struct epoch *e;
+	struct train *train;
+	size_t packet_size; /* of each full packet behind the relay header */
+	uint64_t budget;    /* bytes of ack-eliciting packets still allowed */
+	bool may_carry_streams;
+};
+
+static bool has_frames_waiting(const struct session *s)
+{
+	return streams_has_control(s->streams) || s->is_pinging || s->frequency_due ||
+	       (s->candidate_told != s->core->candidate_version && !s->paths.is_relay_only &&
+	        s->core->candidate_count > 0) ||
+	       (s->datagrams && datagrams_has_data(s->datagrams));
+}
+
+/* Streams wait where the policy is `direct` and only the relay exists (rule 5.10). */
+static bool streams_may_use(const struct session *s, const struct path *p)
+{
+	return !(session_policy(s) == POLICY_DIRECT && p->to.is_relay);
+}
+
+static bool has_work(const struct session *s, const struct path *p)
+{
+	return has_frames_waiting(s) || (streams_may_use(s, p) && streams_has_data(s->streams));
+}
+
+static void write_candidates(struct session *s, struct wr *w)
+{
+	struct wire_frame f = { .type = FRAME_CANDIDATES };
+	struct wr undo = *w;
+
+	if (s->candidate_told == s->core->candidate_version || s->paths.is_relay_only ||
+	    s->core->candidate_count == 0 || sent_notes_left(&s->sent) == 0)
+		return;
+	f.candidates.count = s->core->candidate_count;
+	for (unsigned i = 0; i < f.candidates.count; i++)
+		f.candidates.list[i] = s->core->candidates[i];
+	wire_write_frame(w, &f);
+	if (w->bad) {
+		*w = undo;
+		return;
+	}
+	s->candidate_told = s->core->candidate_version;
+	sent_note(&s->sent, &(struct note){ .tag = NOTE_CANDIDATES, .offset = s->candidate_told });
+}
+
+static void write_frequency(struct session *s, struct wr *w)
+{
+	struct wire_frame f = { .type = FRAME_ACK_FREQUENCY };
+	struct wr undo = *w;
+
+	if (!s->frequency_due || sent_notes_left(&s->sent) == 0)
+		return;
+	f.ack_frequency.threshold = s->frequency_threshold;
+	f.ack_frequency.delay_us = (uint32_t)(s->frequency_delay / 1000);
+	wire_write_frame(w, &f);
+	if (w->bad) {
+		*w = undo;
+		return;
+	}
+	s->frequency_due = false;
+	sent_note(&s->sent, &(struct note){ .tag = NOTE_ACK_FREQUENCY });
+}
+
+static void write_ping(struct session *s, struct wr *w)
+{
+	if (!s->is_pinging || wr_left(w) == 0 || sent_notes_left(&s->sent) == 0)
+		return;
+	wr_u8(w, FRAME_PING);
+	sent_note(&s->sent, &(struct note){ .tag = NOTE_PING });
+	s->is_pinging = false;
+}
+
+/* The frames of one packet. Return: true when it must be acknowledged. */
+static bool fill(struct work *k, cv_time now, struct wr *w, bool is_first, bool may_elicit)
+{
+	struct session *s = k->s;
+	const uint8_t *after_ack;
+
+	if (is_first)
+		acks_write(&s->acks, now, w, &s->sent);
+	after_ack = w->pos;
+	if (!may_elicit)
+		return false;
+	if (is_first) {
+		write_ping(s, w);
+		streams_write_control(s->streams, now, w, &s->sent);
+		write_candidates(s, w);
+		write_frequency(s, w);
+		if (s->datagrams)
+			(void)datagrams_write(s->datagrams, now, w, &s->sent);
+	}
+	if (k->may_carry_streams)
+		(void)streams_write_data(s->streams, now, w, &s->sent, is_first,
+		                         CV_MIN(k->budget, (uint64_t)TRAIN_BYTES_MAX));
+	return w->pos > after_ack;
+}
+
+/* One number in some hundreds is never sent; an ACK that names it is a lie (T20). */
+static void maybe_skip(struct session *s)
+{
+	uint64_t window =
+		s->paths.list[s->paths.active == PATHS_NONE ? 0 : s->paths.active].cc.cwnd;
+
+	if (s->sent.next < s->skip_at)
+		return;
+	if (s->skip_at != 0)
+		sent_skip(&s->sent);
+	s->skip_at = s->sent.next + SKIP_MIN + window / 1024 +
+	             rng_below(s->core->rng, SKIP_MIN + window / 1024);
+}
+
+/* Builds and seals one packet at train->size. Return: its bytes on the wire, 0 when there was
+ * nothing to say. */
+static size_t build_packet(struct work *k, cv_time now, bool is_first, bool may_elicit)
+{
+	struct session *s = k->s;
+	uint32_t head = path_overhead(k->p);
+	uint8_t *at = k->train->bytes + k->train->size;
+	struct wr w = wr_init(at + head + WIRE_DATA_HEADER, k->packet_size - WIRE_DATA_OVERHEAD);
+	uint64_t number = sent_open(&s->sent);
+	bool is_eliciting = fill(k, now, &w, is_first, may_elicit);
+	size_t size;
+	bool ask_now;
+
+	CV_ASSERT(!w.bad);
+	if (wr_size(&w) == 0) {
+		sent_abort(&s->sent);
+		return 0;
+	}
+	/* The tail of what there is to send asks for its ACK at once: no delay at the end of a
+	 * request. */
+	ask_now = is_eliciting && (s->probes_due > 0 || !has_work(s, k->p));
+	size = head + epoch_seal_data(k->e, ask_now ? WIRE_FLAG_ACK_NOW : 0, number, at + head,
+	                              wr_size(&w));
+	if (head)
+		wire_write_relay(at, k->p->to.channel);
+	sent_commit(&s->sent, now, k->slot, k->p->age, (uint16_t)(is_eliciting ? size : 0),
+	            is_eliciting, is_eliciting && !has_work(s, k->p));
+	recovery_on_sent(s, now, k->slot, number, (uint16_t)size, is_eliciting, ask_now);
+	trace_emit(s->core->trace, now, TRACE_PACKET_SENT, s->number, number, size);
+	if (is_eliciting) {
+		k->budget -= CV_MIN(k->budget, size);
+		pacer_on_sent(&k->p->pacer, now, size);
+	}
+	return size;
+}
+
+/* Bytes that congestion control and pacing allow on @p now. */
+static uint64_t allowance(struct session *s, struct path *p, cv_time now)
+{
+	uint64_t window = p->cc.cwnd > p->inflight ? p->cc.cwnd - p->inflight : 0;
+	uint64_t want = streams_sendable(s->streams) + WIRE_DATAGRAM_BASE;
+	uint64_t paced;
+
+	if (window < p->pmtud.size && p->inflight > 0)
+		return 0;
+	paced = pacer_budget(&p->pacer, now, want);
+	return CV_MIN(window, paced);
+}
+
+static void start_train(struct train *train, const struct path *p, struct session_out *out)
+{
+	train->size = 0;
+	train->segment_size = 0;
+	train->count = 0;
+	train->socket = p->to.socket;
+	train->to = p->to.addr;
+	*out = (struct session_out){ .to = p->to };
+}
+
+static void fill_train(struct work *k, cv_time now, bool may_elicit)
+{
+	struct session *s = k->s;
+	size_t full = k->packet_size + path_overhead(k->p);
+	unsigned max = CV_MIN(TRAIN_SEGMENTS_MAX, (unsigned)(TRAIN_BYTES_MAX / full));
+
+	while (k->train->count < max) {
+		bool is_first = k->train->count == 0;
+		size_t size;
+
+		if (!is_first && (!may_elicit || k->budget < full || !k->may_carry_streams ||
+		                  s->probes_due > 0 || !streams_has_data(s->streams)))
+			return;
+		if (sent_reserve(&s->sent, 2, is_first ? NOTES_FIRST : NOTES_OTHER) < 0)
+			return;
+		maybe_skip(s);
+		size = build_packet(k, now, is_first, may_elicit);
+		if (size == 0)
+			return;
+		k->train->size += size;
+		k->train->count++;
+		if (is_first)
+			k->train->segment_size = size;
+		/* A packet of another size ends the train. */
+		if (size != full)
+			return;
+	}
+}
+
+/* A lone ACK goes back where the newest packet came from (rule 5.2). */
+static uint8_t ack_slot(const struct session *s, cv_time now)
+{
+	uint8_t slot = s->acks.path;
+
+	if (slot < PATHS_MAX && path_can_carry(&s->paths.list[slot], now))
+		return slot;
+	return s->paths.active;
+}
+
+/* An epoch that we began needs one packet under it before the peer may use it (rule 4.2). */
+static struct epoch *choose_epoch(struct session *s, cv_time now)
+{
+	struct epoch *confirm = assoc_confirm_epoch(&s->assoc, now);
+	const struct path *p = paths_active(&s->paths);
+
+	if (!confirm || now < s->confirm_at || !p)
+		return assoc_send_epoch(&s->assoc, now);
+	s->confirm_at = cv_time_after(now, CV_MIN(rtt_pto(&p->rtt), CV_SEC(1)));
+	s->is_pinging = true;
+	s->probes_due = CV_MAX(s->probes_due, 1);
+	return confirm;
+}
+
+bool builder_write(struct session *s, cv_time now, struct train *train, struct session_out *out)
+{
+	struct epoch *e = choose_epoch(s, now);
+	struct work k = { .s = s, .e = e, .train = train, .slot = s->paths.active };
+	bool may_elicit;
+
+	if (!e || !s->assoc.is_bound || k.slot == PATHS_NONE)
+		return false;
+	k.p = &s->paths.list[k.slot];
+	k.may_carry_streams = streams_may_use(s, k.p);
+	k.budget = allowance(s, k.p, now);
+	if (s->probes_due > 0)
+		k.budget = CV_MAX(k.budget, (uint64_t)k.p->pmtud.size);
+	may_elicit = k.budget > 0 && has_work(s, k.p);
+	if (!may_elicit) {
+		if (!acks_are_due(&s->acks, now))
+			return false;
+		k.slot = ack_slot(s, now);
+		k.p = &s->paths.list[k.slot];
+	}
+	k.packet_size = k.p->pmtud.size - path_overhead(k.p);
+	start_train(train, k.p, out);
+	fill_train(&k, now, may_elicit);
+	if (s->probes_due > 0 && train->count > 0)
+		s->probes_due--;
+	else if (train->count == 0)
+		s->probes_due = 0;
+	return train->count > 0;
+}
+
+cv_time builder_deadline(const struct session *s)
+{
+	const struct path *p;
+	cv_time at = s->acks.due_at;
+	uint64_t window;
+
+	if (s->assoc.confirm_slot < s->assoc.opt.epochs_max)
+		at = cv_time_min(at, s->confirm_at);
+
+	if (!s->assoc.is_bound || s->paths.active == PATHS_NONE)
+		return CV_TIME_NEVER;
+	p = &s->paths.list[s->paths.active];
+	window = p->cc.cwnd > p->inflight ? p->cc.cwnd - p->inflight : 0;
+	if ((window >= p->pmtud.size || p->inflight == 0) && has_work(s, p))
+		at = cv_time_min(at,
+		                 pacer_ready_at(&p->pacer, s->turned_at,
+		                                streams_sendable(s->streams) + WIRE_DATAGRAM_BASE));
+	return at;
+}
+
+bool builder_write_close(struct session *s, cv_time now, struct epoch *e, uint8_t slot,
+                         uint16_t code, struct train *train, struct session_out *out)
+{
+	struct path *p = &s->paths.list[slot];
+	struct wire_frame f = { .type = FRAME_CLOSE, .close = { .code = code } };
+	uint32_t head = path_overhead(p);
+	struct wr w = wr_init(train->bytes + head + WIRE_DATA_HEADER,
+	                      WIRE_DATAGRAM_BASE - head - WIRE_DATA_OVERHEAD);
+
+	if (sent_reserve(&s->sent, 1, 1) < 0)
+		return false;
+	start_train(train, p, out);
+	f.close.text = (const uint8_t *)"";
+	wire_write_frame(&w, &f);
+	CV_ASSERT(!w.bad);
+	train->size =
+		head + epoch_seal_data(e, 0, sent_open(&s->sent), train->bytes + head, wr_size(&w));
+	sent_commit(&s->sent, now, slot, p->age, 0, false, false);
+	if (head)
+		wire_write_relay(train->bytes, p->to.channel);
+	train->segment_size = train->size;
+	train->count = 1;
+	return true;
+}

@@ -1,0 +1,879 @@
+/* SPDX-License-Identifier: MIT */
+#include "tunnel/endpoint.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/heap.h"
+#include "base/list.h"
+#include "tunnel/gate.h"
+#include "tunnel/inbound.h"
+#include "tunnel/liveness.h"
+#include "tunnel/session.h"
+#include "tunnel/vitals.h"
+
+enum {
+	PENDINGS_MAX = 1024,
+	SOURCES_MAX = 65536,
+	/* Owners of indices: peers count from 0, servers from here. */
+	OWNER_SERVER = 1 << 30,
+	NOTICES_MAX = 64,
+};
+
+#define GAP                                                                                        \
+	CV_SEC(2) /* a turn this much later than both the last one and its deadline (rule 8.3) */
+
+struct server {
+	struct rendezvous *r;
+	bool is_up;
+};
+
+struct endpoint {
+	struct session_core core;
+	struct indexes indexes;
+	struct pendings pendings;
+	struct gate gate;
+	struct session *sessions[ENDPOINT_PEERS_MAX];
+	uint32_t session_count;
+	struct server servers[ENDPOINT_SERVERS_MAX];
+	uint32_t server_count;
+	struct addr local[ENDPOINT_LOCAL_MAX];
+	unsigned local_count;
+	struct heap deadlines;
+	struct list ready; /* sessions that may have output or events */
+	cv_time turned_at, asked_for;
+	/* One answer to an INIT, or COOKIE or VERSION, waiting to leave; built at once, sent in
+	 * order. */
+	struct {
+		uint8_t bytes[WIRE_RELAY_HEADER + WIRE_INIT_SIZE];
+		uint16_t size;
+		uint8_t socket;
+		struct addr to;
+	} replies[16];
+	unsigned reply_count;
+	struct endpoint_event notices[NOTICES_MAX];
+	unsigned notice_first, notice_count;
+	struct endpoint_counters counters;
+	bool is_closing;
+};
+
+/* ---- life ---- */
+
+int endpoint_new(struct endpoint **out, cv_time now, const struct endpoint_options *opt)
+{
+	struct endpoint *e = cv_zalloc(sizeof(*e));
+	int r = -ENOMEM;
+
+	if (!e)
+		return -ENOMEM;
+	list_init(&e->ready);
+	heap_init(&e->deadlines);
+	e->turned_at = now;
+	e->asked_for = CV_TIME_NEVER;
+	e->core = (struct session_core){
+		.me = opt->me,
+		.rng = opt->rng,
+		.trace = opt->trace,
+		.pool = opt->pool,
+		.indexes = &e->indexes,
+		.pendings = &e->pendings,
+		.aead_bits = opt->aead_bits,
+		.streams_max = opt->streams_max,
+		.congestion = opt->congestion,
+		.candidate_version = 1,
+	};
+	r = indexes_init(&e->indexes, rng_u64(opt->rng));
+	if (r == 0)
+		r = pendings_init(&e->pendings, PENDINGS_MAX);
+	if (r == 0)
+		r = gate_init(&e->gate, opt->me, false, SOURCES_MAX, rng_u64(opt->rng));
+	if (r < 0) {
+		endpoint_free(e, now);
+		return r;
+	}
+	*out = e;
+	return 0;
+}
+
+void endpoint_free(struct endpoint *e, cv_time now)
+{
+	if (!e)
+		return;
+	for (uint32_t i = 0; i < e->session_count; i++) {
+		heap_remove(&e->deadlines, &e->sessions[i]->deadline_node);
+		list_remove(&e->sessions[i]->ready_node);
+		session_free(e->sessions[i], now);
+	}
+	for (uint32_t i = 0; i < e->server_count; i++)
+		rendezvous_free(e->servers[i].r, now);
+	pendings_deinit(&e->pendings, now, &e->indexes);
+	gate_deinit(&e->gate);
+	indexes_deinit(&e->indexes);
+	heap_deinit(&e->deadlines);
+	cv_free(e);
+}
+
+int endpoint_add_server(struct endpoint *e, cv_time now, const uint8_t pk[32], uint32_t *server)
+{
+	struct rendezvous_options opt = {
+		.me = e->core.me,
+		.server_pk = pk,
+		.indexes = &e->indexes,
+		.owner = OWNER_SERVER + e->server_count,
+		.rng = e->core.rng,
+		.trace = e->core.trace,
+		.number = e->server_count,
+	};
+	int r;
+
+	if (e->server_count == ENDPOINT_SERVERS_MAX)
+		return -ENOBUFS;
+	r = rendezvous_new(&e->servers[e->server_count].r, now, &opt);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < e->session_count; i++) {
+		r = rendezvous_add_peer(e->servers[e->server_count].r, i,
+		                        e->sessions[i]->remote.pk);
+		if (r < 0) {
+			rendezvous_free(e->servers[e->server_count].r, now);
+			e->servers[e->server_count].r = NULL;
+			return r;
+		}
+	}
+	*server = e->server_count++;
+	return 0;
+}
+
+static struct session *find_peer(const struct endpoint *e, const uint8_t pk[32])
+{
+	for (uint32_t i = 0; i < e->session_count; i++) {
+		if (memcmp(e->sessions[i]->remote.pk, pk, 32) == 0)
+			return e->sessions[i];
+	}
+	return NULL;
+}
+
+int endpoint_add_peer(struct endpoint *e, cv_time now, const struct endpoint_peer *peer,
+                      uint32_t *number)
+{
+	struct session *s;
+	int r;
+
+	if (e->session_count == ENDPOINT_PEERS_MAX)
+		return -ENOBUFS;
+	if (find_peer(e, peer->pk))
+		return -EINVAL;
+	r = heap_reserve(&e->deadlines, e->session_count + 1);
+	if (r < 0)
+		return r;
+	r = session_new(&s, now, &e->core, e->session_count, peer);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < e->server_count; i++) {
+		r = rendezvous_add_peer(e->servers[i].r, s->number, peer->pk);
+		if (r < 0) {
+			while (i > 0)
+				rendezvous_remove_peer(e->servers[--i].r, now, s->number);
+			session_free(s, now);
+			return r;
+		}
+	}
+	e->sessions[e->session_count++] = s;
+	*number = s->number;
+	endpoint_touch(e, s->number);
+	return 0;
+}
+
+/* ---- bookkeeping ---- */
+
+static struct session *session_of(const struct endpoint *e, uint32_t peer)
+{
+	CV_ASSERT(peer < e->session_count);
+	return e->sessions[peer];
+}
+
+static void touch(struct endpoint *e, struct session *s)
+{
+	if (!list_is_linked(&s->ready_node))
+		list_add_tail(&e->ready, &s->ready_node);
+}
+
+void endpoint_touch(struct endpoint *e, uint32_t peer)
+{
+	touch(e, session_of(e, peer));
+}
+
+static void notice(struct endpoint *e, const struct endpoint_event *event)
+{
+	/* Drained every turn; what does not fit is news that a later one repeats (resolve, path).
+	 */
+	if (e->notice_count == NOTICES_MAX)
+		return;
+	e->notices[(e->notice_first + e->notice_count++) % NOTICES_MAX] = *event;
+}
+
+static void announce_candidates(struct endpoint *e, cv_time now)
+{
+	struct session_core *c = &e->core;
+
+	c->candidate_count = 0;
+	for (unsigned i = 0; i < e->local_count && c->candidate_count < FRAME_CANDIDATES_MAX; i++)
+		c->candidates[c->candidate_count++] =
+			(struct wire_candidate){ CANDIDATE_HOST, e->local[i] };
+	for (uint32_t i = 0; i < e->server_count && c->candidate_count < FRAME_CANDIDATES_MAX;
+	     i++) {
+		struct rendezvous_stats stats;
+		bool is_known = false;
+
+		rendezvous_stats(e->servers[i].r, &stats);
+		if (stats.public_address.family == ADDR_NONE)
+			continue;
+		for (unsigned k = 0; k < c->candidate_count; k++)
+			is_known |= addr_equal(&c->candidates[k].addr, &stats.public_address);
+		if (!is_known)
+			c->candidates[c->candidate_count++] =
+				(struct wire_candidate){ CANDIDATE_SERVER, stats.public_address };
+	}
+	c->candidate_version++;
+	for (uint32_t i = 0; i < e->session_count; i++) {
+		session_on_candidates_changed(e->sessions[i], now);
+		touch(e, e->sessions[i]);
+	}
+}
+
+void endpoint_set_server_addresses(struct endpoint *e, cv_time now, uint32_t server,
+                                   const struct addr *list, unsigned count)
+{
+	CV_ASSERT(server < e->server_count);
+	rendezvous_set_addresses(e->servers[server].r, now, list, count);
+}
+
+void endpoint_set_peer_addresses(struct endpoint *e, cv_time now, uint32_t peer,
+                                 const struct addr *list, unsigned count)
+{
+	session_set_addresses(session_of(e, peer), now, list, count);
+	endpoint_touch(e, peer);
+}
+
+void endpoint_set_local_addresses(struct endpoint *e, cv_time now, const struct addr *list,
+                                  unsigned count)
+{
+	e->local_count = 0;
+	e->core.scope = (struct candidate_scope){ 0 };
+	for (unsigned i = 0; i < count && e->local_count < ENDPOINT_LOCAL_MAX; i++) {
+		candidate_scope_add(&e->core.scope, &list[i]);
+		if (candidate_is_announced(&list[i]))
+			e->local[e->local_count++] = list[i];
+	}
+	announce_candidates(e, now);
+	for (uint32_t i = 0; i < e->server_count; i++)
+		rendezvous_check_now(e->servers[i].r, now);
+}
+
+/* ---- in ---- */
+
+void endpoint_on_turn(struct endpoint *e, cv_time now)
+{
+	CV_ASSERT(now >= e->turned_at);
+	if (e->asked_for != CV_TIME_NEVER && now > cv_time_after(e->asked_for, GAP) &&
+	    now > cv_time_after(e->turned_at, GAP)) {
+		for (uint32_t i = 0; i < e->session_count; i++) {
+			liveness_on_gap(e->sessions[i], now);
+			touch(e, e->sessions[i]);
+		}
+		for (uint32_t i = 0; i < e->server_count; i++)
+			rendezvous_check_now(e->servers[i].r, now);
+	}
+	e->turned_at = now;
+}
+
+static void reply(struct endpoint *e, const struct origin *to, const uint8_t *bytes, size_t size)
+{
+	unsigned i = e->reply_count;
+	size_t head = 0;
+
+	/* Sixteen a batch: an initiator repeats what is not answered. */
+	if (i == CV_ARRAY_SIZE(e->replies))
+		return;
+	e->replies[i].socket = to->socket;
+	e->replies[i].to = to->addr;
+	if (to->is_relay) {
+		if (!rendezvous_address(e->servers[to->server].r, &e->replies[i].socket,
+		                        &e->replies[i].to))
+			return;
+		wire_write_relay(e->replies[i].bytes, to->channel);
+		head = WIRE_RELAY_HEADER;
+	}
+	memcpy(e->replies[i].bytes + head, bytes, size);
+	e->replies[i].size = (uint16_t)(head + size);
+	e->reply_count++;
+}
+
+static void on_init(struct endpoint *e, cv_time now, const struct origin *from,
+                    const uint8_t *bytes, size_t size)
+{
+	struct gate_source source;
+	struct wire_handshake head;
+	struct handshake_in in = { 0 };
+	struct session *s = NULL;
+	struct assoc *continues = NULL;
+	const struct pending *repeat;
+	uint8_t out[WIRE_INIT_SIZE];
+	uint64_t owner;
+	size_t out_size = 0;
+	enum gate_verdict v;
+
+	if (size != WIRE_INIT_SIZE || e->is_closing) {
+		e->counters.malformed++;
+		return;
+	}
+	repeat = pendings_repeat(&e->pendings, bytes + WIRE_INIT_SIZE - 2 * MAC_SIZE);
+	if (repeat) {
+		reply(e, from, repeat->resp, WIRE_RESP_SIZE);
+		return;
+	}
+	if (from->is_relay)
+		gate_source_relay(&source, from->server, from->channel);
+	else
+		gate_source_addr(&source, from->socket, &from->addr);
+	if (wire_read_handshake(bytes, size, &head) && head.receiver != 0) {
+		owner = indexes_find(&e->indexes, head.receiver);
+		if (owner < e->session_count)
+			continues = &e->sessions[owner]->assoc;
+	}
+	if (pendings_under_pressure(&e->pendings, now))
+		gate_press(&e->gate, now);
+	v = gate_check(&e->gate, now, e->core.rng, &source, continues, bytes, size, &head, out,
+	               &out_size);
+	if (v == GATE_COOKIE || v == GATE_VERSION)
+		reply(e, from, out, out_size);
+	if (v != GATE_PASS && v != GATE_CONTINUES) {
+		e->counters.gate_drops++;
+		return;
+	}
+	if (handshake_read_init_key(&in, e->core.me, HANDSHAKE_PEER, bytes) == HANDSHAKE_OK)
+		s = find_peer(e, in.peer_pk);
+	if (s && handshake_read_init_payload(&in, &s->remote, bytes) == HANDSHAKE_OK &&
+	    inbound_on_init(s, now, &in, bytes, from, v == GATE_CONTINUES && &s->assoc == continues,
+	                    out)) {
+		reply(e, from, out, WIRE_RESP_SIZE);
+		touch(e, s);
+	}
+	handshake_in_wipe(&in);
+}
+
+/* A datagram that names an index of ours: which session or server is it for? */
+static void on_indexed(struct endpoint *e, cv_time now, const struct origin *from, uint8_t *bytes,
+                       size_t size, uint32_t index)
+{
+	uint64_t owner = indexes_find(&e->indexes, index);
+	struct session *s;
+
+	if (owner >= OWNER_SERVER && owner < (uint64_t)OWNER_SERVER + e->server_count &&
+	    !from->is_relay) {
+		rendezvous_on_datagram(e->servers[owner - OWNER_SERVER].r, now, from->socket,
+		                       &from->addr, bytes, size);
+		return;
+	}
+	if (owner >= e->session_count) {
+		e->counters.unknown_index++;
+		return;
+	}
+	s = e->sessions[owner];
+	switch (bytes[0] & WIRE_KIND_MASK) {
+	case WIRE_DATA:
+		inbound_on_data(s, now, from, bytes, size);
+		break;
+	case WIRE_PROBE:
+		inbound_on_probe(s, now, from, bytes, size);
+		break;
+	case WIRE_RESP:
+		inbound_on_resp(s, now, from, bytes, size);
+		break;
+	case WIRE_COOKIE:
+		inbound_on_cookie(s, now, from, bytes, size);
+		break;
+	case WIRE_VERSION:
+		inbound_on_version(s, bytes, size);
+		break;
+	default:
+		return;
+	}
+	touch(e, s);
+}
+
+/* Where the receiver's index stands, by kind; 0: too short, or a kind without one. */
+static size_t index_offset(const uint8_t *bytes, size_t size)
+{
+	size_t at;
+
+	switch (bytes[0] & WIRE_KIND_MASK) {
+	case WIRE_DATA:
+	case WIRE_PROBE:
+		at = 1;
+		break;
+	case WIRE_RESP:
+		at = 8;
+		break;
+	case WIRE_COOKIE:
+	case WIRE_VERSION:
+		at = 4;
+		break;
+	default:
+		return 0;
+	}
+	return size >= at + 4 ? at : 0;
+}
+
+static void on_datagram(struct endpoint *e, cv_time now, const struct origin *from, uint8_t *bytes,
+                        size_t size)
+{
+	size_t at;
+
+	if (size == 0 || wire_is_stun(bytes[0])) {
+		e->counters.malformed++;
+		return;
+	}
+	if ((bytes[0] & WIRE_KIND_MASK) == WIRE_INIT) {
+		on_init(e, now, from, bytes, size);
+		return;
+	}
+	at = index_offset(bytes, size);
+	if (at == 0) {
+		e->counters.malformed++;
+		return;
+	}
+	on_indexed(e, now, from, bytes, size, cv_load32(bytes + at));
+}
+
+/* RELAY is taken only from the server in whose session the channel was announced (rule 3.1). */
+static void on_relayed(struct endpoint *e, cv_time now, const struct origin *outer, uint8_t *bytes,
+                       size_t size)
+{
+	struct origin from = { .is_relay = true };
+	uint32_t peer;
+
+	if (!wire_read_relay(bytes, size, &from.channel))
+		return;
+	for (from.server = 0; from.server < e->server_count; from.server++) {
+		struct rendezvous *r = e->servers[from.server].r;
+
+		if (rendezvous_is_from(r, outer->socket, &outer->addr) &&
+		    rendezvous_find_channel(r, from.channel, &peer)) {
+			on_datagram(e, now, &from, bytes + WIRE_RELAY_HEADER,
+			            size - WIRE_RELAY_HEADER);
+			return;
+		}
+	}
+	e->counters.relay_strays++;
+}
+
+void endpoint_on_arrival(struct endpoint *e, cv_time now, struct arrival *in)
+{
+	struct origin from = { .socket = in->socket, .addr = in->from };
+	size_t step = in->segment_size ? in->segment_size : in->size;
+
+	e->turned_at = now;
+	for (size_t at = 0; at < in->size; at += step) {
+		uint8_t *bytes = in->bytes + at;
+		size_t size = CV_MIN(step, in->size - at);
+
+		e->counters.rx_packets++;
+		e->counters.rx_bytes += size;
+		if ((bytes[0] & WIRE_KIND_MASK) == WIRE_RELAY)
+			on_relayed(e, now, &from, bytes, size);
+		else
+			on_datagram(e, now, &from, bytes, size);
+	}
+}
+
+void endpoint_on_refused(struct endpoint *e, cv_time now, uint8_t socket, const struct addr *to)
+{
+	for (uint32_t i = 0; i < e->session_count; i++) {
+		liveness_on_refused(e->sessions[i], now, socket, to);
+		touch(e, e->sessions[i]);
+	}
+	for (uint32_t i = 0; i < e->server_count; i++) {
+		if (rendezvous_is_from(e->servers[i].r, socket, to))
+			rendezvous_check_now(e->servers[i].r, now);
+	}
+}
+
+void endpoint_on_too_large(struct endpoint *e, cv_time now, uint8_t socket, const struct addr *to,
+                           size_t size)
+{
+	struct origin o = { .socket = socket, .addr = *to };
+
+	for (uint32_t i = 0; i < e->session_count; i++) {
+		struct session *s = e->sessions[i];
+		uint8_t slot = paths_find(&s->paths, &o);
+
+		if (slot == PATHS_NONE)
+			continue;
+		pmtud_on_refused(&s->paths.list[slot].pmtud, now, (uint32_t)size);
+		cc_set_mss(&s->paths.list[slot].cc, s->paths.list[slot].pmtud.size);
+		touch(e, s);
+	}
+}
+
+/* ---- servers' news ---- */
+
+static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
+                            const struct rendezvous_event *ev)
+{
+	struct server *server = &e->servers[i];
+	struct endpoint_event out = { .server = i };
+	struct session *s = NULL;
+
+	if (ev->peer < e->session_count)
+		s = e->sessions[ev->peer];
+	switch (ev->kind) {
+	case RENDEZVOUS_EVENT_RESOLVE:
+		out.kind = ENDPOINT_EVENT_RESOLVE_SERVER;
+		notice(e, &out);
+		return;
+	case RENDEZVOUS_EVENT_UP:
+	case RENDEZVOUS_EVENT_DOWN:
+		server->is_up = ev->kind == RENDEZVOUS_EVENT_UP;
+		out.kind = server->is_up ? ENDPOINT_EVENT_SERVER_UP : ENDPOINT_EVENT_SERVER_DOWN;
+		notice(e, &out);
+		for (uint32_t k = 0; k < e->session_count && server->is_up; k++) {
+			struct session *waiting = e->sessions[k];
+
+			/* Whoever is not joined tries through the server at once. */
+			if (!waiting->assoc.is_bound)
+				session_want(waiting, now);
+			touch(e, waiting);
+		}
+		return;
+	case RENDEZVOUS_EVENT_ADDRESS:
+		announce_candidates(e, now);
+		return;
+	case RENDEZVOUS_EVENT_PRESENT:
+	case RENDEZVOUS_EVENT_ABSENT:
+		if (s) {
+			liveness_on_presence(s, now, i, ev->kind == RENDEZVOUS_EVENT_PRESENT,
+			                     ev->is_gone);
+			touch(e, s);
+		}
+		return;
+	case RENDEZVOUS_EVENT_OFFER:
+	case RENDEZVOUS_EVENT_CHANNEL:
+		if (!s)
+			return;
+		session_add_relay(s, now, i, ev->channel, ev->rate_kbit, ev->leg);
+		touch(e, s);
+		if (ev->init) {
+			struct origin from = { .is_relay = true,
+				               .server = i,
+				               .channel = ev->channel };
+
+			on_init(e, now, &from, ev->init, WIRE_INIT_SIZE);
+		}
+		return;
+	case RENDEZVOUS_EVENT_CHANNEL_GONE:
+		if (s) {
+			session_drop_relay(s, now, i);
+			touch(e, s);
+		}
+		return;
+	case RENDEZVOUS_EVENT_REFUSED:
+		out.kind = ENDPOINT_EVENT_SERVER_REFUSED;
+		out.text = ev->text;
+		notice(e, &out);
+		return;
+	}
+	CV_UNREACHABLE();
+}
+
+static void pull_servers(struct endpoint *e, cv_time now)
+{
+	struct rendezvous_event ev;
+
+	for (uint32_t i = 0; i < e->server_count; i++) {
+		while (rendezvous_next_event(e->servers[i].r, &ev))
+			on_server_event(e, now, i, &ev);
+	}
+}
+
+/* ---- events out ---- */
+
+static void pull_news(struct endpoint *e, struct session *s)
+{
+	static const struct {
+		uint32_t bit;
+		enum endpoint_event_kind kind;
+	} table[] = {
+		/* Down before up: a replaced object ends and another begins in one turn. */
+		{ SESSION_NEWS_DOWN, ENDPOINT_EVENT_PEER_DOWN },
+		{ SESSION_NEWS_UP, ENDPOINT_EVENT_PEER_UP },
+		{ SESSION_NEWS_PATH, ENDPOINT_EVENT_PATH },
+		{ SESSION_NEWS_RESOLVE, ENDPOINT_EVENT_RESOLVE_PEER },
+		{ SESSION_NEWS_DUPLICATE, ENDPOINT_EVENT_DUPLICATE },
+	};
+
+	for (size_t i = 0; i < CV_ARRAY_SIZE(table); i++) {
+		struct endpoint_event ev = {
+			.kind = table[i].kind,
+			.peer = s->number,
+			.server = UINT32_MAX,
+			.code = s->down_code,
+		};
+
+		if ((s->news & table[i].bit) == 0 || e->notice_count == NOTICES_MAX)
+			continue;
+		s->news &= ~table[i].bit;
+		notice(e, &ev);
+	}
+}
+
+bool endpoint_next_event(struct endpoint *e, cv_time now, struct endpoint_event *out)
+{
+	struct list *at, *next;
+
+	pull_servers(e, now);
+	list_for_each(at, next, &e->ready)
+	{
+		struct session *s = list_entry(at, struct session, ready_node);
+
+		session_settle(s, now);
+		pull_news(e, s);
+	}
+	if (e->notice_count > 0) {
+		*out = e->notices[e->notice_first];
+		e->notice_first = (e->notice_first + 1) % NOTICES_MAX;
+		e->notice_count--;
+		return true;
+	}
+	list_for_each(at, next, &e->ready)
+	{
+		struct session *s = list_entry(at, struct session, ready_node);
+
+		*out = (struct endpoint_event){ .kind = ENDPOINT_EVENT_STREAM, .peer = s->number };
+		if (session_next_stream_event(s, &out->streams, &out->stream))
+			return true;
+	}
+	return false;
+}
+
+/* ---- out ---- */
+
+static bool write_reply(struct endpoint *e, struct train *out)
+{
+	unsigned i;
+
+	if (e->reply_count == 0)
+		return false;
+	i = --e->reply_count;
+	memcpy(out->bytes, e->replies[i].bytes, e->replies[i].size);
+	out->size = e->replies[i].size;
+	out->segment_size = out->size;
+	out->count = 1;
+	out->socket = e->replies[i].socket;
+	out->to = e->replies[i].to;
+	return true;
+}
+
+/* The INIT in @train rides to the peer in an OPEN at every server that has no channel to it yet. */
+static void open_channels(struct endpoint *e, cv_time now, struct session *s,
+                          const struct train *train)
+{
+	for (uint32_t i = 0; i < e->server_count; i++) {
+		if (rendezvous_channel(e->servers[i].r, s->number) == 0)
+			rendezvous_open(e->servers[i].r, now, s->number, train->bytes);
+	}
+}
+
+/* False: this train cannot leave (its server is not up) and is dropped, as on the way. */
+static bool address_train(struct endpoint *e, cv_time now, struct session *s, struct train *train,
+                          const struct session_out *where)
+{
+	if (where->opens_channels) {
+		open_channels(e, now, s, train);
+		return false;
+	}
+	if (!where->to.is_relay)
+		return true;
+	return rendezvous_address(e->servers[where->to.server].r, &train->socket, &train->to);
+}
+
+static bool write_session(struct endpoint *e, cv_time now, struct session *s, struct train *out)
+{
+	struct session_out where;
+
+	session_settle(s, now);
+	while (session_write(s, now, out, &where)) {
+		if (address_train(e, now, s, out, &where))
+			return true;
+	}
+	return false;
+}
+
+bool endpoint_write(struct endpoint *e, cv_time now, struct train *out)
+{
+	if (write_reply(e, out))
+		goto sent;
+	for (uint32_t i = 0; i < e->server_count; i++) {
+		if (rendezvous_write(e->servers[i].r, now, out))
+			goto sent;
+	}
+	while (!list_is_empty(&e->ready)) {
+		struct session *s = list_entry(e->ready.next, struct session, ready_node);
+
+		list_remove(&s->ready_node);
+		if (write_session(e, now, s, out)) {
+			/* To the back: trains of several busy peers take turns. */
+			touch(e, s);
+			goto sent;
+		}
+		vitals_mark(s, now);
+		heap_set(&e->deadlines, &s->deadline_node, session_deadline(s));
+		/* An attempt may just have queued an OPEN at a server. */
+		for (uint32_t i = 0; i < e->server_count; i++) {
+			if (rendezvous_write(e->servers[i].r, now, out))
+				goto sent;
+		}
+	}
+	return false;
+
+sent:
+	e->counters.tx_packets += out->count;
+	e->counters.tx_bytes += out->size;
+	return true;
+}
+
+cv_time endpoint_deadline(struct endpoint *e)
+{
+	const struct heap_node *first = heap_first(&e->deadlines);
+	cv_time at = first ? first->at : CV_TIME_NEVER;
+
+	for (uint32_t i = 0; i < e->server_count; i++)
+		at = cv_time_min(at, rendezvous_deadline(e->servers[i].r));
+	if (!list_is_empty(&e->ready))
+		at = cv_time_min(at, e->turned_at);
+	at = cv_time_min(at, pendings_deadline(&e->pendings));
+	/* The shell arms its timer with this; a turn much later is a gap (rule 8.3). */
+	e->asked_for = at;
+	return at;
+}
+
+void endpoint_on_deadline(struct endpoint *e, cv_time now)
+{
+	struct heap_node *first;
+
+	e->turned_at = now;
+	pendings_expire(&e->pendings, now, &e->indexes);
+	for (uint32_t i = 0; i < e->server_count; i++) {
+		if (rendezvous_deadline(e->servers[i].r) <= now)
+			rendezvous_on_deadline(e->servers[i].r, now);
+	}
+	while ((first = heap_first(&e->deadlines)) != NULL && first->at <= now) {
+		struct session *s = CV_CONTAINER_OF(first, struct session, deadline_node);
+
+		heap_remove(&e->deadlines, first);
+		session_on_deadline(s, now);
+		touch(e, s);
+	}
+}
+
+void endpoint_close(struct endpoint *e, cv_time now)
+{
+	e->is_closing = true;
+	for (uint32_t i = 0; i < e->session_count; i++) {
+		session_close(e->sessions[i], now, CLOSE_SHUTDOWN);
+		touch(e, e->sessions[i]);
+	}
+	for (uint32_t i = 0; i < e->server_count; i++)
+		rendezvous_close(e->servers[i].r, now);
+}
+
+/* ---- state ---- */
+
+enum peer_state endpoint_peer_state(const struct endpoint *e, uint32_t peer)
+{
+	return session_state(session_of(e, peer), e->turned_at);
+}
+
+void endpoint_want_peer(struct endpoint *e, cv_time now, uint32_t peer)
+{
+	session_want(session_of(e, peer), now);
+	endpoint_touch(e, peer);
+}
+
+struct streams *endpoint_streams(struct endpoint *e, uint32_t peer)
+{
+	return session_of(e, peer)->streams;
+}
+
+void endpoint_ping(struct endpoint *e, cv_time now, uint32_t peer)
+{
+	struct session *s = session_of(e, peer);
+	struct path *p = paths_active(&s->paths);
+
+	if (!p)
+		return;
+	p->is_pinging = true;
+	p->ping_rtt = 0;
+	path_check_now(p, now);
+	touch(e, s);
+}
+
+bool endpoint_ping_result(struct endpoint *e, uint32_t peer, cv_duration *rtt)
+{
+	struct session *s = session_of(e, peer);
+
+	for (unsigned i = 0; i < PATHS_MAX; i++) {
+		struct path *p = &s->paths.list[i];
+
+		if (p->state != PATH_FREE && p->ping_rtt != 0) {
+			*rtt = p->ping_rtt;
+			p->ping_rtt = 0;
+			return true;
+		}
+	}
+	return false;
+}
+
+void endpoint_peer_stats(struct endpoint *e, cv_time now, uint32_t peer,
+                         struct endpoint_peer_stats *out)
+{
+	struct session *s = session_of(e, peer);
+
+	vitals_read(s, now, out);
+	if (s->paths.active != PATHS_NONE && s->paths.list[s->paths.active].to.is_relay &&
+	    out->state == PEER_CONNECTED) {
+		struct rendezvous_stats stats;
+
+		rendezvous_stats(e->servers[s->paths.list[s->paths.active].to.server].r, &stats);
+		out->path_address = stats.address;
+	}
+}
+
+void endpoint_server_stats(const struct endpoint *e, uint32_t server, struct rendezvous_stats *out)
+{
+	CV_ASSERT(server < e->server_count);
+	rendezvous_stats(e->servers[server].r, out);
+}
+
+void endpoint_counters(const struct endpoint *e, struct endpoint_counters *out)
+{
+	*out = e->counters;
+	for (uint32_t i = 0; i < e->session_count; i++) {
+		out->forged += e->sessions[i]->forged;
+		out->replayed += e->sessions[i]->replayed;
+	}
+}
+
+bool endpoint_check(const struct endpoint *e)
+{
+	for (uint32_t i = 0; i < e->session_count; i++) {
+		if (!session_check(e->sessions[i]))
+			return false;
+	}
+	for (uint32_t i = 0; i < e->server_count; i++) {
+		if (!rendezvous_check(e->servers[i].r))
+			return false;
+	}
+	return heap_check(&e->deadlines) && idmap_check(&e->indexes.map);
+}

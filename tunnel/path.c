@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+#include "tunnel/path.h"
+
+#include <string.h>
+
+/* Largest UDP payload that an Ethernet carries, by family; a relay takes a little less. */
+static uint32_t ceiling(const struct origin *to)
+{
+	if (to->is_relay)
+		return WIRE_RELAYED_MAX + WIRE_RELAY_HEADER;
+	return to->addr.family == ADDR_V6 ? 1452 : 1472;
+}
+
+static enum path_kind kind_of(const struct origin *to)
+{
+	if (to->is_relay)
+		return PATH_KIND_RELAY;
+	switch (addr_class(&to->addr)) {
+	case ADDR_CLASS_LOOPBACK:
+	case ADDR_CLASS_LINK_LOCAL:
+	case ADDR_CLASS_PRIVATE:
+		return PATH_KIND_LAN;
+	case ADDR_CLASS_INVALID:
+	case ADDR_CLASS_MULTICAST:
+	case ADDR_CLASS_SHARED:
+	case ADDR_CLASS_GLOBAL:
+		return PATH_KIND_DIRECT;
+	}
+	CV_UNREACHABLE();
+}
+
+void path_init(struct path *p, cv_time now, uint8_t slot, const struct origin *to,
+               enum cc_kind congestion)
+{
+	uint8_t age = (uint8_t)(p->age == UINT8_MAX ? 1 : p->age + 1);
+
+	*p = (struct path){
+		.state = PATH_CHECKING,
+		.kind = (uint8_t)kind_of(to),
+		.age = age,
+		.to = *to,
+		.made_at = now,
+		.probe_at = now,
+		.retry_at = CV_TIME_NEVER,
+		.retry_interval = PATH_RETRY_MIN,
+	};
+	rtt_init(&p->rtt);
+	pmtud_init(&p->pmtud, ceiling(to));
+	cc_init(&p->cc, congestion, WIRE_DATAGRAM_BASE, UINT64_C(64) << 20, now);
+	pacer_init(&p->pacer, now);
+	loss_init(&p->loss, slot, age, CV_MS(25));
+}
+
+bool path_is_to(const struct path *p, const struct origin *o)
+{
+	if (p->state == PATH_FREE || p->to.is_relay != o->is_relay)
+		return false;
+	if (o->is_relay)
+		return p->to.server == o->server && p->to.channel == o->channel;
+	return p->to.socket == o->socket && addr_equal(&p->to.addr, &o->addr);
+}
+
+bool path_can_carry(const struct path *p, cv_time now)
+{
+	if (p->state != PATH_USABLE && !(p->state == PATH_VALID && p->is_first))
+		return false;
+	return cv_time_since(now, p->heard_at) < PATH_ALIVE;
+}
+
+void path_on_heard(struct path *p, cv_time now)
+{
+	p->heard_at = now;
+	p->beats_missed = 0;
+	p->refusals = 0;
+	if (p->loss.pto_count == 0 || p->state != PATH_USABLE)
+		p->is_doubtful = false;
+}
+
+void path_on_handshake(struct path *p, cv_time now)
+{
+	path_on_heard(p, now);
+	p->is_doubtful = false;
+	if (p->state == PATH_CHECKING || p->state == PATH_FAILED) {
+		p->state = PATH_VALID;
+		p->is_first = true;
+		p->tries = 0;
+		p->probe_at = now;
+		p->retry_at = CV_TIME_NEVER;
+	}
+}
+
+void path_check_now(struct path *p, cv_time now)
+{
+	if (p->state == PATH_FREE)
+		return;
+	if (p->state == PATH_FAILED) {
+		p->state = PATH_CHECKING;
+		p->tries = 0;
+		p->is_narrow = false;
+		p->retry_at = CV_TIME_NEVER;
+	}
+	p->probe_at = cv_time_min(p->probe_at, now);
+}
+
+void path_fail(struct path *p, cv_time now)
+{
+	p->state = PATH_FAILED;
+	p->is_first = false;
+	p->tries = 0;
+	p->probe_at = CV_TIME_NEVER;
+	p->retry_at = cv_time_after(now, p->retry_interval);
+	p->retry_interval = CV_MIN(p->retry_interval * 2, PATH_RETRY_MAX);
+	memset(p->tokens, 0, sizeof(p->tokens));
+}
+
+static void remember(struct path *p, cv_time now, const struct path_probe *probe)
+{
+	struct path_token *oldest = &p->tokens[0];
+
+	for (unsigned i = 0; i < PATH_TOKENS; i++) {
+		if (p->tokens[i].token == 0) {
+			oldest = &p->tokens[i];
+			break;
+		}
+		if (p->tokens[i].sent_at < oldest->sent_at)
+			oldest = &p->tokens[i];
+	}
+	*oldest = (struct path_token){
+		.token = probe->token,
+		.sent_at = now,
+		.size = probe->size + path_overhead(p),
+	};
+	p->sent_at = now;
+}
+
+static cv_duration answer_patience(const struct path *p)
+{
+	cv_duration rtt = p->probe_rtt ? p->probe_rtt : RTT_INITIAL;
+
+	return CV_MAX(CV_MS(200), 2 * rtt);
+}
+
+/* Plans the probe after a small check: 100 ms doubling, at most 1 s, a bounded number of them. */
+static void plan_check(struct path *p, cv_time now)
+{
+	cv_duration wait = CV_MS(100) << CV_MIN(p->tries, 4);
+
+	p->tries++;
+	p->probe_at = cv_time_after(now, CV_MIN(wait, CV_SEC(1)));
+}
+
+/* Liveness of a usable path: beats while busy, keepalives while not. */
+static bool beat_due(struct path *p, cv_time now, const struct rng *rng, bool is_busy,
+                     bool is_active)
+{
+	cv_duration interval = PATH_KEEPALIVE_MIN + rng_below(rng, PATH_KEEPALIVE_SPAN);
+	cv_time due;
+
+	if (is_busy && is_active)
+		interval = PATH_BEAT_BUSY;
+	if (p->beats_missed > 0)
+		interval = 0; /* a probe is out and unanswered: probe_at alone says when the next
+		                 goes */
+	due = cv_time_after(p->heard_at, interval);
+	/* Traffic heard since the last plan moves the beat; a nomination or a doubt never waits. */
+	if (!p->must_nominate && !p->is_doubtful && !p->is_pinging && p->beats_missed == 0 &&
+	    due > now && p->sent_at + PATH_KEEPALIVE_MIN > now && p->state == PATH_USABLE) {
+		p->probe_at = cv_time_min(due, cv_time_after(p->sent_at, PATH_KEEPALIVE_MIN));
+		return false;
+	}
+	if (p->beats_missed >= PATH_BEATS_MISSED)
+		p->is_doubtful = true;
+	return true;
+}
+
+bool path_probe_due(struct path *p, cv_time now, const struct rng *rng, bool is_busy,
+                    bool is_active, struct path_probe *out)
+{
+	uint32_t padded = WIRE_DATAGRAM_BASE - path_overhead(p);
+	uint32_t search;
+
+	*out = (struct path_probe){ .size = WIRE_PROBE_MIN };
+	if (p->state == PATH_FREE || p->state == PATH_FAILED)
+		return false;
+	search = p->state == PATH_USABLE ? pmtud_due(&p->pmtud, now) : 0;
+	if (search) {
+		out->size = search - path_overhead(p);
+		out->token = rng_u64(rng) | 1;
+		pmtud_on_sent(&p->pmtud, now, out->token, rtt_pto(&p->rtt));
+		p->sent_at = now;
+		return true;
+	}
+	if (now < p->probe_at)
+		return false;
+
+	switch ((enum path_state)p->state) {
+	case PATH_CHECKING:
+		if (p->tries >= PATH_CHECK_TRIES) {
+			path_fail(p, now);
+			return false;
+		}
+		plan_check(p, now);
+		break;
+	case PATH_VALID:
+		if (p->tries >= PATH_PAD_TRIES) {
+			p->is_narrow = true;
+			path_fail(p, now);
+			return false;
+		}
+		p->tries++;
+		out->size = padded;
+		out->flags = PROBE_FLAG_PAD_ANSWER;
+		p->probe_at = cv_time_after(now, answer_patience(p) * p->tries);
+		break;
+	case PATH_USABLE:
+		if (!beat_due(p, now, rng, is_busy, is_active))
+			return false;
+		p->beats_missed++;
+		p->probe_at =
+			cv_time_after(now, CV_MIN(answer_patience(p) * p->beats_missed, CV_SEC(5)));
+		if (cv_time_since(now, p->heard_at) >= PATH_ALIVE && p->beats_missed > 3) {
+			path_fail(p, now);
+			return false;
+		}
+		break;
+	case PATH_FREE:
+	case PATH_FAILED:
+		CV_UNREACHABLE();
+	}
+	if (p->must_nominate)
+		out->flags |= PROBE_FLAG_NOMINATE;
+	out->token = rng_u64(rng) | 1;
+	remember(p, now, out);
+	return true;
+}
+
+static void measure(struct path *p, cv_duration sample)
+{
+	p->probe_rtt = p->probe_rtt ? (p->probe_rtt * 7 + sample) / 8 : sample;
+	p->probe_rtt = CV_MAX(p->probe_rtt, 1);
+	if (!p->rtt.has_sample)
+		rtt_on_sample(&p->rtt, sample, 0);
+}
+
+bool path_on_answer(struct path *p, cv_time now, uint64_t token, uint32_t size)
+{
+	struct path_token *found = NULL;
+
+	if (pmtud_on_answer(&p->pmtud, now, token)) {
+		cc_set_mss(&p->cc, p->pmtud.size);
+		path_on_heard(p, now);
+		return true;
+	}
+	for (unsigned i = 0; i < PATH_TOKENS && token != 0; i++) {
+		if (p->tokens[i].token == token)
+			found = &p->tokens[i];
+	}
+	if (!found)
+		return false;
+
+	path_on_heard(p, now);
+	p->is_doubtful = false;
+	p->must_nominate = false;
+	measure(p, CV_MAX(cv_time_since(now, found->sent_at), 1));
+	if (p->is_pinging) {
+		p->is_pinging = false;
+		p->ping_rtt = CV_MAX(cv_time_since(now, found->sent_at), 1);
+	}
+	if (p->state == PATH_CHECKING) {
+		p->state = PATH_VALID;
+		p->tries = 0;
+		p->probe_at = now;
+	} else if (p->state == PATH_VALID && found->size >= WIRE_DATAGRAM_BASE &&
+	           size >= WIRE_DATAGRAM_BASE) {
+		p->state = PATH_USABLE;
+		p->tries = 0;
+		p->retry_interval = PATH_RETRY_MIN;
+		p->probe_at = cv_time_after(now, PATH_BEAT_BUSY);
+		pmtud_start(&p->pmtud, now);
+	} else if (p->state == PATH_USABLE) {
+		p->probe_at = cv_time_after(now, PATH_BEAT_BUSY);
+	}
+	*found = (struct path_token){ 0 };
+	return true;
+}
+
+void path_on_refused(struct path *p, cv_time now)
+{
+	/* One refusal a quarter second counts: a burst of packets draws a burst of ICMP. */
+	if (p->refusals > 0 && cv_time_since(now, p->refused_at) < CV_MS(250))
+		return;
+	if (p->refusals < UINT8_MAX)
+		p->refusals++;
+	p->refused_at = now;
+	if (p->state == PATH_USABLE || p->state == PATH_VALID)
+		p->probe_at = cv_time_min(p->probe_at, cv_time_after(now, CV_MS(300)));
+}
+
+cv_time path_deadline(const struct path *p)
+{
+	switch ((enum path_state)p->state) {
+	case PATH_FREE:
+		return CV_TIME_NEVER;
+	case PATH_FAILED:
+		return p->retry_at;
+	case PATH_CHECKING:
+	case PATH_VALID:
+		return p->probe_at;
+	case PATH_USABLE:
+		return cv_time_min(p->probe_at, pmtud_deadline(&p->pmtud));
+	}
+	CV_UNREACHABLE();
+}
+
+void path_restart(struct path *p, cv_time now)
+{
+	if (p->state == PATH_FREE)
+		return;
+	p->heard_at = CV_MAX(p->heard_at, now);
+	p->beats_missed = 0;
+	p->is_doubtful = false;
+	loss_restart(&p->loss, now);
+	path_check_now(p, now);
+}
+
+bool path_check(const struct path *p)
+{
+	if (p->state == PATH_FREE)
+		return true;
+	/* Every state of a path has a deadline: none can be forgotten. */
+	return path_deadline(p) != CV_TIME_NEVER && cc_check(&p->cc) && pacer_check(&p->pacer) &&
+	       pmtud_check(&p->pmtud);
+}
+
+const char *path_kind_name(enum path_kind kind)
+{
+	switch (kind) {
+	case PATH_KIND_NONE:
+		return "none";
+	case PATH_KIND_RELAY:
+		return "relay";
+	case PATH_KIND_DIRECT:
+		return "direct";
+	case PATH_KIND_LAN:
+		return "lan";
+	}
+	CV_UNREACHABLE();
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * path - one way to a peer: (socket, remote address) or (server, channel), its
+ * validation by probes, its liveness, and the measures that belong to it alone (rule 5.1): RTT,
+ * congestion, pacing, loss, packet size. Knows no other path: paths.c compares and chooses.
+ *
+ *   FREE -> CHECKING -(answer)-> VALID -(1,200 bytes answered with 1,200)-> USABLE
+ *              |                   |                                          |
+ *              +--- no answer ---> FAILED <--- narrow, or silent -------------+
+ *                                    | retry_at: CHECKING again
+ *
+ * The path that carried the handshake enters at VALID: it may carry data before the padded
+ * exchange, because both ends proved themselves on it; if that exchange then fails it is not used
+ * any longer.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/compiler.h"
+#include "base/rng.h"
+#include "base/time.h"
+#include "tunnel/cc.h"
+#include "tunnel/loss.h"
+#include "tunnel/pacer.h"
+#include "tunnel/pmtud.h"
+#include "tunnel/rtt.h"
+#include "tunnel/wire.h"
+
+enum path_state { PATH_FREE, PATH_CHECKING, PATH_VALID, PATH_USABLE, PATH_FAILED };
+
+/* In order of preference. */
+enum path_kind { PATH_KIND_NONE, PATH_KIND_RELAY, PATH_KIND_DIRECT, PATH_KIND_LAN };
+
+enum {
+	PATH_TOKENS = 4,      /* probes whose answers are still awaited */
+	PATH_CHECK_TRIES = 9, /* 0, 0.1, 0.3, 0.7, 1.5 ... 5.5 s */
+	PATH_PAD_TRIES = 8,
+	PATH_BEATS_MISSED = 2, /* then the path is doubtful */
+};
+
+#define PATH_BEAT_BUSY                                                                             \
+	CV_SEC(5) /* while streams are open: keeps the promise of 8 s without a server (rule 3.7)  \
+	           */
+#define PATH_KEEPALIVE_MIN CV_SEC(20) /* idle: below the 30 s of impatient NATs (RFC 8085, 3.5) */
+#define PATH_KEEPALIVE_SPAN CV_SEC(5)
+#define PATH_ALIVE                                                                                 \
+	CV_SEC(30) /* consent: silent for longer, nothing is sent there (RFC 7675, 5.1) */
+#define PATH_RETRY_MIN CV_SEC(5)
+#define PATH_RETRY_MAX CV_SEC(60)
+
+struct path_token {
+	uint64_t token; /* 0: free */
+	cv_time sent_at;
+	uint32_t size; /* of the datagram, relay header included */
+};
+
+/* Where a datagram came from, or goes to. */
+struct origin {
+	bool is_relay;
+	uint8_t socket;   /* direct */
+	struct addr addr; /* direct: the remote address */
+	uint32_t server;  /* relay */
+	uint64_t channel; /* relay */
+};
+
+struct path {
+	uint8_t state;      /* enum path_state */
+	uint8_t kind;       /* enum path_kind */
+	uint8_t age;        /* generation of the slot, never 0 while in use */
+	bool is_first;      /* carried the handshake: data before the padded exchange */
+	bool is_candidate;  /* announced by the peer: retried for ever; else forgotten when it fails
+	                     */
+	bool is_doubtful;   /* beats missed or probe timeouts: data go elsewhere if they can */
+	bool is_narrow;     /* small probes pass, 1,200 bytes do not */
+	bool is_nominated;  /* the peer wants its data here */
+	bool must_nominate; /* we do, and it has not been answered yet */
+	bool was_unannounced; /* the peer's packets began to come from here (rule 5.8) */
+	bool is_pinging;      /* `culvert ping` waits for the next answer */
+	uint8_t tries, beats_missed, refusals;
+	uint8_t leg;
+	struct origin to;
+	struct path_token tokens[PATH_TOKENS];
+	cv_time made_at, heard_at, sent_at, probe_at, retry_at, refused_at;
+	cv_duration retry_interval;
+	cv_duration probe_rtt; /* smoothed, by probes only: paths are compared by nothing else; 0:
+	                          none */
+	cv_duration ping_rtt;
+	uint64_t inflight; /* bytes */
+	struct rtt rtt;
+	struct cc cc;
+	struct pacer pacer;
+	struct loss loss;
+	struct pmtud pmtud;
+};
+
+/* Makes a path in a free slot; probing begins at once. */
+void path_init(struct path *p, cv_time now, uint8_t slot, const struct origin *to,
+               enum cc_kind congestion);
+bool path_is_to(const struct path *p, const struct origin *o);
+/* Bytes before a packet: the relay's header. */
+static inline uint32_t path_overhead(const struct path *p)
+{
+	return p->to.is_relay ? WIRE_RELAY_HEADER : 0;
+}
+/* May carry data now. */
+bool path_can_carry(const struct path *p, cv_time now);
+/* An authenticated packet came by it. */
+void path_on_heard(struct path *p, cv_time now);
+/* The handshake passed here: VALID at least. */
+void path_on_handshake(struct path *p, cv_time now);
+/* Makes a probe due now (network event, doubt). */
+void path_check_now(struct path *p, cv_time now);
+
+/* What a due probe should be. */
+struct path_probe {
+	uint32_t size; /* of the datagram without the relay header */
+	uint8_t flags;
+	uint64_t token;
+};
+/* True when a challenge is due: fills @out and plans the next. @is_busy: streams are open on this
+ * session; @is_active: data go here. */
+bool path_probe_due(struct path *p, cv_time now, const struct rng *rng, bool is_busy,
+                    bool is_active, struct path_probe *out);
+/* An answer came by this path. @size: of the datagram. True when the token was ours; state and RTT
+ * are updated. */
+bool path_on_answer(struct path *p, cv_time now, uint64_t token, uint32_t size);
+/* ICMP refusal. */
+void path_on_refused(struct path *p, cv_time now);
+void path_fail(struct path *p, cv_time now);
+cv_time path_deadline(const struct path *p);
+/* Timers of the peer's silence begin again (rule 8.4). */
+void path_restart(struct path *p, cv_time now);
+bool path_check(const struct path *p);
+const char *path_kind_name(enum path_kind kind);

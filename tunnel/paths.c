@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+#include "tunnel/paths.h"
+
+void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key)
+{
+	*ps = (struct paths){
+		.active = PATHS_NONE,
+		.congestion = (uint8_t)congestion,
+		.has_smaller_key = has_smaller_key,
+	};
+}
+
+uint8_t paths_find(const struct paths *ps, const struct origin *o)
+{
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		if (path_is_to(&ps->list[i], o))
+			return i;
+	}
+	return PATHS_NONE;
+}
+
+/* What a slot is worth when the table is full; the least is given up, never a usable one. */
+static unsigned worth(const struct path *p)
+{
+	switch ((enum path_state)p->state) {
+	case PATH_FREE:
+		return 0;
+	case PATH_FAILED:
+		return p->is_candidate ? 2 : 1;
+	case PATH_CHECKING:
+		return p->is_candidate ? 4 : 3;
+	case PATH_VALID:
+	case PATH_USABLE:
+		return 5;
+	}
+	CV_UNREACHABLE();
+}
+
+uint8_t paths_add(struct paths *ps, cv_time now, const struct origin *o)
+{
+	uint8_t slot = paths_find(ps, o);
+	unsigned least = 5;
+
+	if (slot != PATHS_NONE)
+		return slot;
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		unsigned w = worth(&ps->list[i]);
+
+		if (i != ps->active && ps->list[i].inflight == 0 && w < least) {
+			least = w;
+			slot = i;
+		}
+	}
+	if (slot == PATHS_NONE)
+		return PATHS_NONE;
+	path_init(&ps->list[slot], now, slot, o, (enum cc_kind)ps->congestion);
+	return slot;
+}
+
+void paths_remove(struct paths *ps, uint8_t slot)
+{
+	CV_ASSERT(slot < PATHS_MAX);
+	if (ps->active == slot)
+		ps->active = PATHS_NONE;
+	ps->list[slot].state = PATH_FREE;
+	ps->list[slot].inflight = 0;
+}
+
+struct path *paths_active(struct paths *ps)
+{
+	return ps->active == PATHS_NONE ? NULL : &ps->list[ps->active];
+}
+
+struct path *paths_of(struct paths *ps, uint8_t slot, uint8_t age)
+{
+	struct path *p = slot < PATHS_MAX ? &ps->list[slot] : NULL;
+
+	return p && p->state != PATH_FREE && p->age == age ? p : NULL;
+}
+
+static bool may_choose(const struct paths *ps, const struct path *p, cv_time now)
+{
+	if (ps->is_relay_only && !p->to.is_relay)
+		return false;
+	return path_can_carry(p, now) && !p->is_doubtful;
+}
+
+/* True when @a is clearly better than @b: another kind, or a round trip shorter by a fifth and 2
+ * ms. */
+static bool is_better(const struct path *a, const struct path *b)
+{
+	if (a->kind != b->kind)
+		return a->kind > b->kind;
+	if ((a->state == PATH_USABLE) != (b->state == PATH_USABLE))
+		return a->state == PATH_USABLE;
+	if (a->probe_rtt == 0 || b->probe_rtt == 0)
+		return a->probe_rtt != 0 && b->probe_rtt == 0;
+	return a->probe_rtt * 5 / 4 + CV_MS(2) < b->probe_rtt;
+}
+
+static uint8_t best(const struct paths *ps, cv_time now)
+{
+	uint8_t slot = PATHS_NONE;
+
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		if (may_choose(ps, &ps->list[i], now) &&
+		    (slot == PATHS_NONE || is_better(&ps->list[i], &ps->list[slot])))
+			slot = i;
+	}
+	return slot;
+}
+
+static uint8_t nominated(const struct paths *ps, cv_time now)
+{
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		if (ps->list[i].is_nominated && ps->list[i].state == PATH_USABLE &&
+		    may_choose(ps, &ps->list[i], now))
+			return i;
+	}
+	return PATHS_NONE;
+}
+
+bool paths_choose(struct paths *ps, cv_time now, uint8_t *before)
+{
+	struct path *active = paths_active(ps);
+	uint8_t next = PATHS_NONE;
+
+	*before = ps->active;
+	if (!active || !may_choose(ps, active, now)) {
+		next = best(ps, now);
+		/* A doubtful path is better than none; a failed one is not. */
+		if (next == PATHS_NONE && active && path_can_carry(active, now))
+			return false;
+	} else if (ps->has_smaller_key) {
+		next = best(ps, now);
+		if (next == PATHS_NONE || !is_better(&ps->list[next], active))
+			return false;
+	} else {
+		next = nominated(ps, now);
+		if (next == PATHS_NONE)
+			return false;
+	}
+	if (next == ps->active)
+		return false;
+	ps->active = next;
+	if (next != PATHS_NONE && ps->has_smaller_key) {
+		ps->list[next].must_nominate = true;
+		ps->list[next].probe_at = now;
+	}
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		ps->list[i].is_nominated = false;
+		if (i != next)
+			ps->list[i].must_nominate = false;
+	}
+	return true;
+}
+
+void paths_check_now(struct paths *ps, cv_time now)
+{
+	for (uint8_t i = 0; i < PATHS_MAX; i++)
+		path_check_now(&ps->list[i], now);
+}
+
+bool paths_probe_due(struct paths *ps, cv_time now, const struct rng *rng, bool is_busy,
+                     uint8_t *slot, struct path_probe *out)
+{
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		struct path *p = &ps->list[i];
+
+		if (p->state == PATH_FREE || path_deadline(p) > now)
+			continue;
+		if (path_probe_due(p, now, rng, is_busy, i == ps->active, out)) {
+			*slot = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+cv_time paths_deadline(const struct paths *ps)
+{
+	cv_time at = CV_TIME_NEVER;
+
+	for (uint8_t i = 0; i < PATHS_MAX; i++)
+		at = cv_time_min(at, path_deadline(&ps->list[i]));
+	return at;
+}
+
+void paths_on_deadline(struct paths *ps, cv_time now)
+{
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		struct path *p = &ps->list[i];
+
+		if (p->state != PATH_FAILED || now < p->retry_at)
+			continue;
+		if (p->is_candidate)
+			path_check_now(p, now);
+		else if (i != ps->active && p->inflight == 0)
+			paths_remove(ps, i);
+		else
+			p->retry_at = cv_time_after(now, PATH_RETRY_MIN);
+	}
+}
+
+bool paths_have_other(const struct paths *ps, cv_time now, uint8_t except)
+{
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		if (i != except && may_choose(ps, &ps->list[i], now))
+			return true;
+	}
+	return false;
+}
+
+cv_time paths_heard_at(const struct paths *ps)
+{
+	cv_time at = 0;
+
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		if (ps->list[i].state != PATH_FREE)
+			at = CV_MAX(at, ps->list[i].heard_at);
+	}
+	return at;
+}
+
+bool paths_check(const struct paths *ps)
+{
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		if (!path_check(&ps->list[i]))
+			return false;
+	}
+	return ps->active == PATHS_NONE || ps->list[ps->active].state != PATH_FREE;
+}

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+#include "tunnel/recovery.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "tunnel/attempt.h"
+
+/* What a path is asked at most to hold unsent, so that a request beside bulk waits for little of
+ * it. */
+enum {
+	UNSENT_STREAM_MIN = 128 * 1024,
+	UNSENT_ALL_MIN = 1024 * 1024,
+	UNSENT_UNPACED = 512 * 1024,
+};
+
+static void note_acked(struct session *s, cv_time now, const struct note *n)
+{
+	switch ((enum note_tag)n->tag) {
+	case NOTE_ACK:
+		acks_on_acked(&s->acks, n->offset);
+		return;
+	case NOTE_STREAM:
+	case NOTE_RESET:
+	case NOTE_STOP:
+	case NOTE_MAX_DATA:
+	case NOTE_MAX_STREAM_DATA:
+	case NOTE_MAX_STREAMS:
+		streams_on_acked(s->streams, now, n);
+		return;
+	case NOTE_NONE:
+	case NOTE_CANDIDATES:
+	case NOTE_ACK_FREQUENCY:
+	case NOTE_DATAGRAM:
+	case NOTE_PING:
+		return;
+	}
+	CV_UNREACHABLE();
+}
+
+static void note_lost(struct session *s, const struct note *n)
+{
+	switch ((enum note_tag)n->tag) {
+	case NOTE_STREAM:
+	case NOTE_RESET:
+	case NOTE_STOP:
+	case NOTE_MAX_DATA:
+	case NOTE_MAX_STREAM_DATA:
+	case NOTE_MAX_STREAMS:
+		streams_on_lost(s->streams, n);
+		return;
+	case NOTE_CANDIDATES:
+		if (n->offset == s->candidate_told)
+			s->candidate_told = 0; /* never a version: told again */
+		return;
+	case NOTE_ACK_FREQUENCY:
+		s->frequency_due = true;
+		return;
+	case NOTE_NONE:
+	case NOTE_ACK: /* the next ACK says the same and more */
+	case NOTE_DATAGRAM:
+	case NOTE_PING:
+		return;
+	}
+	CV_UNREACHABLE();
+}
+
+static void notes_lost(struct session *s, const struct sent_record *r)
+{
+	for (unsigned i = 0; i < r->note_count; i++)
+		note_lost(s, sent_record_note(&s->sent, r, i));
+}
+
+/* The record is no longer in flight on its path, for whatever reason. */
+static void leave_flight(struct path *p, const struct sent_record *r)
+{
+	CV_ASSERT(p->inflight >= r->size);
+	p->inflight -= r->size;
+	loss_on_gone(&p->loss, r);
+}
+
+static void on_acked_record(struct session *s, cv_time now, struct sent_record *r, uint64_t number)
+{
+	struct path *p = paths_of(&s->paths, r->path, r->path_age);
+	bool was_lost = r->state == SENT_LOST;
+
+	for (unsigned i = 0; i < r->note_count; i++)
+		note_acked(s, now, sent_record_note(&s->sent, r, i));
+	if (p && was_lost) {
+		loss_on_spurious(&p->loss, number, p->cc.cwnd / CV_MAX(p->cc.mss, 1));
+		s->batch[r->path].is_spurious = true;
+		s->batch[r->path].is_touched = true;
+	} else if (p) {
+		if (!s->batch[r->path].is_touched) {
+			s->batch[r->path].is_touched = true;
+			s->batch[r->path].inflight_before = p->inflight;
+		}
+		leave_flight(p, r);
+		loss_on_acked(&p->loss, &p->rtt, number, r);
+		pmtud_on_acked(&p->pmtud, r->size);
+		s->batch[r->path].acked += r->size;
+		if (number >= s->batch[r->path].newest_number) {
+			s->batch[r->path].newest_number = number;
+			s->batch[r->path].newest_sent_at = r->sent_at;
+			s->batch[r->path].is_app_limited = r->is_app_limited;
+			if (r->is_eliciting)
+				s->batch[r->path].sample =
+					CV_MAX(cv_time_since(now, r->sent_at), 1);
+		}
+	}
+	sent_settle(&s->sent, r, number, SENT_ACKED);
+}
+
+int recovery_on_ack(struct session *s, cv_time now, const struct wire_frame *f)
+{
+	unsigned range = 0;
+	uint64_t number = 0;
+	struct sent_record *r;
+	uint64_t largest = f->ack.ranges[0].end - 1;
+	uint8_t largest_path = PATHS_NONE;
+
+	if (sent_ack_is_lie(&s->sent, f->ack.ranges, f->ack.count))
+		return -EPROTO;
+	while ((r = sent_ack_next(&s->sent, f->ack.ranges, f->ack.count, &range, &number)) !=
+	       NULL) {
+		if (number == largest)
+			largest_path = r->path;
+		on_acked_record(s, now, r, number);
+	}
+	/* The peer's delay is about the newest packet it names; for all others the sample is void.
+	 */
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		if (!s->batch[i].is_touched)
+			continue;
+		if (i == largest_path)
+			s->batch[i].ack_delay = f->ack.delay_ns;
+		else if (s->batch[i].newest_number > largest || s->batch[i].newest_number < largest)
+			s->batch[i].ack_delay = CV_MAX(s->batch[i].ack_delay, f->ack.delay_ns);
+	}
+	s->must_settle = true;
+	return 0;
+}
+
+/* Calls lost what the clock or later packets of the same path prove lost. Return: bytes. */
+static uint64_t declare_lost(struct session *s, cv_time now, uint8_t slot, struct cc_loss *loss)
+{
+	struct path *p = &s->paths.list[slot];
+	uint64_t number = p->loss.scan_from;
+	struct sent_record *r;
+
+	*loss = (struct cc_loss){ 0 };
+	while ((r = loss_next(&p->loss, &s->sent, &p->rtt, now, &number)) != NULL) {
+		trace_emit(s->core->trace, now, TRACE_PACKET_LOST, s->number, number, slot);
+		notes_lost(s, r);
+		leave_flight(p, r);
+		loss->lost += r->size;
+		loss->newest_number = number;
+		loss->newest_sent_at = r->sent_at;
+		s->lost_packets++;
+		if (pmtud_on_lost(&p->pmtud, now, r->size)) {
+			cc_set_mss(&p->cc, p->pmtud.size);
+			trace_emit(s->core->trace, now, TRACE_MTU, s->number, slot, p->pmtud.size);
+		}
+		sent_settle(&s->sent, r, number, SENT_LOST);
+	}
+	return loss->lost;
+}
+
+static void settle_path(struct session *s, cv_time now, uint8_t slot)
+{
+	struct path *p = &s->paths.list[slot];
+	struct cc_loss loss;
+	struct cc_ack ack = {
+		.acked = s->batch[slot].acked,
+		.inflight_before = s->batch[slot].inflight_before,
+		.newest_number = s->batch[slot].newest_number,
+		.newest_sent_at = s->batch[slot].newest_sent_at,
+		.rtt_sample = s->batch[slot].sample,
+		.is_app_limited = s->batch[slot].is_app_limited,
+		.next_number = s->sent.next,
+	};
+
+	if (ack.rtt_sample)
+		rtt_on_sample(&p->rtt, ack.rtt_sample, s->batch[slot].ack_delay);
+	if (s->batch[slot].is_spurious)
+		p->cc.ops->on_spurious(&p->cc, now);
+	if (declare_lost(s, now, slot, &loss))
+		p->cc.ops->on_loss(&p->cc, now, &loss, &p->rtt);
+	if (ack.acked) {
+		p->loss.pto_count = 0;
+		p->is_doubtful = false;
+		p->cc.ops->on_ack(&p->cc, now, &ack, &p->rtt);
+	}
+	pacer_set_rate(&p->pacer, now, p->cc.pacing_rate, p->cc.mss);
+}
+
+/* The sender's wish for fewer ACKs, once a window has changed by half (rule: 2.4 of the transport
+ * notes). */
+static void wish_frequency(struct session *s, const struct path *p)
+{
+	uint64_t packets = p->cc.cwnd / CV_MAX(p->cc.mss, 1);
+	uint16_t threshold = (uint16_t)CV_MIN(CV_MAX(packets / 8, 2), 64);
+	cv_duration delay = CV_MIN(CV_MAX(p->rtt.smoothed / 8, CV_MS(1)), CV_MS(10));
+
+	if (threshold * 2 <= s->frequency_threshold * 3 &&
+	    threshold * 3 >= s->frequency_threshold * 2 && delay <= s->frequency_delay * 2 &&
+	    delay * 2 >= s->frequency_delay)
+		return;
+	s->frequency_threshold = threshold;
+	s->frequency_delay = delay;
+	s->frequency_due = true;
+}
+
+static void bound_unsent(struct session *s, const struct path *p)
+{
+	uint64_t rate = p->pacer.rate;
+
+	if (rate == 0) {
+		streams_set_unsent_cap(s->streams, CV_MAX(UNSENT_UNPACED, p->cc.cwnd),
+		                       CV_MAX(UNSENT_ALL_MIN, 2 * p->cc.cwnd));
+		return;
+	}
+	streams_set_unsent_cap(s->streams, CV_MAX(UNSENT_STREAM_MIN, rate / 50),
+	                       CV_MAX(UNSENT_ALL_MIN, rate / 20));
+}
+
+void recovery_settle(struct session *s, cv_time now)
+{
+	struct path *active = paths_active(&s->paths);
+	cv_duration keep;
+
+	if (!s->must_settle)
+		return;
+	s->must_settle = false;
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		if (!s->batch[i].is_touched)
+			continue;
+		if (s->paths.list[i].state != PATH_FREE)
+			settle_path(s, now, i);
+		memset(&s->batch[i], 0, sizeof(s->batch[i]));
+	}
+	keep = active ? 3 * rtt_pto(&active->rtt) : CV_SEC(1);
+	sent_reclaim(&s->sent, now > keep ? now - keep : 0);
+	if (active) {
+		streams_set_rtt(s->streams, active->rtt.smoothed);
+		bound_unsent(s, active);
+		wish_frequency(s, active);
+	}
+}
+
+static bool is_believed_alive(const struct session *s, const struct path *p)
+{
+	return session_is_busy(s) && p->state != PATH_FAILED;
+}
+
+cv_time recovery_deadline(const struct session *s)
+{
+	cv_time at = CV_TIME_NEVER;
+
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		const struct path *p = &s->paths.list[i];
+
+		if (p->state == PATH_FREE || p->inflight == 0)
+			continue;
+		at = cv_time_min(at, p->loss.loss_at);
+		at = cv_time_min(at, loss_pto_at(&p->loss, &p->rtt, is_believed_alive(s, p)));
+	}
+	return at;
+}
+
+static void on_probe_timeout(struct session *s, cv_time now, uint8_t slot)
+{
+	struct path *p = &s->paths.list[slot];
+
+	loss_on_pto(&p->loss, now);
+	trace_emit(s->core->trace, now, TRACE_PTO, s->number, slot, p->loss.pto_count);
+	if (slot != s->paths.active) {
+		/* A path that was left: its flight had one more timeout to arrive (rule 5.3). */
+		recovery_take_back(s, now, slot);
+		return;
+	}
+	s->probes_due = 2;
+	if (!streams_probe_data(s->streams))
+		s->is_pinging = true;
+	if (p->loss.pto_count >= 2)
+		path_check_now(p, now);
+	if (p->loss.pto_count >= 3) {
+		p->is_doubtful = true;
+		attempt_doubt(s, now);
+	}
+}
+
+void recovery_on_deadline(struct session *s, cv_time now)
+{
+	bool any = false;
+
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		struct path *p = &s->paths.list[i];
+		struct cc_loss loss;
+
+		if (p->state == PATH_FREE || p->inflight == 0)
+			continue;
+		if (p->loss.loss_at <= now) {
+			if (declare_lost(s, now, i, &loss))
+				p->cc.ops->on_loss(&p->cc, now, &loss, &p->rtt);
+			pacer_set_rate(&p->pacer, now, p->cc.pacing_rate, p->cc.mss);
+		}
+		if (p->inflight && loss_pto_at(&p->loss, &p->rtt, is_believed_alive(s, p)) <= now) {
+			on_probe_timeout(s, now, i);
+			any = true;
+		}
+	}
+	if (any)
+		session_rechoose(s, now);
+}
+
+void recovery_take_back(struct session *s, cv_time now, uint8_t slot)
+{
+	struct path *p = &s->paths.list[slot];
+	uint64_t number = sent_next_inflight(&s->sent, s->sent.begin);
+
+	for (; number < s->sent.next; number = sent_next_inflight(&s->sent, number + 1)) {
+		struct sent_record *r = sent_find(&s->sent, number);
+
+		if (!r || r->path != slot || r->path_age != p->age)
+			continue;
+		notes_lost(s, r);
+		leave_flight(p, r);
+		sent_settle(&s->sent, r, number, SENT_LOST);
+	}
+	CV_ASSERT(p->inflight == 0);
+	p->cc.ops->on_idle(&p->cc, now, p->rtt.smoothed);
+}
+
+void recovery_on_sent(struct session *s, cv_time now, uint8_t slot, uint64_t number, uint16_t size,
+                      bool is_eliciting, bool asked_ack)
+{
+	struct path *p = &s->paths.list[slot];
+
+	s->sent_packets++;
+	if (!is_eliciting)
+		return;
+	p->cc.ops->on_sent(&p->cc, now, number, size, p->inflight);
+	p->inflight += size;
+	loss_on_sent(&p->loss, now, number, is_eliciting, asked_ack);
+}

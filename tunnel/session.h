@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * session - one peer: the order of work, no mechanism. It lives as long as the
+ * peer is configured; its *object* (streams, packet numbers, sent records, epochs) comes and goes
+ * with incarnations.
+ *
+ * Conductor of: assoc + initiator (keys), acks, recovery (sent, loss, congestion), streams,
+ * datagrams, paths + candidates (ways), builder (trains). Those see this struct; the endpoint sees
+ * the functions below.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/pool.h"
+#include "base/rng.h"
+#include "base/trace.h"
+#include "tunnel/acks.h"
+#include "tunnel/assoc.h"
+#include "tunnel/candidate.h"
+#include "tunnel/datagram.h"
+#include "tunnel/endpoint.h"
+#include "tunnel/gate.h"
+#include "tunnel/initiator.h"
+#include "tunnel/paths.h"
+#include "tunnel/pending.h"
+#include "tunnel/replay.h"
+#include "tunnel/sent.h"
+#include "tunnel/streams.h"
+
+enum {
+	SESSION_REPLAY_WINDOW = 65536, /* packets; rule 4.1 */
+	SESSION_SENT_MAX = 131072,
+	SESSION_MARKS = 11,
+	SESSION_OLD_STREAMS = 8, /* replaced objects whose streams the shell has not let go yet */
+};
+
+#define SESSION_ATTEMPT                                                                            \
+	CV_SEC(9) /* an attempt on demand fails then, so that a client hears within 10 s */
+#define SESSION_LINGER                                                                             \
+	CV_SEC(300) /* streams wait so long for a path and a handshake between the same            \
+	               incarnations */
+#define SESSION_RETRY CV_SEC(5)
+#define SESSION_RETRY_MAX CV_SEC(60)
+#define SESSION_REFUSED_SILENCE CV_SEC(2)
+
+/* What all sessions of an endpoint share; borrowed. */
+struct session_core {
+	const struct identity *me;
+	const struct rng *rng;
+	const struct trace *trace;
+	struct pool *pool;
+	struct indexes *indexes;
+	struct pendings *pendings;
+	uint8_t aead_bits;
+	uint32_t streams_max;
+	enum cc_kind congestion;
+	/* Our candidates, told to every peer whose policy allows it. */
+	struct wire_candidate candidates[FRAME_CANDIDATES_MAX];
+	unsigned candidate_count;
+	uint64_t candidate_version;
+	struct candidate_scope scope;
+};
+
+/* Things that the endpoint turns into events. */
+enum {
+	SESSION_NEWS_UP = 1 << 0,
+	SESSION_NEWS_DOWN = 1 << 1,
+	SESSION_NEWS_PATH = 1 << 2,
+	SESSION_NEWS_RESOLVE = 1 << 3,
+	SESSION_NEWS_DUPLICATE = 1 << 4,
+};
+
+struct session {
+	struct session_core *core;
+	uint32_t number;
+	struct remote remote;
+	uint8_t policy; /* ours, enum path_policy */
+	bool has_smaller_key;
+	bool has_address; /* configured with a static address */
+
+	/* keys */
+	struct assoc assoc;
+	struct initiator initiator;
+	struct epoch epochs[ASSOC_EPOCHS_MAX];
+	_Alignas(16) uint8_t states[ASSOC_EPOCHS_MAX][2 * AEAD_STATE_SIZE];
+	cv_time attempt_at; /* when the next attempt begins; CV_TIME_NEVER: one runs or none is
+	                       needed */
+	cv_time attempt_began_at;
+	cv_duration attempt_pause;
+	uint32_t attempts_failed; /* since the last success */
+	uint32_t init_paths;      /* slots that the INIT which is due still has to leave on */
+	bool init_servers;        /* and the servers without a channel */
+	struct addr addresses[ENDPOINT_ADDRESSES_MAX];
+	unsigned address_count;
+	uint8_t address_next;    /* static address that the INIT leaves for next: they go out 250 ms
+	                            apart */
+	cv_time address_at;      /* CV_TIME_NEVER: none is waiting */
+	cv_time duplicate_until; /* another agent uses this identity: nothing is started before */
+	cv_duration duplicate_pause;
+	uint64_t absent_servers;  /* bit a server: it says the peer is absent */
+	uint64_t gone_servers;    /* bit a server: it saw the peer's process end */
+	uint8_t address_refusals; /* static address without a path: ICMP says nobody listens */
+	cv_time address_refused_at;
+	uint16_t down_code; /* enum wire_close_code of the last goodbye */
+
+	/* object */
+	struct streams *streams;
+	struct streams *old_streams[SESSION_OLD_STREAMS];
+	struct datagrams *datagrams;
+	struct sent sent;
+	struct acks acks;
+	struct replay replay;
+	uint64_t *replay_words;
+	uint64_t candidate_told;      /* version in the newest CANDIDATES sent */
+	uint64_t skip_at;             /* packet number to skip (T20) */
+	uint16_t frequency_threshold; /* last ACK_FREQUENCY told */
+	cv_duration frequency_delay;
+	bool frequency_due;
+	uint8_t probes_due; /* probe-timeout packets to send beyond the window */
+	bool is_pinging;    /* a PING frame is due (confirmation of an epoch, probe without data) */
+	cv_time confirm_at; /* an epoch that we began is confirmed again then */
+	cv_time turned_at;  /* `now` of the newest call */
+	uint8_t farewell[WIRE_RELAY_HEADER + WIRE_DATA_OVERHEAD +
+	                 8]; /* CLOSE(replaced), sealed before its keys were wiped */
+	uint8_t farewell_size;
+	struct origin farewell_to;
+	uint16_t close_code; /* to be sent; CLOSE_NONE: none */
+	uint8_t close_left;  /* copies of it */
+	bool is_up;          /* PEER_UP was told */
+
+	/* ways */
+	struct paths paths;
+	bool must_settle; /* ACKs were read in this batch: loss, congestion and windows are due */
+	cv_time hint_at;  /* newest continuing INIT that a doubt caused */
+	struct {          /* per path, within a batch of ACKs */
+		uint64_t acked, newest_number, inflight_before;
+		cv_time newest_sent_at;
+		cv_duration sample, ack_delay;
+		bool is_app_limited, is_touched, is_spurious;
+	} batch[PATHS_MAX];
+
+	/* answers to probes, in the order they came */
+	struct {
+		uint8_t slot; /* path to answer on */
+		uint64_t token;
+		uint32_t size;
+		struct addr seen;
+	} answers[8];
+	uint8_t answer_count;
+
+	uint32_t news;
+	struct heap_node deadline_node;
+	struct list
+		ready_node; /* on the endpoint's list of sessions that may have output or events */
+
+	/* statistics */
+	uint64_t tx_stream_bytes, rx_stream_bytes; /* of objects gone by */
+	uint64_t sent_packets, lost_packets;
+	struct {
+		cv_time at;
+		uint64_t sent, lost, tx, rx;
+	} marks[SESSION_MARKS]; /* a second apart: loss over 10 s, rates over 1 s */
+	unsigned mark_next;
+	uint64_t forged, replayed;
+};
+
+/* 0, -EINVAL for an unusable key, -ENOMEM. */
+CV_NODISCARD int session_new(struct session **out, cv_time now, struct session_core *core,
+                             uint32_t number, const struct endpoint_peer *peer);
+void session_free(struct session *s, cv_time now);
+
+/* ---- in (packets: inbound.h; hints: liveness.h) ---- */
+
+/* After each batch: what the ACKs in it mean. */
+void session_settle(struct session *s, cv_time now);
+
+void session_set_addresses(struct session *s, cv_time now, const struct addr *list, unsigned count);
+void session_add_relay(struct session *s, cv_time now, uint32_t server, uint64_t channel,
+                       uint32_t rate_kbit, uint8_t leg);
+void session_drop_relay(struct session *s, cv_time now, uint32_t server);
+void session_on_candidates_changed(struct session *s, cv_time now);
+void session_want(struct session *s, cv_time now);
+void session_close(struct session *s, cv_time now, uint16_t code);
+
+/* ---- out ---- */
+
+/* Where a train goes. */
+struct session_out {
+	struct origin to;
+	bool opens_channels; /* not a datagram: @train holds an INIT for rendezvous_open() at every
+	                        server without a channel */
+};
+bool session_write(struct session *s, cv_time now, struct train *train, struct session_out *out);
+cv_time session_deadline(const struct session *s);
+void session_on_deadline(struct session *s, cv_time now);
+bool session_next_stream_event(struct session *s, struct streams **streams,
+                               struct stream_event *out);
+
+/* ---- state ---- */
+
+enum peer_state session_state(const struct session *s, cv_time now);
+enum path_policy session_policy(const struct session *s);
+bool session_is_busy(const struct session *s);
+bool session_check(const struct session *s);
+
+/* ---- used inside the room ---- */
+
+/* The object is gone: streams get a reset with @code, everything of it begins anew. The association
+ * was reset or replaced by the caller. */
+void session_renew_object(struct session *s, cv_time now, uint16_t code);
+/* Looks at the paths again and does what a change of the active one means. */
+void session_rechoose(struct session *s, cv_time now);
+/* The peer's object is gone for good: its streams are reset with @code, and an attempt follows
+ * after @pause. Does nothing while session_has_room() is false. */
+void session_drop_object(struct session *s, cv_time now, uint16_t code, cv_duration pause);
+/* True while one more object can be replaced: the shell has let go of the streams of those before.
+ */
+bool session_has_room(const struct session *s);
+/* One side insists on direct, the other on the relay. */
+bool session_policies_clash(const struct session *s);
+/* The peer broke a rule. */
+void session_protocol_error(struct session *s, cv_time now);

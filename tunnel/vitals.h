@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * vitals - what a session tells its user: path, rates, loss, and in words why the
+ * path is not direct. Taken from the state that decides, so that it cannot lie.
+ */
+
+#include "tunnel/session.h"
+
+/* Keeps marks a second apart, for rates; call at least when asked and at every turn with traffic.
+ */
+void vitals_mark(struct session *s, cv_time now);
+void vitals_read(struct session *s, cv_time now, struct endpoint_peer_stats *out);
