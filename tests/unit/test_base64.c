@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/base64.h"
@@ -74,11 +75,28 @@ static void random_keys_round_trip(void **state)
 	}
 }
 
-/* Every byte at every place: what is accepted writes back as what was read. */
+/* Whether @text is read; if so it must be the text of its key, else the key untouched. */
+static bool is_read(const char *text)
+{
+	char again[KEY_TEXT_SIZE + 1];
+	uint8_t key[KEY_SIZE], untouched[KEY_SIZE];
+
+	memset(key, 0xee, sizeof(key));
+	memset(untouched, 0xee, sizeof(untouched));
+	if (base64_key_read(text, KEY_TEXT_SIZE, key) < 0) {
+		assert_memory_equal(key, untouched, KEY_SIZE);
+		return false;
+	}
+	base64_key_write(again, key);
+	assert_string_equal(again, text);
+	return true;
+}
+
+/* Every byte at every place. */
 static void only_canonical_text_is_read(void **state)
 {
-	char text[KEY_TEXT_SIZE + 1], again[KEY_TEXT_SIZE + 1];
-	uint8_t key[KEY_SIZE], back[KEY_SIZE];
+	char text[KEY_TEXT_SIZE + 1];
+	uint8_t key[KEY_SIZE];
 
 	(void)state;
 	memset(key, 0x5a, sizeof(key));
@@ -88,15 +106,7 @@ static void only_canonical_text_is_read(void **state)
 		base64_key_write(text, key);
 		for (unsigned c = 0; c < 256; c++) {
 			text[at] = (char)c;
-			memset(back, 0xee, sizeof(back));
-			if (base64_key_read(text, KEY_TEXT_SIZE, back) < 0) {
-				for (unsigned i = 0; i < KEY_SIZE; i++)
-					assert_int_equal(back[i], 0xee);
-				continue;
-			}
-			accepted++;
-			base64_key_write(again, back);
-			assert_string_equal(again, text);
+			accepted += is_read(text);
 		}
 		/* The last digit carries four bits, the sign of padding none. */
 		assert_int_equal(accepted, at < 42 ? 64 : at == 42 ? 16 : 1);

@@ -20,11 +20,37 @@
 
 enum { NODES = 100 };
 
+/* What the heap should hold, and a look at all of it for the first. */
+struct model {
+	cv_time at[NODES];
+	uint64_t order[NODES];
+	uint64_t next_order;
+};
+
+static void heap_equals(const struct heap *h, const struct heap_node *nodes, const struct model *m)
+{
+	unsigned first = NODES;
+	size_t count = 0;
+
+	for (unsigned k = 0; k < NODES; k++) {
+		if (m->at[k] == CV_TIME_NEVER) {
+			assert_true(nodes[k].slot == HEAP_OUT);
+			continue;
+		}
+		count++;
+		if (first == NODES || m->at[k] < m->at[first] ||
+		    (m->at[k] == m->at[first] && m->order[k] < m->order[first]))
+			first = k;
+	}
+	assert_true(heap_check(h));
+	assert_int_equal(h->count, count);
+	assert_ptr_equal(heap_first(h), first == NODES ? NULL : &nodes[first]);
+}
+
 static void random_operations_equal_a_scan(void **state)
 {
 	static struct heap_node nodes[NODES];
-	cv_time at[NODES];
-	uint64_t order[NODES] = { 0 }, next_order = 1;
+	struct model m = { .next_order = 1 };
 	struct rng_seeded seeded;
 	struct rng rng = rng_from_seeded(&seeded);
 	struct heap h;
@@ -35,35 +61,21 @@ static void random_operations_equal_a_scan(void **state)
 	assert_int_equal(heap_reserve(&h, NODES), 0);
 	for (unsigned i = 0; i < NODES; i++) {
 		heap_node_init(&nodes[i]);
-		at[i] = CV_TIME_NEVER;
+		m.at[i] = CV_TIME_NEVER;
 	}
 	for (unsigned round = 0; round < 10000; round++) {
-		unsigned i = (unsigned)rng_below(&rng, NODES), first = NODES;
-		size_t count = 0;
+		unsigned i = (unsigned)rng_below(&rng, NODES);
 		/* Few instants, so that ties are the rule. */
-		cv_time t = rng_below(&rng, 4) ? rng_below(&rng, 20) : CV_TIME_NEVER;
+		cv_time at = rng_below(&rng, 4) ? rng_below(&rng, 20) : CV_TIME_NEVER;
 
-		if (t == CV_TIME_NEVER && rng_below(&rng, 2))
+		if (at == CV_TIME_NEVER && rng_below(&rng, 2))
 			heap_remove(&h, &nodes[i]);
 		else
-			heap_set(&h, &nodes[i], t);
-		if (at[i] != t)
-			order[i] = next_order++;
-		at[i] = t;
-
-		for (unsigned k = 0; k < NODES; k++) {
-			if (at[k] == CV_TIME_NEVER) {
-				assert_true(nodes[k].slot == HEAP_OUT);
-				continue;
-			}
-			count++;
-			if (first == NODES || at[k] < at[first] ||
-			    (at[k] == at[first] && order[k] < order[first]))
-				first = k;
-		}
-		assert_true(heap_check(&h));
-		assert_int_equal(h.count, count);
-		assert_ptr_equal(heap_first(&h), first == NODES ? NULL : &nodes[first]);
+			heap_set(&h, &nodes[i], at);
+		if (m.at[i] != at)
+			m.order[i] = m.next_order++;
+		m.at[i] = at;
+		heap_equals(&h, nodes, &m);
 	}
 	heap_deinit(&h);
 	assert_int_equal(cv_alloc_live(), 0);

@@ -19,55 +19,55 @@
 
 static const struct {
 	const char *text;
-	uint16_t default_port;
 	const char *formatted; /* NULL: refused */
 	enum host_kind kind;
+	uint16_t default_port;
 } parses[] = {
-	{ "80", 0, "localhost:80", HOST_NAME },
-	{ "0", 0, "localhost:0", HOST_NAME },
-	{ "65535", 0, "localhost:65535", HOST_NAME },
-	{ "65536", 0, NULL, HOST_NONE },
-	{ "080", 0, NULL, HOST_NONE },
-	{ "99999999999999999999", 0, NULL, HOST_NONE },
-	{ "80", 7, "localhost:80", HOST_NAME },
-	{ "a.example:80", 0, "a.example:80", HOST_NAME },
-	{ "A.Example.:80", 0, "a.example:80", HOST_NAME },
-	{ "a.example", 0, NULL, HOST_NONE },
-	{ "a.example", 7, "a.example:7", HOST_NAME },
-	{ "a.example:", 7, NULL, HOST_NONE },
-	{ "a.example:65536", 7, NULL, HOST_NONE },
-	{ "a.example:8x", 7, NULL, HOST_NONE },
-	{ "192.0.2.1:80", 0, "192.0.2.1:80", HOST_ADDR },
-	{ "192.0.2.1", 7, "192.0.2.1:7", HOST_ADDR },
-	{ "192.0.2.1", 0, NULL, HOST_NONE },
-	{ "[192.0.2.1]:80", 0, NULL, HOST_NONE },
-	{ "127.1:80", 0, NULL, HOST_NONE },
-	{ "[::1]:80", 0, "[::1]:80", HOST_ADDR },
-	{ "[::1]", 7, "[::1]:7", HOST_ADDR },
-	{ "[::1]", 0, NULL, HOST_NONE },
-	{ "::1", 7, "[::1]:7", HOST_ADDR },
-	{ "::1", 0, NULL, HOST_NONE },
-	{ "2001:db8::1:80", 0, NULL, HOST_NONE },
-	{ "[::1]80", 7, NULL, HOST_NONE },
-	{ "[::1:80", 7, NULL, HOST_NONE },
-	{ "[a.example]:80", 7, NULL, HOST_NONE },
-	{ "[fe80::1%1]:80", 7, NULL, HOST_NONE },
-	{ "unix:/run/x", 0, "unix:/run/x", HOST_UNIX },
-	{ "unix:x", 0, NULL, HOST_NONE },
-	{ "unix:/", 0, NULL, HOST_NONE },
-	{ "unix:", 0, NULL, HOST_NONE },
-	{ "unix", 7, "unix.:7", HOST_NAME },
-	{ "unix.:7", 0, "unix.:7", HOST_NAME },
-	{ "service", 7, "service.:7", HOST_NAME },
-	{ "service:web", 0, "service:web", HOST_SERVICE },
-	{ "service:Web", 0, NULL, HOST_NONE },
-	{ "service:a_b", 0, NULL, HOST_NONE },
-	{ "service:", 0, NULL, HOST_NONE },
-	{ "", 0, NULL, HOST_NONE },
-	{ "", 7, NULL, HOST_NONE },
-	{ ":80", 7, NULL, HOST_NONE },
-	{ "*:80", 7, NULL, HOST_NONE },
-	{ " a:80", 7, NULL, HOST_NONE },
+	{ "80", "localhost:80", HOST_NAME, 0 },
+	{ "0", "localhost:0", HOST_NAME, 0 },
+	{ "65535", "localhost:65535", HOST_NAME, 0 },
+	{ "65536", NULL, HOST_NONE, 0 },
+	{ "080", NULL, HOST_NONE, 0 },
+	{ "99999999999999999999", NULL, HOST_NONE, 0 },
+	{ "80", "localhost:80", HOST_NAME, 7 },
+	{ "a.example:80", "a.example:80", HOST_NAME, 0 },
+	{ "A.Example.:80", "a.example:80", HOST_NAME, 0 },
+	{ "a.example", NULL, HOST_NONE, 0 },
+	{ "a.example", "a.example:7", HOST_NAME, 7 },
+	{ "a.example:", NULL, HOST_NONE, 7 },
+	{ "a.example:65536", NULL, HOST_NONE, 7 },
+	{ "a.example:8x", NULL, HOST_NONE, 7 },
+	{ "192.0.2.1:80", "192.0.2.1:80", HOST_ADDR, 0 },
+	{ "192.0.2.1", "192.0.2.1:7", HOST_ADDR, 7 },
+	{ "192.0.2.1", NULL, HOST_NONE, 0 },
+	{ "[192.0.2.1]:80", NULL, HOST_NONE, 0 },
+	{ "127.1:80", NULL, HOST_NONE, 0 },
+	{ "[::1]:80", "[::1]:80", HOST_ADDR, 0 },
+	{ "[::1]", "[::1]:7", HOST_ADDR, 7 },
+	{ "[::1]", NULL, HOST_NONE, 0 },
+	{ "::1", "[::1]:7", HOST_ADDR, 7 },
+	{ "::1", NULL, HOST_NONE, 0 },
+	{ "2001:db8::1:80", NULL, HOST_NONE, 0 },
+	{ "[::1]80", NULL, HOST_NONE, 7 },
+	{ "[::1:80", NULL, HOST_NONE, 7 },
+	{ "[a.example]:80", NULL, HOST_NONE, 7 },
+	{ "[fe80::1%1]:80", NULL, HOST_NONE, 7 },
+	{ "unix:/run/x", "unix:/run/x", HOST_UNIX, 0 },
+	{ "unix:x", NULL, HOST_NONE, 0 },
+	{ "unix:/", NULL, HOST_NONE, 0 },
+	{ "unix:", NULL, HOST_NONE, 0 },
+	{ "unix", "unix.:7", HOST_NAME, 7 },
+	{ "unix.:7", "unix.:7", HOST_NAME, 0 },
+	{ "service", "service.:7", HOST_NAME, 7 },
+	{ "service:web", "service:web", HOST_SERVICE, 0 },
+	{ "service:Web", NULL, HOST_NONE, 0 },
+	{ "service:a_b", NULL, HOST_NONE, 0 },
+	{ "service:", NULL, HOST_NONE, 0 },
+	{ "", NULL, HOST_NONE, 0 },
+	{ "", NULL, HOST_NONE, 7 },
+	{ ":80", NULL, HOST_NONE, 7 },
+	{ "*:80", NULL, HOST_NONE, 7 },
+	{ " a:80", NULL, HOST_NONE, 7 },
 };
 
 static void texts_mean_one_thing(void **state)
@@ -100,77 +100,78 @@ static void texts_mean_one_thing(void **state)
 	}
 }
 
+static const struct {
+	const char *text;
+	size_t size; /* 0: strlen */
+	enum host_kind kind;
+	const char *name;
+} names[] = {
+	{ "www.example", 0, HOST_NAME, "www.example" },
+	{ "WWW.example.", 0, HOST_NAME, "www.example" },
+	{ "_dmarc.a-b.example", 0, HOST_NAME, "_dmarc.a-b.example" },
+	{ "r3---sn-x.example", 0, HOST_NAME, "r3---sn-x.example" },
+	{ "localhost.", 0, HOST_NAME, "localhost" },
+	{ "1.example", 0, HOST_NAME, "1.example" },
+	{ "1a", 0, HOST_NAME, "1a" },
+	{ "0xg", 0, HOST_NAME, "0xg" },
+	{ "beef", 0, HOST_NAME, "beef" },
+	{ "127.0.0.1", 0, HOST_ADDR, NULL },
+	{ "::1", 0, HOST_ADDR, NULL },
+	{ "[::1]", 0, HOST_ADDR, NULL },
+	{ "[::ffff:127.0.0.1]", 0, HOST_ADDR, NULL },
+	{ "", 0, HOST_NONE, NULL },
+	{ ".", 0, HOST_NONE, NULL },
+	{ "..", 0, HOST_NONE, NULL },
+	{ "a..b", 0, HOST_NONE, NULL },
+	{ "a.example..", 0, HOST_NONE, NULL },
+	{ ".a", 0, HOST_NONE, NULL },
+	{ "a b", 0, HOST_NONE, NULL },
+	{ "a\nb", 0, HOST_NONE, NULL },
+	{ "a%00b", 0, HOST_NONE, NULL },
+	{ "a\0b", 3, HOST_NONE, NULL },
+	{ "a.example\0", 10, HOST_NONE, NULL },
+	{ "b\xc3\xbc"
+	  "cher.example",
+	  0, HOST_NONE, NULL },
+	{ "a/b", 0, HOST_NONE, NULL },
+	{ "a:80", 0, HOST_NONE, NULL },
+	{ "0x7f.1", 0, HOST_NONE, NULL },
+	{ "0X7F.0.0.0x1", 0, HOST_NONE, NULL },
+	{ "0177.0.0.1", 0, HOST_NONE, NULL },
+	{ "2130706433", 0, HOST_NONE, NULL },
+	{ "127.1", 0, HOST_NONE, NULL },
+	{ "127.0.0.1.", 0, HOST_NONE, NULL },
+	{ "127.0.0.01", 0, HOST_NONE, NULL },
+	{ "a.example.1", 0, HOST_NONE, NULL },
+	{ "a.0x", 0, HOST_NONE, NULL },
+	{ "[127.0.0.1]", 0, HOST_NONE, NULL },
+	{ "[a]", 0, HOST_NONE, NULL },
+	{ "[", 0, HOST_NONE, NULL },
+	{ "[]", 0, HOST_NONE, NULL },
+	{ "[::1", 0, HOST_NONE, NULL },
+	{ "fe80::1%lo", 0, HOST_NONE, NULL },
+};
+
 static void clients_names_are_classified(void **state)
 {
-	static const struct {
-		const char *text;
-		size_t size; /* 0: strlen */
-		enum host_kind kind;
-		const char *name;
-	} rows[] = {
-		{ "www.example", 0, HOST_NAME, "www.example" },
-		{ "WWW.example.", 0, HOST_NAME, "www.example" },
-		{ "_dmarc.a-b.example", 0, HOST_NAME, "_dmarc.a-b.example" },
-		{ "r3---sn-x.example", 0, HOST_NAME, "r3---sn-x.example" },
-		{ "localhost.", 0, HOST_NAME, "localhost" },
-		{ "1.example", 0, HOST_NAME, "1.example" },
-		{ "1a", 0, HOST_NAME, "1a" },
-		{ "0xg", 0, HOST_NAME, "0xg" },
-		{ "beef", 0, HOST_NAME, "beef" },
-		{ "127.0.0.1", 0, HOST_ADDR, NULL },
-		{ "::1", 0, HOST_ADDR, NULL },
-		{ "[::1]", 0, HOST_ADDR, NULL },
-		{ "[::ffff:127.0.0.1]", 0, HOST_ADDR, NULL },
-		{ "", 0, HOST_NONE, NULL },
-		{ ".", 0, HOST_NONE, NULL },
-		{ "..", 0, HOST_NONE, NULL },
-		{ "a..b", 0, HOST_NONE, NULL },
-		{ "a.example..", 0, HOST_NONE, NULL },
-		{ ".a", 0, HOST_NONE, NULL },
-		{ "a b", 0, HOST_NONE, NULL },
-		{ "a\nb", 0, HOST_NONE, NULL },
-		{ "a%00b", 0, HOST_NONE, NULL },
-		{ "a\0b", 3, HOST_NONE, NULL },
-		{ "a.example\0", 10, HOST_NONE, NULL },
-		{ "b\xc3\xbc"
-		  "cher.example",
-		  0, HOST_NONE, NULL },
-		{ "a/b", 0, HOST_NONE, NULL },
-		{ "a:80", 0, HOST_NONE, NULL },
-		{ "0x7f.1", 0, HOST_NONE, NULL },
-		{ "0X7F.0.0.0x1", 0, HOST_NONE, NULL },
-		{ "0177.0.0.1", 0, HOST_NONE, NULL },
-		{ "2130706433", 0, HOST_NONE, NULL },
-		{ "127.1", 0, HOST_NONE, NULL },
-		{ "127.0.0.1.", 0, HOST_NONE, NULL },
-		{ "127.0.0.01", 0, HOST_NONE, NULL },
-		{ "a.example.1", 0, HOST_NONE, NULL },
-		{ "a.0x", 0, HOST_NONE, NULL },
-		{ "[127.0.0.1]", 0, HOST_NONE, NULL },
-		{ "[a]", 0, HOST_NONE, NULL },
-		{ "[", 0, HOST_NONE, NULL },
-		{ "[]", 0, HOST_NONE, NULL },
-		{ "[::1", 0, HOST_NONE, NULL },
-		{ "fe80::1%lo", 0, HOST_NONE, NULL },
-	};
 	struct hostport h;
 
 	(void)state;
-	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
-		size_t size = rows[i].size ? rows[i].size : strlen(rows[i].text);
+	for (size_t i = 0; i < CV_ARRAY_SIZE(names); i++) {
+		size_t size = names[i].size ? names[i].size : strlen(names[i].text);
 
-		print_message("'%s'\n", rows[i].text);
+		print_message("'%s'\n", names[i].text);
 		h = (struct hostport){ .port = 4711 };
-		if (rows[i].kind == HOST_NONE) {
-			assert_int_equal(hostport_from_name(rows[i].text, size, 80, &h), -EINVAL);
+		if (names[i].kind == HOST_NONE) {
+			assert_int_equal(hostport_from_name(names[i].text, size, 80, &h), -EINVAL);
 			assert_int_equal(h.port, 4711);
 			continue;
 		}
-		assert_int_equal(hostport_from_name(rows[i].text, size, 80, &h), 0);
-		assert_int_equal(h.kind, rows[i].kind);
+		assert_int_equal(hostport_from_name(names[i].text, size, 80, &h), 0);
+		assert_int_equal(h.kind, names[i].kind);
 		assert_int_equal(h.port, 80);
-		if (rows[i].name)
-			assert_string_equal(h.text, rows[i].name);
+		if (names[i].name)
+			assert_string_equal(h.text, names[i].name);
 	}
 }
 

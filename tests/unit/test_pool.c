@@ -123,64 +123,81 @@ static void share_is_in_thousandths(void **state)
 
 enum { BUDGET = 1 << 20, LENT_MAX = 300 };
 
+/* What is lent and charged, as plain sums. */
+struct model {
+	void *lent[POOL_CLASSES][LENT_MAX];
+	unsigned count[POOL_CLASSES];
+	uint64_t charged, used;
+};
+
+static void take(struct pool *p, struct model *m, enum pool_class class)
+{
+	size_t size = pool_block_size(class);
+	void *block = pool_take(p, class);
+
+	assert_int_equal(block != NULL, m->used + size <= BUDGET);
+	if (!block)
+		return;
+	memset(block, 0xff, size);
+	m->lent[class][m->count[class]++] = block;
+	m->used += size;
+}
+
+static void give(struct pool *p, struct model *m, enum pool_class class)
+{
+	if (m->count[class] == 0)
+		return;
+	pool_give(p, class, m->lent[class][--m->count[class]]);
+	m->used -= pool_block_size(class);
+}
+
+static void charge(struct pool *p, struct model *m, uint64_t size)
+{
+	bool fits = m->used + size <= BUDGET;
+
+	assert_int_equal(pool_charge(p, size), fits ? 0 : -ENOMEM);
+	m->used += fits ? size : 0;
+	m->charged += fits ? size : 0;
+}
+
+static void uncharge(struct pool *p, struct model *m, uint64_t size)
+{
+	pool_uncharge(p, size);
+	m->used -= size;
+	m->charged -= size;
+}
+
 static void random_operations(void **state)
 {
+	static struct model m;
 	struct rng_seeded seeded;
 	struct rng rng = rng_from_seeded(&seeded);
-	static void *lent[POOL_CLASSES][LENT_MAX];
-	unsigned count[POOL_CLASSES] = { 0 };
-	uint64_t charged = 0, used = 0, size;
-	enum pool_class class;
 	struct pool p;
-	void *block;
 
 	(void)state;
 	rng_seeded_init(&seeded, 1);
 	pool_init(&p, BUDGET);
 	for (unsigned i = 0; i < 10000; i++) {
-		class = rng_below(&rng, 4) ? POOL_4K : POOL_64K;
-		size = pool_block_size(class);
-		switch (rng_below(&rng, 5)) {
-		case 0:
-		case 1:
-			block = pool_take(&p, class);
-			assert_int_equal(block != NULL, used + size <= BUDGET);
-			if (!block)
-				break;
-			memset(block, (int)i, (size_t)size);
-			lent[class][count[class]++] = block;
-			used += size;
-			break;
-		case 2:
-			if (count[class] == 0)
-				break;
-			pool_give(&p, class, lent[class][--count[class]]);
-			used -= size;
-			break;
-		case 3:
-			size = rng_below(&rng, BUDGET / 4);
-			assert_int_equal(pool_charge(&p, size),
-			                 used + size <= BUDGET ? 0 : -ENOMEM);
-			if (used + size <= BUDGET) {
-				used += size;
-				charged += size;
-			}
-			break;
-		default:
-			size = rng_below(&rng, charged + 1);
-			pool_uncharge(&p, size);
-			used -= size;
-			charged -= size;
-		}
+		enum pool_class class = rng_below(&rng, 4) ? POOL_4K : POOL_64K;
+		uint64_t choice = rng_below(&rng, 5);
+
+		if (choice < 2)
+			take(&p, &m, class);
+		else if (choice == 2)
+			give(&p, &m, class);
+		else if (choice == 3)
+			charge(&p, &m, rng_below(&rng, BUDGET / 4));
+		else
+			uncharge(&p, &m, rng_below(&rng, m.charged + 1));
 		assert_true(pool_check(&p));
-		assert_int_equal(p.used, used);
-		assert_true(cv_alloc_live() + charged <= BUDGET);
+		assert_int_equal(p.used, m.used);
+		assert_true(cv_alloc_live() + m.charged <= BUDGET);
 	}
-	for (unsigned c = 0; c < POOL_CLASSES; c++) {
-		while (count[c] > 0)
-			pool_give(&p, (enum pool_class)c, lent[c][--count[c]]);
+	for (unsigned class = 0; class < POOL_CLASSES; class ++) {
+		while (m.count[class] > 0)
+			give(&p, &m, (enum pool_class) class);
 	}
-	pool_uncharge(&p, charged);
+	uncharge(&p, &m, m.charged);
 	pool_deinit(&p);
 	assert_int_equal(cv_alloc_live(), 0);
 }
