@@ -205,18 +205,17 @@ static int read_keyfile(struct binder *b, const struct slot *slot, char why[VALU
 static int read_key(const struct slot *slot, char why[VALUE_WHY_MAX])
 {
 	struct config_key *k = slot->at;
+	size_t size = strlen(slot->text);
 
 	k->mark = slot->mark;
 	if (slot->key->type == SCHEMA_ACCESS && strcmp(slot->text, "anyone") == 0) {
 		k->is_anyone = true;
 		return 0;
 	}
-	if (base64_key_read(slot->text, strlen(slot->text), k->key) < 0) {
-		(void)snprintf(why, VALUE_WHY_MAX,
-		               "expected %sa public key of %d characters (base64), found %zu%s",
-		               slot->key->type == SCHEMA_ACCESS ? "anyone or " : "", KEY_TEXT_SIZE,
-		               strlen(slot->text),
-		               strlen(slot->text) == KEY_TEXT_SIZE ? " that are no key" : "");
+	if (base64_key_read(slot->text, size, k->key) < 0) {
+		(void)snprintf(why, VALUE_WHY_MAX, "expected %s, found %zu characters%s",
+		               schema_type_text(slot->key->type), size,
+		               size == KEY_TEXT_SIZE ? " that are no key" : "");
 		return -EINVAL;
 	}
 	k->is_set = true;
@@ -288,7 +287,7 @@ static int read_password(const struct slot *slot, char why[VALUE_WHY_MAX])
 	}
 	if (slot->text[0] == '\0') {
 		(void)snprintf(why, VALUE_WHY_MAX, "an empty password is refused%s",
-		               slot->node && slot->node->is_in_flow
+		               slot->node && slot->node->is_in_flow && slot->node->is_plain
 		                       ? " (one with a comma inside { } needs quotes)"
 		                       : "");
 		return -EINVAL;
@@ -360,6 +359,9 @@ static int bind_text(struct binder *b, const struct schema_key *key, const struc
 	char why[VALUE_WHY_MAX];
 	int r;
 
+	/* Also when it is wrong: it was set, so it is not missing. */
+	if (key->type == SCHEMA_KEYFILE)
+		memcpy(at, &node->mark, sizeof(node->mark));
 	if (node->kind != YAML_TEXT ||
 	    (key->type != SCHEMA_PASSWORD && node->is_plain && node->size == 0)) {
 		expected(b, key, schema_type_text(key->type), node);
@@ -596,7 +598,7 @@ int binder_run(const struct yaml_tree *tree, struct config *config, struct repor
 	if (root && root->kind != YAML_MAP && !is_nothing(root)) {
 		report_add(report, REPORT_ERROR, root->mark,
 		           "expected a mapping of keys to values, found %s", kind_text(root));
-		return 0;
+		return -EINVAL;
 	}
 	if (root && root->kind != YAML_MAP)
 		root = NULL;

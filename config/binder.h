@@ -20,7 +20,8 @@
  * A value that is wrong is reported and left zero, so that the others can still
  * be looked at: with errors in the report, @config is for config_validate() only.
  *
- * Return: 0 (the report may have errors), or -ENOMEM.
+ * Return: 0 (the report may have errors); -EINVAL when the file is no mapping at
+ *         all; -ENOMEM.
  */
 CV_NODISCARD int binder_run(const struct yaml_tree *tree, struct config *config,
                             struct report *report);

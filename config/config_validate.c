@@ -193,7 +193,8 @@ static void check_role(const struct config *c, enum config_role role, struct rep
 	if (role == CONFIG_ROLE_SERVER && !c->server.is_set)
 		report_add(report, REPORT_ERROR, whole_file,
 		           "'server' is missing; its smallest form is server: { access: anyone }");
-	if (role != CONFIG_ROLE_SERVER && !c->server.is_set && c->peer_count == 0)
+	if (c->peer_count == 0 &&
+	    (role == CONFIG_ROLE_AGENT || (role == CONFIG_ROLE_CHECK && !c->server.is_set)))
 		report_add(report, REPORT_WARNING, whole_file,
 		           "no 'peers': nothing can be reached");
 }

@@ -101,7 +101,7 @@ static int check_directories(int fd, const char *path, char why[KEYFILE_WHY_MAX]
 			            strerror(errno));
 		if (!is_safe_directory(&st, root.st_uid))
 			return fail(why, -EPERM,
-			            "%s lies below a directory that other users can write to",
+			            "%s lies below a directory that others own or can write to",
 			            path);
 		if (st.st_dev == root.st_dev && st.st_ino == root.st_ino)
 			return 0;

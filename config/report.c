@@ -185,7 +185,7 @@ void report_add(struct report *r, enum report_severity severity, struct report_m
 	if (!r->items)
 		r->items = cv_zalloc_array(REPORT_ITEMS_MAX, sizeof(*r->items));
 	if (!r->items || r->count == REPORT_ITEMS_MAX) {
-		r->dropped++;
+		r->dropped += severity == REPORT_ERROR;
 		return;
 	}
 	copy_source(r, &item);

@@ -49,7 +49,7 @@ struct report {
 	struct report_item *items; /* owned; sorted by place; NULL before the first */
 	uint32_t count;
 	uint32_t error_count; /* all, also those beyond REPORT_ITEMS_MAX */
-	uint32_t dropped;     /* items there was no room for */
+	uint32_t dropped;     /* errors there was no room for; nobody misses a warning then */
 	uint32_t hidden_count;
 	struct {
 		uint32_t first, last;

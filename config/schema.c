@@ -19,6 +19,7 @@ _Static_assert(offsetof(struct config_user, name) == offsetof(struct config_peer
                "names stand at one place");
 _Static_assert(offsetof(struct config_service, name) == offsetof(struct config_peer, name),
                "names stand at one place");
+_Static_assert(offsetof(struct config_keyfile, mark) == 0, "the binder marks it first");
 _Static_assert(sizeof(enum config_sandbox) == sizeof(int), "choices are written as int");
 
 #define AT(type, member) .offset = offsetof(struct type, member)
@@ -369,9 +370,9 @@ const char *schema_type_text(enum schema_type type)
 	case SCHEMA_KEYFILE:
 		return "the path of a key file, or credential:NAME";
 	case SCHEMA_KEY:
-		return "a public key of 44 characters (base64)";
+		return "a public key, 44 characters of base64";
 	case SCHEMA_ACCESS:
-		return "anyone, or a list of public keys";
+		return "anyone or public keys, each 44 characters of base64";
 	case SCHEMA_LISTEN:
 		return "HOST:PORT, a port, or unix:/path";
 	case SCHEMA_TUNNEL:
