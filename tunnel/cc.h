@@ -18,24 +18,30 @@
 
 enum cc_kind { CC_CUBIC };
 
-enum { CC_INITIAL_PACKETS = 32, CC_MIN_PACKETS = 4 };
+enum {
+	CC_INITIAL_PACKETS = 32, /* paced over the first round trip */
+	CC_MIN_PACKETS = 4,      /* room for a loss to be proved by later packets */
+	CC_MSS_MAX = 65507,
+};
+/* No window is larger, whatever the budget: products of two windows stay within 64 bits. */
+#define CC_CWND_MAX (UINT64_C(1) << 31)
 
 /* What one batch of received datagrams acknowledged; one call per batch. */
 struct cc_ack {
-	uint64_t acked;            /* bytes newly acknowledged */
-	uint64_t inflight_before;  /* bytes in flight before this batch */
-	uint64_t newest_number;    /* newest packet acknowledged */
+	uint64_t acked;           /* bytes newly acknowledged */
+	uint64_t inflight_before; /* bytes in flight before this batch */
+	uint64_t newest_number;   /* newest packet acknowledged */
 	cv_time newest_sent_at;
-	cv_duration rtt_sample;    /* 0: none in this batch */
-	bool is_app_limited;       /* the newest acknowledged packet left when nothing more waited */
-	uint64_t next_number;      /* number of the next packet to be sent: ends a round */
+	cv_duration rtt_sample; /* 0: none in this batch */
+	bool is_app_limited;    /* the newest acknowledged packet left when nothing more waited */
+	uint64_t next_number;   /* number of the next packet to be sent: ends a round */
 };
 
 struct cc_loss {
-	uint64_t lost;             /* bytes newly declared lost */
-	uint64_t newest_number;    /* newest packet declared lost */
+	uint64_t lost;          /* bytes newly declared lost */
+	uint64_t newest_number; /* newest packet declared lost */
 	cv_time newest_sent_at;
-	bool is_persistent;        /* nothing has come through for 3 PTO: start over */
+	bool is_persistent; /* nothing has come through for 3 PTO: start over */
 };
 
 struct cc;
@@ -47,26 +53,33 @@ struct cc_ops {
 	void (*on_ack)(struct cc *cc, cv_time now, const struct cc_ack *ack, const struct rtt *rtt);
 	void (*on_loss)(struct cc *cc, cv_time now, const struct cc_loss *loss,
 	                const struct rtt *rtt);
-	/* Every packet whose loss made the last reduction has arrived after all. */
+	/* Every packet whose loss made the last reduction has arrived after all (loss_is_undone()).
+	 */
 	void (*on_spurious)(struct cc *cc, cv_time now);
+	/* Nothing was in flight for @idle: what the window knew of the path fades by halves a
+	 * second. */
 	void (*on_idle)(struct cc *cc, cv_time now, cv_duration idle);
 };
 
 struct cubic {
-	uint64_t ssthresh;
-	uint64_t w_max, w_last_max;
-	uint64_t w_est;            /* Reno-friendly window, bytes */
-	uint64_t ack_credit;       /* bytes acked towards the next increase */
-	cv_time epoch_at;          /* 0: no congestion epoch yet */
-	uint64_t k_ms;
-	uint64_t recovery_until;   /* losses of packets below this number belong to the past reduction */
+	uint64_t ssthresh; /* UINT64_MAX: none yet */
+	uint64_t w_max; /* the plateau: window before the reduction, or less (fast convergence) */
+	uint64_t cwnd_prior; /* window before the reduction, for the Reno-friendly region */
+	uint64_t w_est;      /* Reno-friendly window, bytes */
+	uint64_t est_credit; /* remainder of the growth of w_est */
+	uint64_t ack_credit; /* remainder of the growth of the window, bytes * bytes */
+	cv_time epoch_at;    /* 0: no congestion epoch yet */
+	cv_time last_ack_at;
+	uint64_t k_ms;           /* from the start of the epoch to the plateau */
+	uint64_t next_number;    /* one above the newest number sent, as far as it was told */
+	uint64_t recovery_until; /* losses of packets below this number belong to the past reduction
+	                          */
 	uint64_t round_end;
 	cv_duration round_rtt_min, last_round_rtt_min, css_baseline;
 	uint32_t round_samples, css_rounds;
 	bool in_css;
-	/* for undo */
-	uint64_t undo_cwnd, undo_ssthresh, undo_w_max;
 	bool can_undo;
+	uint64_t undo_cwnd, undo_ssthresh, undo_w_max, undo_cwnd_prior;
 };
 
 struct cc {
@@ -74,15 +87,20 @@ struct cc {
 	uint64_t cwnd;        /* bytes */
 	uint64_t pacing_rate; /* bytes per second; 0: do not pace */
 	uint32_t mss;         /* datagram size that the window counts in */
-	uint64_t cwnd_max;    /* bytes; bounded by the send budget */
+	uint64_t cwnd_max;    /* bytes; bounded by the send budget; CC_MIN_PACKETS win over it */
 	union {
 		struct cubic cubic;
 	};
 };
 
 void cc_init(struct cc *cc, enum cc_kind kind, uint32_t mss, uint64_t cwnd_max, cv_time now);
-/* The path's packet size changed: windows keep their bytes, floors move. */
+/* The path's packet size (1,200 .. 65,507) changed: windows keep their bytes, floors move. */
 void cc_set_mss(struct cc *cc, uint32_t mss);
+/* The send budget changed: takes effect at once. */
+void cc_set_cwnd_max(struct cc *cc, uint64_t cwnd_max);
+/* The window brought between @floor_packets (at least CC_MIN_PACKETS) and cwnd_max; for the
+ * algorithms. */
+uint64_t cc_clamp(const struct cc *cc, uint64_t cwnd, uint32_t floor_packets);
 bool cc_check(const struct cc *cc);
 
 extern const struct cc_ops CUBIC_OPS;

@@ -5,9 +5,17 @@
  * pmtud - the largest datagram of one path, found by padded probes. RFC 8899.
  *
  * Sizes are UDP payloads as they leave the socket (a relay's header included).
- * Probes are PROBE packets: a lost one is no congestion. Order: the ceiling, then the usual tunnels' sizes downward,
- * then nothing finer. 3 tries each; raised again after 600 s. Black hole: several full-size packets lost while
- * small ones pass -> back to the base, cool-down 60 s.
+ * Probes are PROBE packets: a lost one is no congestion. Order: the ceiling, then what usual links
+ * and tunnels carry, downward, then nothing finer. 3 tries each; raised again after 600 s. Black
+ * hole: four bursts of large packets lost and none of that size acknowledged since -> back to the
+ * base, cool-down 60 s.
+ *
+ *            start()                 answer, or nothing left
+ *   BASE ---------------> SEARCHING ------------------------> COMPLETE
+ *    ^  ^-- 60 s: again --^  ^  |                                | 600 s: search larger ones
+ *    |                       |  +--------------------------------+
+ *    +--- black hole --------|-----------------------------------+
+ *   ERROR: even the base was refused; searched again after 60 s
  */
 
 #include <stdbool.h>
@@ -21,8 +29,10 @@ enum pmtud_state { PMTUD_BASE, PMTUD_SEARCHING, PMTUD_COMPLETE, PMTUD_ERROR };
 struct pmtud {
 	uint8_t state;      /* enum pmtud_state */
 	uint8_t tries;      /* of the probe in flight */
-	uint8_t candidate;  /* index of the size tried */
-	uint8_t holes;      /* bursts of lost full-size packets without one acknowledged */
+	uint8_t candidate;  /* index of the size tried; 0: the ceiling */
+	uint8_t holes;      /* bursts of lost large packets without one acknowledged */
+	uint32_t hole_size; /* smallest packet lost in them */
+	cv_time burst_at;   /* when the newest of them began */
 	uint32_t size;      /* confirmed */
 	uint32_t ceiling;   /* what the interface and the kind of path allow */
 	uint32_t probing;   /* size of the probe in flight, 0: none */
@@ -31,17 +41,18 @@ struct pmtud {
 };
 
 void pmtud_init(struct pmtud *m, uint32_t ceiling);
-/* The path passed 1,200 bytes both ways: the search may begin. */
+/* The path passed 1,200 bytes both ways: the search for more than is confirmed begins. */
 void pmtud_start(struct pmtud *m, cv_time now);
 /* Size of a probe that is due now, 0 for none; the caller sends it and calls pmtud_on_sent(). */
 uint32_t pmtud_due(struct pmtud *m, cv_time now);
 void pmtud_on_sent(struct pmtud *m, cv_time now, uint64_t token, cv_duration pto);
 /* True when the answer was to our probe and the confirmed size grew. */
 bool pmtud_on_answer(struct pmtud *m, cv_time now, uint64_t token);
-/* The socket refused this size (EMSGSIZE): shrink at once below it. */
+/* The socket refused this size (EMSGSIZE): shrink at once below it; the ceiling falls too. */
 void pmtud_on_refused(struct pmtud *m, cv_time now, uint32_t size);
-/* Full-size packets (larger than the base) were acknowledged / a burst of them was lost. True: black hole, now at the base. */
+/* A packet was acknowledged. */
 void pmtud_on_acked(struct pmtud *m, uint32_t size);
+/* A packet was lost; losses within 50 ms are one burst. True: black hole, now at the base. */
 bool pmtud_on_lost(struct pmtud *m, cv_time now, uint32_t size);
 cv_time pmtud_deadline(const struct pmtud *m);
 bool pmtud_check(const struct pmtud *m);

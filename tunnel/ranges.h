@@ -36,7 +36,8 @@ void ranges_init(struct ranges *r, struct span *spans, uint32_t cap);
 CV_NODISCARD int ranges_add(struct ranges *r, uint64_t begin, uint64_t end);
 /* As ranges_add(), but at the capacity the lowest span is forgotten to make room. */
 void ranges_add_forget(struct ranges *r, uint64_t begin, uint64_t end);
-/* Removes [begin, end). 0, or -ENOBUFS (unchanged) when a span would have to be split at the capacity. */
+/* Removes [begin, end). 0, or -ENOBUFS (unchanged) when a span would have to be split at the
+ * capacity. */
 CV_NODISCARD int ranges_remove(struct ranges *r, uint64_t begin, uint64_t end);
 void ranges_drop_below(struct ranges *r, uint64_t floor);
 /* First value >= @from that is not in the set. */

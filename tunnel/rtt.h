@@ -15,7 +15,7 @@ struct rtt {
 	cv_duration latest;
 	cv_duration smoothed; /* RTT_INITIAL before the first sample */
 	cv_duration var;
-	cv_duration min;      /* CV_TIME_NEVER before the first sample */
+	cv_duration min; /* CV_TIME_NEVER before the first sample */
 	bool has_sample;
 };
 

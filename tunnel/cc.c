@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#include "tunnel/cc.h"
+
+uint64_t cc_clamp(const struct cc *cc, uint64_t cwnd, uint32_t floor_packets)
+{
+	uint64_t min = (uint64_t)CC_MIN_PACKETS * cc->mss;
+	uint64_t max = CV_MAX(CV_MIN(cc->cwnd_max, CC_CWND_MAX), min);
+	uint64_t floor = CV_MIN(CV_MAX((uint64_t)floor_packets * cc->mss, min), max);
+
+	return CV_MIN(CV_MAX(cwnd, floor), max);
+}
+
+void cc_init(struct cc *cc, enum cc_kind kind, uint32_t mss, uint64_t cwnd_max, cv_time now)
+{
+	CV_ASSERT(mss > 0 && mss <= CC_MSS_MAX);
+	*cc = (struct cc){ .mss = mss, .cwnd_max = cwnd_max };
+	switch (kind) {
+	case CC_CUBIC:
+		cc->ops = &CUBIC_OPS;
+		break;
+	}
+	CV_ASSERT(cc->ops);
+	cc->cwnd = cc_clamp(cc, (uint64_t)CC_INITIAL_PACKETS * mss, CC_MIN_PACKETS);
+	cc->ops->init(cc, now);
+	CV_ASSERT(cc_check(cc));
+}
+
+void cc_set_mss(struct cc *cc, uint32_t mss)
+{
+	CV_ASSERT(mss > 0 && mss <= CC_MSS_MAX);
+	cc->mss = mss;
+	cc->cwnd = cc_clamp(cc, cc->cwnd, CC_MIN_PACKETS);
+}
+
+void cc_set_cwnd_max(struct cc *cc, uint64_t cwnd_max)
+{
+	cc->cwnd_max = cwnd_max;
+	cc->cwnd = cc_clamp(cc, cc->cwnd, CC_MIN_PACKETS);
+}
+
+bool cc_check(const struct cc *cc)
+{
+	return cc->ops && cc->mss > 0 && cc->mss <= CC_MSS_MAX &&
+	       cc->cwnd == cc_clamp(cc, cc->cwnd, CC_MIN_PACKETS);
+}

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: MIT */
+#include "tunnel/cc.h"
+
+/*
+ * CUBIC (RFC 9438) with HyStart++ (RFC 9406), in integers.
+ *
+ * After a reduction the window follows a cubic of the time since, whose plateau is the
+ * window at which the loss came:
+ *
+ *	W(t) = C (t - K)^3 + W_max      C = 0.4 packets/s^3,  K = cbrt((W_max - cwnd) / C)
+ *
+ *	 W_max - - - - - - - .-----'      concave up to the plateau, then convex:
+ *	               .-'          /     it looks for the new limit slowly at first
+ *	 0.7 W_max   /
+ *	             0        K         t
+ *
+ * Windows are bytes and times are milliseconds; the products that need it have 128 bits,
+ * and divisions keep their remainders (the *_credit fields), or a window of 25 MB acknowledged two
+ * packets at a time would never grow.
+ *
+ * Where the cubic lies below what Reno would have (w_est), short round trips, Reno's window
+ * holds. Growth is for windows that are really used: an idle minute must not raise
+ * what a flow may send in the next instant. Time during which the window was not used does not
+ * count for the cubic (RFC 9438, 5.8).
+ *
+ * Slow start. HyStart++ sees the queue begin to fill: a round's smallest RTT rises over
+ * that of the round before. Then Conservative Slow Start (CSS) grows four times slower for five
+ *rounds to see whether it was jitter. Five rounds of 1.25 are a window times three, more than a
+ *queue of one bandwidth-delay product holds. So CSS ends at once when the smallest RTT of a round
+ *stands well above the path's own minimum: that is a queue, and ours. The window then becomes what
+ *the path held without the queue, as both RTTs tell: cwnd * min / now, never less than a loss would
+ *have left.
+ *
+ * The queue of paths with RTTs below a millisecond is the scheduler of the two hosts, which no RTT
+ * describes: no delay-based exit there, no pacing (the clock is too coarse), and a window
+ * floor that keeps whole trains going.
+ *
+ * Packets of a train are acknowledged together; all arithmetic is per batch of ACKs, about ten
+ *times per round trip.
+ */
+
+enum {
+	BETA_TENTHS = 7,
+	CONVERGENCE_PERCENT = 85, /* (1 + beta) / 2 */
+	/* Reno-friendly increase 3 (1 - beta) / (1 + beta) = 9 / 17 packets per window. */
+	ALPHA_NUM = 9,
+	ALPHA_DEN = 17,
+	LAN_PACKETS = 256,
+	K_MS_MAX = 1000000, /* 17 minutes: beyond it the curve is flat and t^3 stays in range */
+
+	HYSTART_SAMPLES = 8,
+	HYSTART_DIVISOR = 8,
+	CSS_DIVISOR = 4,
+	CSS_ROUNDS = 5,
+
+	PACING_STARTUP_PERCENT = 200,
+	PACING_PERCENT = 125,
+};
+
+#define LAN_RTT CV_MS(1)
+#define HYSTART_THRESHOLD_MIN CV_MS(4)
+#define HYSTART_THRESHOLD_MAX CV_MS(16)
+#define NO_SSTHRESH UINT64_MAX
+
+static uint64_t mul_div(uint64_t a, uint64_t b, uint64_t divisor)
+{
+	cv_u128 q = (cv_u128)a * b / divisor;
+
+	return q > UINT64_MAX ? UINT64_MAX : (uint64_t)q;
+}
+
+/* Largest r < 2^21 with r^3 <= v; bit by bit, once per epoch. */
+static uint64_t cube_root(uint64_t v)
+{
+	uint64_t r = 0, bit, t;
+
+	for (bit = UINT64_C(1) << 20; bit > 0; bit >>= 1) {
+		t = r | bit;
+		if (t * t * t <= v)
+			r = t;
+	}
+	return r;
+}
+
+static bool is_lan(const struct rtt *rtt)
+{
+	return rtt->has_sample && rtt->min < LAN_RTT;
+}
+
+static uint32_t floor_packets(const struct rtt *rtt)
+{
+	return is_lan(rtt) ? LAN_PACKETS : CC_MIN_PACKETS;
+}
+
+static bool in_slow_start(const struct cc *cc)
+{
+	return cc->cwnd < cc->cubic.ssthresh;
+}
+
+/* After every change: the limits, and the rate that follows from the window. */
+static void settle(struct cc *cc, const struct rtt *rtt)
+{
+	uint64_t percent = PACING_PERCENT;
+
+	cc->cwnd = cc_clamp(cc, cc->cwnd, floor_packets(rtt));
+	if (is_lan(rtt)) {
+		cc->pacing_rate = 0;
+		return;
+	}
+	/* In CSS the queue is already there: no reason to push trains out at twice its speed. */
+	if (in_slow_start(cc) && !cc->cubic.in_css)
+		percent = PACING_STARTUP_PERCENT;
+	cc->pacing_rate = mul_div(cc->cwnd, CV_SEC(1) / 100 * percent, CV_MAX(rtt->smoothed, 1));
+	cc->pacing_rate = CV_MAX(cc->pacing_rate, 1);
+}
+
+/* ---- HyStart++ ---- */
+
+static void start_round(struct cubic *c)
+{
+	c->round_end = c->next_number;
+	c->last_round_rtt_min = c->round_rtt_min;
+	c->round_rtt_min = CV_TIME_NEVER;
+	c->round_samples = 0;
+}
+
+static void reset_rounds(struct cubic *c)
+{
+	start_round(c);
+	c->last_round_rtt_min = CV_TIME_NEVER;
+	c->in_css = false;
+	c->css_rounds = 0;
+}
+
+/* RFC 9406, 4.2: RttThresh. */
+static cv_duration threshold_of(cv_duration rtt)
+{
+	return CV_MIN(CV_MAX(rtt / HYSTART_DIVISOR, HYSTART_THRESHOLD_MIN), HYSTART_THRESHOLD_MAX);
+}
+
+static void leave_slow_start(struct cc *cc, uint64_t cwnd)
+{
+	struct cubic *c = &cc->cubic;
+
+	cc->cwnd = cwnd;
+	c->ssthresh = cwnd;
+	c->epoch_at = 0;
+	reset_rounds(c);
+}
+
+/* True when the smallest RTT of this round can only be a standing queue. */
+static bool has_standing_queue(const struct cubic *c, const struct rtt *rtt)
+{
+	return c->round_rtt_min > rtt->min + rtt->min / 4 + threshold_of(rtt->min);
+}
+
+static void hystart_judge(struct cc *cc, const struct rtt *rtt)
+{
+	struct cubic *c = &cc->cubic;
+
+	if (c->round_samples < HYSTART_SAMPLES)
+		return;
+	if (c->in_css) {
+		if (c->round_rtt_min < c->css_baseline) {
+			c->in_css = false; /* it was jitter */
+			return;
+		}
+	} else if (c->last_round_rtt_min != CV_TIME_NEVER &&
+	           c->round_rtt_min >=
+	                   c->last_round_rtt_min + threshold_of(c->last_round_rtt_min)) {
+		c->in_css = true;
+		c->css_rounds = 0;
+		c->css_baseline = c->round_rtt_min;
+	}
+	if (c->in_css && has_standing_queue(c, rtt))
+		leave_slow_start(cc, CV_MAX(mul_div(cc->cwnd, rtt->min, c->round_rtt_min),
+		                            cc->cwnd / 10 * BETA_TENTHS));
+}
+
+static void hystart_on_ack(struct cc *cc, const struct cc_ack *ack, const struct rtt *rtt)
+{
+	struct cubic *c = &cc->cubic;
+
+	if (ack->newest_number >= c->round_end) {
+		start_round(c);
+		if (c->in_css && ++c->css_rounds >= CSS_ROUNDS) {
+			leave_slow_start(cc, cc->cwnd);
+			return;
+		}
+	}
+	if (ack->rtt_sample == 0)
+		return;
+	c->round_rtt_min = CV_MIN(c->round_rtt_min, ack->rtt_sample);
+	c->round_samples++;
+	if (!is_lan(rtt))
+		hystart_judge(cc, rtt);
+}
+
+/* ---- congestion avoidance ---- */
+
+static void start_epoch(struct cc *cc, cv_time now)
+{
+	struct cubic *c = &cc->cubic;
+	uint64_t cube;
+
+	c->epoch_at = CV_MAX(now, 1);
+	c->ack_credit = 0;
+	c->est_credit = 0;
+	c->w_est = cc->cwnd;
+	if (c->w_max <= cc->cwnd) {
+		/* Beyond the plateau, or slow start ended without a loss: look upwards from here.
+		 */
+		c->w_max = cc->cwnd;
+		c->k_ms = 0;
+		return;
+	}
+	/* K^3 = (w_max - cwnd) / mss / 0.4 s^3 = ... * 2.5e9 ms^3; windows are below 2^31. */
+	cube = (c->w_max - cc->cwnd) * UINT64_C(2500000000) / cc->mss;
+	c->k_ms = CV_MIN(cube_root(cube), (uint64_t)K_MS_MAX);
+}
+
+/* W(t) in bytes. RFC 9438, 4.2. */
+static uint64_t window_at(const struct cc *cc, uint64_t t_ms)
+{
+	const struct cubic *c = &cc->cubic;
+	uint64_t d, offset;
+
+	t_ms = CV_MIN(t_ms, (uint64_t)K_MS_MAX);
+	d = t_ms > c->k_ms ? t_ms - c->k_ms : c->k_ms - t_ms;
+	/* 0.4 packets/s^3 = 4 mss / 1e10 bytes/ms^3; d^3 is at most 1e18. */
+	offset = mul_div(d * d * d, UINT64_C(4) * cc->mss, UINT64_C(10000000000));
+	if (t_ms < c->k_ms)
+		return c->w_max > offset ? c->w_max - offset : 0;
+	return c->w_max + offset;
+}
+
+/* RFC 9438, 4.3: one alpha per window acknowledged, and Reno's own 1 above the last loss. */
+static void grow_reno(struct cc *cc, uint64_t acked)
+{
+	struct cubic *c = &cc->cubic;
+	uint64_t num = c->w_est < c->cwnd_prior ? ALPHA_NUM : ALPHA_DEN;
+	uint64_t unit = ALPHA_DEN * cc->cwnd;
+
+	c->est_credit += acked * cc->mss * num;
+	c->w_est += c->est_credit / unit;
+	c->est_credit %= unit;
+}
+
+static void avoid_congestion(struct cc *cc, cv_time now, uint64_t acked, const struct rtt *rtt)
+{
+	struct cubic *c = &cc->cubic;
+	uint64_t t_ms, target;
+
+	if (c->epoch_at == 0)
+		start_epoch(cc, now);
+	grow_reno(cc, acked);
+	t_ms = cv_time_since(now, c->epoch_at) / CV_MS(1);
+	if (window_at(cc, t_ms) < c->w_est) {
+		cc->cwnd = CV_MAX(cc->cwnd, c->w_est);
+		return;
+	}
+	/* RFC 9438, 4.2: where the curve will be a round trip from now, within half a window. */
+	target = window_at(cc, t_ms + rtt->smoothed / CV_MS(1));
+	target = CV_MIN(CV_MAX(target, cc->cwnd), cc->cwnd + cc->cwnd / 2);
+	c->ack_credit += (target - cc->cwnd) * acked;
+	cc->cwnd += c->ack_credit / cc->cwnd;
+	c->ack_credit %= cc->cwnd;
+}
+
+/* True when the sender was held back by the window, give or take a train. */
+static bool is_window_used(const struct cc *cc, const struct cc_ack *ack)
+{
+	uint64_t slack = CV_MAX(UINT64_C(4) * cc->mss, cc->cwnd / 8);
+
+	if (ack->inflight_before + slack >= cc->cwnd)
+		return true;
+	/* Held back by pacing: it had more to send, and no less than half a window was out. */
+	return !ack->is_app_limited && ack->inflight_before >= cc->cwnd / 2;
+}
+
+static void cubic_on_ack(struct cc *cc, cv_time now, const struct cc_ack *ack,
+                         const struct rtt *rtt)
+{
+	struct cubic *c = &cc->cubic;
+	/* More than a window in one batch is an ACK after an outage: no reason to leap. */
+	uint64_t acked = CV_MIN(ack->acked, cc->cwnd);
+	bool is_recovering = ack->newest_number < c->recovery_until;
+
+	c->next_number = CV_MAX(CV_MAX(c->next_number, ack->next_number), ack->newest_number + 1);
+	if (!is_recovering && in_slow_start(cc))
+		hystart_on_ack(cc, ack, rtt);
+	if (!is_recovering && is_window_used(cc, ack)) {
+		if (in_slow_start(cc))
+			cc->cwnd = CV_MIN(cc->cwnd + (c->in_css ? acked / CSS_DIVISOR : acked),
+			                  c->ssthresh);
+		else
+			avoid_congestion(cc, now, acked, rtt);
+	} else if (c->epoch_at != 0) {
+		c->epoch_at = CV_MIN(cv_time_after(c->epoch_at, cv_time_since(now, c->last_ack_at)),
+		                     CV_MAX(now, 1));
+	}
+	c->last_ack_at = now;
+	settle(cc, rtt);
+}
+
+/* ---- losses ---- */
+
+static void reduce(struct cc *cc, const struct rtt *rtt)
+{
+	struct cubic *c = &cc->cubic;
+
+	c->can_undo = true;
+	c->undo_cwnd = cc->cwnd;
+	c->undo_ssthresh = c->ssthresh;
+	c->undo_w_max = c->w_max;
+	c->undo_cwnd_prior = c->cwnd_prior;
+
+	/* Fast convergence: who could not even get back to his plateau makes room for others. */
+	c->w_max = cc->cwnd < c->w_max ? mul_div(cc->cwnd, CONVERGENCE_PERCENT, 100) : cc->cwnd;
+	c->cwnd_prior = cc->cwnd;
+	cc->cwnd = cc_clamp(cc, mul_div(cc->cwnd, BETA_TENTHS, 10), floor_packets(rtt));
+	c->ssthresh = cc->cwnd;
+	c->epoch_at = 0;
+	reset_rounds(c);
+}
+
+static void cubic_on_loss(struct cc *cc, cv_time now, const struct cc_loss *loss,
+                          const struct rtt *rtt)
+{
+	struct cubic *c = &cc->cubic;
+	uint64_t min = cc_clamp(cc, 0, CC_MIN_PACKETS);
+
+	(void)now;
+	c->next_number = CV_MAX(c->next_number, loss->newest_number + 1);
+	if (loss->newest_number >= c->recovery_until) {
+		/* An outage repeats itself: the threshold remembers the window before it. */
+		if (!loss->is_persistent || cc->cwnd > min)
+			reduce(cc, rtt);
+		c->recovery_until = c->next_number;
+	}
+	if (loss->is_persistent) {
+		cc->cwnd = min;
+		c->epoch_at = 0;
+		c->can_undo = false;
+		c->recovery_until = 0; /* whatever arrives now is news */
+		reset_rounds(c);
+	}
+	settle(cc, rtt);
+}
+
+static void cubic_on_spurious(struct cc *cc, cv_time now)
+{
+	struct cubic *c = &cc->cubic;
+
+	(void)now;
+	if (!c->can_undo)
+		return;
+	c->can_undo = false;
+	c->recovery_until = 0;
+	c->ssthresh = c->undo_ssthresh;
+	c->w_max = c->undo_w_max;
+	c->cwnd_prior = c->undo_cwnd_prior;
+	c->epoch_at = 0;
+	cc->cwnd = cc_clamp(cc, CV_MAX(cc->cwnd, c->undo_cwnd), CC_MIN_PACKETS);
+	/* The rate follows with the next ACK, which is in the same batch. */
+}
+
+/* ---- the rest ---- */
+
+static void cubic_init(struct cc *cc, cv_time now)
+{
+	struct rtt rtt;
+
+	cc->cubic = (struct cubic){
+		.ssthresh = NO_SSTHRESH,
+		.last_ack_at = now,
+		.round_rtt_min = CV_TIME_NEVER,
+		.last_round_rtt_min = CV_TIME_NEVER,
+	};
+	rtt_init(&rtt);
+	settle(cc, &rtt);
+}
+
+static void cubic_on_sent(struct cc *cc, cv_time now, uint64_t number, uint64_t bytes,
+                          uint64_t inflight_before)
+{
+	(void)now;
+	(void)bytes;
+	(void)inflight_before;
+	cc->cubic.next_number = CV_MAX(cc->cubic.next_number, number + 1);
+}
+
+/*
+ * The window halves with every second of idleness, down to an initial one, and slow start brings
+ * it back to three quarters of what it was (RFC 2861, with a slower clock: trains are
+ * paced, so a window that is somewhat old does no harm).
+ */
+static void cubic_on_idle(struct cc *cc, cv_time now, cv_duration idle)
+{
+	struct cubic *c = &cc->cubic;
+	uint64_t seconds = CV_MIN(idle / CV_SEC(1), 63);
+	uint64_t restart = (uint64_t)CC_INITIAL_PACKETS * cc->mss;
+
+	c->epoch_at = 0;
+	c->last_ack_at = now;
+	if (seconds == 0 || cc->cwnd <= restart)
+		return;
+	if (c->ssthresh != NO_SSTHRESH)
+		c->ssthresh = CV_MAX(c->ssthresh, cc->cwnd / 4 * 3);
+	cc->cwnd = cc_clamp(cc, CV_MAX(cc->cwnd >> seconds, restart), CC_MIN_PACKETS);
+	reset_rounds(c);
+}
+
+const struct cc_ops CUBIC_OPS = {
+	.name = "cubic",
+	.init = cubic_init,
+	.on_sent = cubic_on_sent,
+	.on_ack = cubic_on_ack,
+	.on_loss = cubic_on_loss,
+	.on_spurious = cubic_on_spurious,
+	.on_idle = cubic_on_idle,
+};
