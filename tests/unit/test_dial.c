@@ -211,6 +211,21 @@ static void a_failure_starts_the_next_at_once(void **state)
 	s.now += CV_MS(10);
 	dial_on_connect_failed(&s.dial, s.now, 2, -ETIMEDOUT);
 	next_fails(&s, TARGET_TIMEOUT);
+
+	/* Also while another attempt is still running; and an address that comes twice is one. */
+	begin(&s, "a.example:80");
+	NEXT(&s, "resolve a.example");
+	resolved(&s, (const char *[]){ "1.0.0.1:0", "1.0.0.1:7", "1.0.0.2:0", "1.0.0.3:0", NULL });
+	NEXT(&s, "connect 0 1.0.0.1:80");
+	s.now += CV_MS(250);
+	NEXT(&s, "connect 1 1.0.0.2:80");
+	s.now += CV_MS(1);
+	dial_on_connect_failed(&s.dial, s.now, 1, ECONNREFUSED);
+	NEXT(&s, "connect 2 1.0.0.3:80");
+	dial_on_connect_failed(&s.dial, s.now, 0, ECONNREFUSED);
+	NEXT(&s, "");
+	dial_on_connect_failed(&s.dial, s.now, 2, ECONNREFUSED);
+	next_fails(&s, TARGET_REFUSED);
 }
 
 static void the_first_to_connect_wins(void **state)

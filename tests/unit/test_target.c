@@ -119,7 +119,7 @@ static void bad_requests_are_told_apart(void **state)
 		const char *what;
 		const char *wire;
 		size_t size;
-		enum target_read read = TARGET_READ_NEED_MORE;
+		enum target_read read;
 	} rows[] = {
 		{ "size 0", BYTES("\0\0"), TARGET_READ_MALFORMED },
 		{ "size 1", BYTES("\0\x01\x01"), TARGET_READ_MALFORMED },
