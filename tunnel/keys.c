@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "base/wr.h"
 #include "tunnel/noise.h"
 
 /*
@@ -45,13 +46,12 @@ static void derive(uint8_t key[AEAD_KEY_SIZE], const uint8_t *secret, size_t sec
 {
 	uint8_t out_key[NOISE_HASH_SIZE];
 	uint8_t text[40];
-	const size_t label_size = strlen(label);
-	const size_t name_size = strlen(name);
+	struct wr w = wr_init(text, sizeof(text));
 
-	CV_ASSERT(label_size + name_size <= sizeof(text));
-	memcpy(text, label, label_size);
-	memcpy(text + label_size, name, name_size);
-	noise_hkdf(secret, secret_size, text, label_size + name_size, out_key, NULL);
+	wr_copy(&w, label, strlen(label));
+	wr_copy(&w, name, strlen(name));
+	CV_ASSERT(!w.bad);
+	noise_hkdf(secret, secret_size, text, wr_size(&w), out_key, NULL);
 	memcpy(key, out_key, AEAD_KEY_SIZE);
 	sodium_memzero(out_key, sizeof(out_key));
 }

@@ -307,13 +307,13 @@ enum leg_kind { LEG_UDP = 0, LEG_TCP = 1 };
 struct wire_message {
 	uint8_t type;
 	bool is_first;      /* REGISTER: forget the tags registered before */
+	bool is_gone;       /* ABSENT: it was here, and its process ended or its port refuses */
+	uint8_t leg;        /* OFFER, OPENED: enum leg_kind of the other leg */
 	unsigned tag_count; /* REGISTER */
 	uint8_t tags[MESSAGE_TAGS_MAX][TAG_SIZE];
-	bool is_gone;           /* ABSENT: it was here, and its process ended or its port refuses */
 	uint8_t tag[TAG_SIZE]; /* OPEN, PRESENT, ABSENT, OFFER, OPENED */
 	uint64_t channel;      /* OFFER, OPENED, CLOSE_CHANNEL, CHANNEL_GONE */
 	uint32_t rate_kbit;    /* OFFER, OPENED: granted relay rate */
-	uint8_t leg;           /* OFFER, OPENED: enum leg_kind of the other leg */
 	const uint8_t *init;   /* OPEN, OFFER: WIRE_INIT_SIZE bytes or NULL (none); borrowed */
 	char text[MESSAGE_TEXT_MAX + 1]; /* REFUSED */
 };

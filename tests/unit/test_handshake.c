@@ -34,7 +34,7 @@ struct scene {
 	struct handshake_secrets b_secrets;
 };
 
-static const struct wire_handshake HEAD = {
+static const struct wire_handshake init_head = {
 	.version = WIRE_VERSION_1, .sender = 0xa1a2a3a4, .receiver = 7, .number = 9
 };
 
@@ -61,7 +61,7 @@ static void scene_init(struct scene *s, const uint8_t *psk)
 		.policy = POLICY_DIRECT,
 		.incarnation = "responder's",
 	};
-	handshake_write_init(&s->hs, &s->a, &s->b_at_a, HANDSHAKE_PEER, &s->rng, &HEAD,
+	handshake_write_init(&s->hs, &s->a, &s->b_at_a, HANDSHAKE_PEER, &s->rng, &init_head,
 	                     &s->a_payload, s->init);
 }
 
@@ -83,7 +83,7 @@ static enum handshake_verdict accept_init(const struct scene *s, enum handshake_
 
 static void respond(struct scene *s)
 {
-	struct handshake_in in;
+	struct handshake_in in = { 0 };
 
 	assert_int_equal(accept_init(s, HANDSHAKE_PEER, s->init, &in), HANDSHAKE_OK);
 	handshake_write_resp(&in, &s->b, &s->a_at_b, &s->rng, B_INDEX, &s->b_payload, s->resp,
@@ -106,7 +106,7 @@ static void check_both_roles(const uint8_t *psk)
 {
 	struct handshake_payload payload;
 	struct handshake_secrets secrets;
-	struct handshake_in in;
+	struct handshake_in in = { 0 };
 	struct scene s;
 	uint32_t index;
 
@@ -117,8 +117,8 @@ static void check_both_roles(const uint8_t *psk)
 
 	assert_int_equal(accept_init(&s, HANDSHAKE_PEER, s.init, &in), HANDSHAKE_OK);
 	assert_memory_equal(in.peer_pk, s.a.pk, 32);
-	assert_int_equal(in.head.sender, HEAD.sender);
-	assert_int_equal(in.head.receiver, HEAD.receiver);
+	assert_int_equal(in.head.sender, init_head.sender);
+	assert_int_equal(in.head.receiver, init_head.receiver);
 	assert_int_equal(in.payload.aead_bits, s.a_payload.aead_bits);
 	assert_int_equal(in.payload.policy, POLICY_RELAY);
 	assert_memory_equal(in.payload.incarnation, s.a_payload.incarnation, INCARNATION_SIZE);
@@ -185,7 +185,7 @@ static void every_bit_of_init_counts(void **state)
 
 	(void)state;
 	scene_init(&s, NULL);
-	for (size_t bit = 0; bit < 8 * (WIRE_INIT_SIZE - MAC_SIZE); bit++) {
+	for (size_t bit = 0; bit < (size_t)8 * (WIRE_INIT_SIZE - MAC_SIZE); bit++) {
 		memcpy(init, s.init, sizeof(init));
 		init[bit / 8] ^= (uint8_t)(1u << bit % 8);
 		assert_int_not_equal(accept_init(&s, HANDSHAKE_PEER, init, &in), HANDSHAKE_OK);
@@ -210,7 +210,7 @@ static void every_bit_of_resp_counts(void **state)
 	scene_init(&s, NULL);
 	respond(&s);
 	before = s.hs;
-	for (size_t bit = 0; bit < 8 * WIRE_RESP_SIZE; bit++) {
+	for (size_t bit = 0; bit < (size_t)8 * WIRE_RESP_SIZE; bit++) {
 		memcpy(resp, s.resp, sizeof(resp));
 		resp[bit / 8] ^= (uint8_t)(1u << bit % 8);
 		assert_int_not_equal(read_resp(&s, resp, sizeof(resp)), HANDSHAKE_OK);
@@ -245,7 +245,7 @@ static void verdicts_name_the_reason(void **state)
 	cookie_write_mac1(&s.b.macs, s.init, sizeof(s.init), INIT_MACS);
 	assert_int_equal(handshake_check_init(&s.b, s.init, sizeof(s.init), &head),
 	                 HANDSHAKE_BAD_VERSION);
-	assert_int_equal(head.sender, HEAD.sender);
+	assert_int_equal(head.sender, init_head.sender);
 	s.init[0] = WIRE_RESP;
 	assert_int_equal(handshake_check_init(&s.b, s.init, sizeof(s.init), &head),
 	                 HANDSHAKE_MALFORMED);
@@ -261,8 +261,8 @@ static void a_role_is_no_other(void **state)
 	scene_init(&s, NULL);
 	assert_int_equal(accept_init(&s, HANDSHAKE_SERVER, s.init, &in), HANDSHAKE_FORGED);
 	assert_true(sodium_is_zero((const uint8_t *)&in, sizeof(in)));
-	handshake_write_init(&s.hs, &s.a, &s.b_at_a, HANDSHAKE_SERVER, &s.rng, &HEAD, &s.a_payload,
-	                     s.init);
+	handshake_write_init(&s.hs, &s.a, &s.b_at_a, HANDSHAKE_SERVER, &s.rng, &init_head,
+	                     &s.a_payload, s.init);
 	assert_int_equal(accept_init(&s, HANDSHAKE_PEER, s.init, &in), HANDSHAKE_FORGED);
 	assert_int_equal(accept_init(&s, HANDSHAKE_SERVER, s.init, &in), HANDSHAKE_OK);
 }
@@ -276,8 +276,8 @@ static void a_resp_answers_one_init(void **state)
 	scene_init(&s, NULL);
 	respond(&s);
 	first = s.hs;
-	handshake_write_init(&s.hs, &s.a, &s.b_at_a, HANDSHAKE_PEER, &s.rng, &HEAD, &s.a_payload,
-	                     s.init);
+	handshake_write_init(&s.hs, &s.a, &s.b_at_a, HANDSHAKE_PEER, &s.rng, &init_head,
+	                     &s.a_payload, s.init);
 	/* Same indices, same number, other ephemeral. */
 	assert_int_equal(read_resp(&s, s.resp, sizeof(s.resp)), HANDSHAKE_FORGED);
 	s.hs = first;
@@ -313,7 +313,7 @@ static void a_stranger_cannot_be_the_peer(void **state)
 	identity_init(&stranger, sk);
 	assert_int_equal(remote_init(&b_at_stranger, &stranger, s.b.pk, NULL), 0);
 	memcpy(stranger.pk, s.a.pk, 32); /* claims to be A */
-	handshake_write_init(&hs, &stranger, &b_at_stranger, HANDSHAKE_PEER, &s.rng, &HEAD,
+	handshake_write_init(&hs, &stranger, &b_at_stranger, HANDSHAKE_PEER, &s.rng, &init_head,
 	                     &s.a_payload, s.init);
 	assert_int_equal(handshake_read_init_key(&in, &s.b, HANDSHAKE_PEER, s.init), HANDSHAKE_OK);
 	assert_memory_equal(in.peer_pk, s.a.pk, 32);
@@ -334,8 +334,8 @@ static void the_choice_must_have_been_offered(void **state)
 	(void)state;
 	scene_init(&s, NULL);
 	s.a_payload.aead_bits = AEAD_BIT_CHACHA;
-	handshake_write_init(&s.hs, &s.a, &s.b_at_a, HANDSHAKE_PEER, &s.rng, &HEAD, &s.a_payload,
-	                     s.init);
+	handshake_write_init(&s.hs, &s.a, &s.b_at_a, HANDSHAKE_PEER, &s.rng, &init_head,
+	                     &s.a_payload, s.init);
 	respond(&s);
 	assert_int_equal(read_resp(&s, s.resp, sizeof(s.resp)), HANDSHAKE_MALFORMED);
 	assert_true(s.hs.is_live);

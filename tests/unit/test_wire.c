@@ -399,7 +399,8 @@ static void acks_there_and_back(void **state)
 	/* As many as are accepted, as close as they can be, down to 0. */
 	f.ack.count = FRAME_ACK_RANGES_READ_MAX;
 	for (unsigned i = 0; i < f.ack.count; i++)
-		f.ack.ranges[f.ack.count - 1 - i] = (struct wire_range){ 2 * i, 2 * i + 1 };
+		f.ack.ranges[f.ack.count - 1 - i] =
+			(struct wire_range){ UINT64_C(2) * i, UINT64_C(2) * i + 1 };
 	there_and_back(&f);
 }
 
@@ -568,6 +569,7 @@ static void message_there_and_back(const struct wire_message *in)
 			out.init = in->init;
 			assert_int_equal(out.type, in->type);
 			assert_int_equal(out.is_first, in->is_first);
+			assert_int_equal(out.is_gone, in->is_gone);
 			assert_int_equal(out.tag_count, in->tag_count);
 			assert_memory_equal(out.tags, in->tags, sizeof(in->tags));
 			assert_memory_equal(out.tag, in->tag, sizeof(in->tag));
@@ -591,6 +593,7 @@ static void messages_there_and_back(void **state)
 		{ .type = MESSAGE_OPENED, .tag = { 3 }, .channel = 1, .rate_kbit = 50000 },
 		{ .type = MESSAGE_PRESENT, .tag = { 4 } },
 		{ .type = MESSAGE_ABSENT, .tag = { [15] = 255 } },
+		{ .type = MESSAGE_ABSENT, .is_gone = true },
 		{ .type = MESSAGE_CLOSE_CHANNEL, .channel = UINT64_MAX },
 		{ .type = MESSAGE_CHANNEL_GONE, .channel = 0 },
 		{ .type = MESSAGE_REFUSED, .text = "" },
@@ -599,7 +602,7 @@ static void messages_there_and_back(void **state)
 
 	(void)state;
 	memset(m[1].tags, 0xab, sizeof(m[1].tags));
-	memset(m[12].text, 'w', MESSAGE_TEXT_MAX);
+	memset(m[13].text, 'w', MESSAGE_TEXT_MAX);
 	for (size_t i = 0; i < CV_ARRAY_SIZE(m); i++)
 		message_there_and_back(&m[i]);
 }
@@ -626,10 +629,15 @@ static void bad_messages_are_refused(void **state)
 	assert_false(wire_read_message(body, 17, MESSAGE_OPEN, &out));
 	assert_false(wire_read_message(body, 17 + WIRE_INIT_SIZE, MESSAGE_OPEN, &out));
 	memset(body, 0, sizeof(body));
+	body[16] = 2; /* neither gone nor not */
+	assert_false(wire_read_message(body, 17, MESSAGE_ABSENT, &out));
+	body[16] = 0;
 	body[28] = 2; /* no such leg */
 	assert_false(wire_read_message(body, 29, MESSAGE_OPENED, &out));
 	body[0] = 3;
-	memcpy(body + 1, "a\0b", 3);
+	body[1] = 'a';
+	body[2] = 0;
+	body[3] = 'b';
 	assert_false(wire_read_message(body, 4, MESSAGE_REFUSED, &out));
 	memset(body, 'a', sizeof(body));
 	body[0] = MESSAGE_TEXT_MAX + 1;
