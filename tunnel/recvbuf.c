@@ -101,9 +101,8 @@ static struct recvbuf_chunk *insert(struct recvbuf *b, struct pool *pool,
 	if (!c)
 		return NULL;
 	c->begin = begin;
-	c->cap = class == POOL_4K ? CELL
-	                          : (uint32_t)CV_MIN(room, (uint64_t)CELL * CHUNK_CELLS);
-	c->class = (uint8_t)class;
+	c->cap = class == POOL_4K ? CELL : (uint32_t)CV_MIN(room, (uint64_t)CELL * CHUNK_CELLS);
+	c->class = (uint8_t) class;
 	c->is_fresh = true;
 	c->next = next;
 	if (prev)

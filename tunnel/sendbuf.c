@@ -67,7 +67,7 @@ static struct sendbuf_chunk *add_chunk(struct sendbuf *b, struct pool *pool, enu
 	c->next = NULL;
 	c->begin = b->end;
 	c->size = 0;
-	c->class = (uint8_t)class;
+	c->class = (uint8_t) class;
 	c->is_reserved = false;
 	if (b->tail)
 		b->tail->next = c;
@@ -169,9 +169,9 @@ bool sendbuf_next_lost(const struct sendbuf *b, struct span *out)
 	return false;
 }
 
-void sendbuf_copy(struct sendbuf *b, uint64_t begin, uint8_t *out, size_t size)
+void sendbuf_copy(const struct sendbuf *b, uint64_t begin, uint8_t *out, size_t size)
 {
-	struct sendbuf_chunk *c = begin >= b->sent ? b->cursor : b->head;
+	const struct sendbuf_chunk *c = begin >= b->sent ? b->cursor : b->head;
 	size_t at, n;
 
 	CV_ASSERT(begin >= b->acked);

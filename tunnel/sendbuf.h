@@ -33,8 +33,8 @@ struct sendbuf {
 	uint64_t acked;
 	uint64_t sent;
 	uint64_t end;
-	struct span lost_hull;      /* what `lost` had no memory for: too much rather than too little */
-	struct spans *lost;         /* to send again */
+	struct span lost_hull; /* what `lost` had no memory for: too much rather than too little */
+	struct spans *lost;    /* to send again */
 	struct spans *acked_beyond; /* acknowledged above `acked` */
 };
 
@@ -60,7 +60,7 @@ size_t sendbuf_append(struct sendbuf *b, struct pool *pool, const uint8_t *bytes
 /* The lowest bytes to send again; false: none. */
 bool sendbuf_next_lost(const struct sendbuf *b, struct span *out);
 /* Copies [@begin, @begin + @size) out; all of it is held. O(1) for new bytes. */
-void sendbuf_copy(struct sendbuf *b, uint64_t begin, uint8_t *out, size_t size);
+void sendbuf_copy(const struct sendbuf *b, uint64_t begin, uint8_t *out, size_t size);
 /* [@begin, @end) went out: new bytes at `sent`, or some of sendbuf_next_lost(). */
 void sendbuf_on_sent(struct sendbuf *b, struct pool *pool, uint64_t begin, uint64_t end);
 void sendbuf_on_acked(struct sendbuf *b, struct pool *pool, uint64_t begin, uint64_t end);

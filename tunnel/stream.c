@@ -205,10 +205,10 @@ void stream_reschedule(struct streams *s, struct stream *st)
 	const struct sendbuf *out = &st->out;
 	bool is_alive = can_send(st);
 	bool has_data = is_alive && out->sent < CV_MIN(out->end, st->out_limit.max);
-	bool is_urgent = is_alive && (sendbuf_lost(out) > 0 ||
-	                              (st->is_fin_due && out->sent == out->end));
-	bool is_unacked = is_alive &&
-	                  (out->acked < out->sent || (st->is_fin_sent && !st->is_fin_acked));
+	bool is_urgent =
+		is_alive && (sendbuf_lost(out) > 0 || (st->is_fin_due && out->sent == out->end));
+	bool is_unacked =
+		is_alive && (out->acked < out->sent || (st->is_fin_sent && !st->is_fin_acked));
 
 	sched_set(&s->sched, &st->turn, s->now, s->rtt, is_urgent, has_data);
 	if (is_unacked == list_is_linked(&st->unacked))
@@ -294,8 +294,8 @@ void stream_wake(struct streams *s, struct stream *st)
 		return;
 	own = own_room(s, st);
 	/* With nothing left to send, any room will do: more may never come. */
-	if (own == 0 || (own < CV_MIN(s->unsent_cap / 4, (size_t)WAKE_ROOM) &&
-	                 sendbuf_unsent(&st->out) > 0)) {
+	if (own == 0 ||
+	    (own < CV_MIN(s->unsent_cap / 4, (size_t)WAKE_ROOM) && sendbuf_unsent(&st->out) > 0)) {
 		if (own == 0)
 			call_blocked(s, st);
 		return;
@@ -717,9 +717,9 @@ bool stream_check(const struct streams *s, const struct stream *st)
 	if ((st->in_final == STREAM_SIZE_UNKNOWN) &&
 	    (st->receive == STREAM_RECEIVE_SIZED || st->receive == STREAM_RECEIVE_ALL))
 		return false;
-	if (is_over && (st->turn.place != SCHED_OUT || list_is_linked(&st->turn.urgent) ||
-	                list_is_linked(&st->unacked) || list_is_linked(&st->waiting) ||
-	                st->wants_room))
+	if (is_over &&
+	    (st->turn.place != SCHED_OUT || list_is_linked(&st->turn.urgent) ||
+	     list_is_linked(&st->unacked) || list_is_linked(&st->waiting) || st->wants_room))
 		return false;
 	if ((st->events != 0) != list_is_linked(&st->ready) ||
 	    (st->owes != 0) != list_is_linked(&st->owing))

@@ -62,7 +62,7 @@ struct stream {
 	uint64_t in_highest; /* one above the highest byte seen: what counts against the windows */
 	uint64_t in_final;   /* STREAM_SIZE_UNKNOWN, or the final size */
 
-	uint32_t slot; /* in the table */
+	uint32_t slot;       /* in the table */
 	uint16_t reset_code; /* of the RESET we send */
 	uint16_t stop_code;  /* of the STOP we send */
 	uint16_t peer_reset_code;
@@ -141,10 +141,8 @@ void stream_settle(struct streams *s, struct stream *st);
 void stream_renew_session_window(struct streams *s);
 
 /* Input of the receive half: 0, -EPROTO, -ENOBUFS (unchanged). */
-CV_NODISCARD int stream_on_data(struct streams *s, struct stream *st,
-                                const struct wire_frame *f);
-CV_NODISCARD int stream_on_reset(struct streams *s, struct stream *st,
-                                 const struct wire_frame *f);
+CV_NODISCARD int stream_on_data(struct streams *s, struct stream *st, const struct wire_frame *f);
+CV_NODISCARD int stream_on_reset(struct streams *s, struct stream *st, const struct wire_frame *f);
 /* Input of the send half. */
 void stream_on_stop(struct streams *s, struct stream *st, uint16_t code);
 void stream_on_max_data(struct streams *s, struct stream *st, uint64_t max);

@@ -138,8 +138,7 @@ struct stream *stream_table_find_cached(struct stream_table *t, uint64_t id)
 	return st;
 }
 
-enum stream_id_kind stream_table_classify(struct stream_table *t, uint64_t id,
-                                          struct stream **out)
+enum stream_id_kind stream_table_classify(struct stream_table *t, uint64_t id, struct stream **out)
 {
 	struct stream *st = stream_table_find_cached(t, id);
 

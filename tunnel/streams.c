@@ -401,8 +401,8 @@ static bool write_session_frame(struct streams *s, struct wr *w, struct sent *se
 {
 	switch (what) {
 	case STREAMS_OWE_MAX_DATA:
-		return put_limit(w, sent, FRAME_MAX_DATA, 0,
-		                 flow_in_tell(&s->in_limit, s->in_done), NOTE_MAX_DATA);
+		return put_limit(w, sent, FRAME_MAX_DATA, 0, flow_in_tell(&s->in_limit, s->in_done),
+		                 NOTE_MAX_DATA);
 	case STREAMS_OWE_MAX_STREAMS:
 		return put_limit(w, sent, FRAME_MAX_STREAMS, 0, stream_table_tell(&s->table),
 		                 NOTE_MAX_STREAMS);
@@ -468,8 +468,7 @@ static uint64_t session_left(const struct streams *s)
 
 bool streams_has_data(const struct streams *s)
 {
-	return sched_has_urgent(&s->sched) ||
-	       (sched_has_data(&s->sched) && session_left(s) > 0);
+	return sched_has_urgent(&s->sched) || (sched_has_data(&s->sched) && session_left(s) > 0);
 }
 
 size_t streams_sendable(const struct streams *s)
@@ -510,7 +509,8 @@ static struct piece next_piece(const struct streams *s, const struct stream *st)
  * end the packet, so that form is used only when they fill it to the last byte:
  *
  *	have >= room - 13	no length, room - 13 bytes
- *	otherwise		a length, at most room - 15 bytes; one or two stay for the next packet
+ *	otherwise		a length, at most room - 15 bytes; one or two stay for the next
+ *packet
  */
 static size_t fit(size_t have, size_t room, bool *with_length)
 {
@@ -532,7 +532,8 @@ static void account(struct streams *s, struct stream *st, const struct piece *p,
 	} else {
 		s->lost += sendbuf_lost(&st->out) - lost;
 		if (sendbuf_lost(&st->out) == 0)
-			s->current = NULL; /* what was lost jumped the queue; the rest has its turn */
+			s->current =
+				NULL; /* what was lost jumped the queue; the rest has its turn */
 	}
 	if (fin) {
 		st->is_fin_due = false;
@@ -586,8 +587,7 @@ static struct stream *pick(struct streams *s)
 	struct stream *st = s->current;
 	bool has_window = session_left(s) > 0;
 
-	if (st && (list_is_linked(&st->turn.urgent) ||
-	           (st->turn.place != SCHED_OUT && has_window)))
+	if (st && (list_is_linked(&st->turn.urgent) || (st->turn.place != SCHED_OUT && has_window)))
 		return st;
 	n = sched_pick(&s->sched, has_window);
 	s->current = n ? CV_CONTAINER_OF(n, struct stream, turn) : NULL;
