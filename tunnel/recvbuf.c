@@ -241,7 +241,8 @@ int recvbuf_write(struct recvbuf *b, struct pool *pool, uint64_t offset, const u
 
 	CV_ASSERT(size <= RECVBUF_PIECE_MAX);
 	CV_ASSERT(end >= offset);
-	if (end <= b->in_order)
+	/* A FIN alone may lie beyond a hole: nothing of it to keep. */
+	if (end <= b->in_order || size == 0)
 		return 0;
 	if (offset < b->in_order) {
 		bytes += b->in_order - offset;
