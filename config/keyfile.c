@@ -232,7 +232,7 @@ int keyfile_read(const char *path, uint8_t key[KEY_SIZE], char why[KEYFILE_WHY_M
 {
 	CV_CLEANUP(close_fd) int directory = -1;
 	CV_CLEANUP(close_fd) int fd = -1;
-	char credential[PATH_MAX_SIZE];
+	char credential[PATH_MAX_SIZE] = "";
 	const char *name;
 	int r;
 

@@ -95,6 +95,22 @@ static bool find_line(const struct report *r, uint32_t line, const char **begin,
 	return true;
 }
 
+/* The end of a text without a last newline is, to libyaml, on a line that is not there. */
+static void clamp_mark(const struct report *r, struct report_mark *mark)
+{
+	const char *begin = NULL;
+	const char *end = NULL;
+	uint32_t line = 0;
+
+	if (!r->text || mark->line == 0 || find_line(r, mark->line, &begin, &end))
+		return;
+	while (find_line(r, line + 1, &begin, &end))
+		line++;
+	*mark = (struct report_mark){ .line = line, .column = 1, .length = 1 };
+	for (; begin < end; begin++)
+		mark->column += starts_character(*begin);
+}
+
 /* A long line is shown from a little before the place on. */
 static void copy_source(const struct report *r, struct report_item *item)
 {
@@ -120,7 +136,10 @@ static void copy_source(const struct report *r, struct report_item *item)
 	for (size_t i = 0; i < size; i++) {
 		unsigned char c = (unsigned char)begin[i];
 
-		item->source[i] = (c < 0x20 && c != '\t') || c == 0x7F ? '?' : begin[i];
+		if ((c < 0x20 && c != '\t') || c == 0x7F)
+			item->source[i] = '?';
+		else
+			item->source[i] = begin[i];
 	}
 	item->source[size] = '\0';
 	item->has_source = true;
@@ -188,6 +207,7 @@ void report_add(struct report *r, enum report_severity severity, struct report_m
 		r->dropped += severity == REPORT_ERROR;
 		return;
 	}
+	clamp_mark(r, &item.mark);
 	copy_source(r, &item);
 	insert(r, &item);
 }

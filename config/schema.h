@@ -66,11 +66,11 @@ struct schema_key {
 	const char *name;
 	enum schema_type type;
 	enum schema_shape shape;
-	unsigned flags; /* enum schema_flags */
-	size_t offset;  /* in the struct of its table: the value, or the pointer to the array */
+	unsigned flags;     /* enum schema_flags */
+	uint32_t count_max; /* of elements; lists only */
+	size_t offset;      /* in the struct of its table: the value, or the pointer to the array */
 	size_t count_offset;  /* of the array's size_t; lists only */
 	size_t element_size;  /* of the array; lists only */
-	uint32_t count_max;   /* lists only */
 	uint64_t min, max;    /* numbers only */
 	const char *fallback; /* the default as text; NULL: nothing, or made at load time */
 	const char *help;     /* one line for the manual */

@@ -74,8 +74,8 @@ static const struct unit size_units[] = {
 	{ "GB", 1000000000 },
 	{ "TB", UINT64_C(1000000000000) },
 	{ "KiB", 1024 },
-	{ "MiB", 1024 * 1024 },
-	{ "GiB", 1024 * 1024 * 1024 },
+	{ "MiB", UINT64_C(1) << 20 },
+	{ "GiB", UINT64_C(1) << 30 },
 	{ "TiB", UINT64_C(1) << 40 },
 	{ 0 },
 };

@@ -374,51 +374,55 @@ static size_t bracketed_address(const char *at, size_t left)
 	return has_colon && i + 1 < left && at[i] == ']' && at[i + 1] == ':' ? i + 2 : 0;
 }
 
+/* What is wrong with the value that starts at @at; its size in @size_out. NULL: nothing. */
+static const char *pitfall_at(const char *at, size_t left, uint32_t *size_out)
+{
+	size_t size = bracketed_address(at, left);
+
+	if (size > 0) {
+		*size_out = (uint32_t)size;
+		return "an address in [ ] needs quotes, as in \"[::1]:1080\"";
+	}
+	*size_out = 1;
+	return *at == '*' ? "a value that starts with '*' needs quotes" : NULL;
+}
+
 /*
  * Looks for what users write without quotes and YAML reads as its own syntax.
- * Both may stand anywhere in the line, so the first that is outside of quotes is
+ * It may stand anywhere in the line, so the first that is outside of quotes is
  * taken. Returns what to say, with the place in @mark; NULL when nothing is found.
  */
 static const char *find_pitfall(const char *line, size_t size, struct report_mark *mark)
 {
+	const char *why = NULL;
+	char before = ' ';
 	char quote = '\0';
-	size_t column = 1;
 
-	for (size_t i = 0; i < size; i++) {
-		const char *why = NULL;
-		char before = i > 0 ? line[i - 1] : ' ';
+	mark->column = 0;
+	for (size_t i = 0; i < size && !why; i++) {
+		char c = line[i];
+		bool is_start = quote == '\0' && strchr(" \t[{,", before);
 
-		if (quote != '\0') {
-			quote = line[i] == quote ? '\0' : quote;
-		} else if (strchr(" \t[{,", before)) {
-			if (line[i] == '"' || line[i] == '\'')
-				quote = line[i];
-			if (line[i] == '#')
-				return NULL;
-			mark->length = (uint32_t)bracketed_address(&line[i], size - i);
-			if (mark->length > 0)
-				why = "an address in [ ] needs quotes, as in \"[::1]:1080\"";
-			if (line[i] == '*') {
-				why = "a value that starts with '*' needs quotes";
-				mark->length = 1;
-			}
-		}
-		if (why) {
-			mark->column = (uint32_t)column;
-			return why;
-		}
-		column += ((unsigned char)line[i] & 0xC0u) != 0x80u;
+		mark->column += ((unsigned char)c & 0xC0u) != 0x80u;
+		if (is_start && c == '#')
+			return NULL;
+		if (is_start)
+			why = pitfall_at(&line[i], size - i, &mark->length);
+		if (is_start && (c == '"' || c == '\''))
+			quote = c;
+		else if (c == quote)
+			quote = '\0';
+		before = c;
 	}
-	return NULL;
+	return why;
 }
 
 /* What to say of the character at which libyaml gave up; NULL: what libyaml says. */
 static const char *explain_character(const char *line, size_t size, size_t column,
                                      const char *problem)
 {
-	char c = column < size ? line[column] : '\0'; /* columns are bytes as long as it is ASCII */
-
-	if (c == '\t')
+	/* Columns are bytes as long as the line is ASCII. */
+	if (column < size && line[column] == '\t')
 		return "a tab cannot indent or separate; use spaces";
 	if (strcmp(problem, "found character that cannot start any token") == 0)
 		return "a value that starts with this character needs quotes";

@@ -85,6 +85,7 @@ static char *printed(const struct report *report, enum report_severity severity)
 /* The @index-th error; warnings are not counted. */
 static const struct report_item *error_at(const struct report *report, uint32_t index)
 {
+	static const struct report_item none = { 0 };
 	const struct report_item *item;
 
 	for (uint32_t i = 0; (item = report_at(report, i)) != NULL; i++) {
@@ -92,7 +93,7 @@ static const struct report_item *error_at(const struct report *report, uint32_t 
 			return item;
 	}
 	fail_msg("fewer errors than expected");
-	return NULL;
+	return &none;
 }
 
 static void assert_addr(const struct config_listen *l, unsigned index, const char *text)
@@ -681,12 +682,13 @@ static void check_example(const char *name, enum config_role role)
 	static const uint8_t key[KEY_SIZE] = { 9 };
 	char path[512];
 	char why[KEYFILE_WHY_MAX];
-	char text[16384] = { 0 };
+	static char text[16384];
 	char *described = NULL;
 	size_t size = 0;
 	struct loaded l = { 0 };
 	FILE *file;
 
+	memset(text, 0, sizeof(text));
 	(void)snprintf(path, sizeof(path), "%s/../contrib/examples/%s", TEST_SOURCE_DIR, name);
 	file = fopen(path, "r");
 	assert_non_null(file);

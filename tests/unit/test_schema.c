@@ -36,7 +36,7 @@ static void assert_in_example(const struct schema_table *table, const char *text
 
 static void the_full_example_has_every_key(void **state)
 {
-	char text[16384] = { 0 };
+	static char text[16384];
 	FILE *file = fopen(TEST_SOURCE_DIR "/../contrib/examples/full.yaml", "r");
 
 	(void)state;
