@@ -5,13 +5,15 @@
  * rendezvous - the agent's side of one server: handshake, registration of meeting
  * tags, keepalive, the address the server sees, and channels to peers (rules 2.1-2.9).
  *
- * One object a configured server. The endpoint hands it the datagrams that are its own, asks it to write, and pulls its
- * events. It sends only to its server's addresses. Never closed; retries for ever.
+ * One object a configured server. The endpoint hands it the datagrams that are its own, asks it to
+ * write, and pulls its events. It sends only to its server's addresses. Never closed; retries for
+ * ever.
  *
  *   RESOLVING -> CONNECTING -> UP -> (silence) CONNECTING ...
  *
- * Keepalive: a PROBE challenge every 20-25 s (random), answered with the address seen; an unanswered one is repeated after 1, 2, 3 s,
- * then the session is taken for lost and a continuing INIT goes out.
+ * Keepalive: a PROBE challenge every 20-25 s (random), answered with the address seen; an
+ * unanswered one is repeated after 1, 2, 3 s, then the session is taken for lost and a continuing
+ * INIT goes out.
  */
 
 #include <stdbool.h>
@@ -34,34 +36,41 @@ enum { RENDEZVOUS_ADDRESSES_MAX = 8 };
 
 struct rendezvous_options {
 	const struct identity *me;
-	const uint8_t *server_pk;  /* 32 bytes, copied */
+	const uint8_t *server_pk; /* 32 bytes, copied */
 	struct indexes *indexes;
-	uint64_t owner;            /* for the indices */
-	const struct rng *rng;     /* borrowed for its life */
+	uint64_t owner;        /* for the indices */
+	const struct rng *rng; /* borrowed for its life */
 	const struct trace *trace;
-	uint32_t number;           /* of this server, for trace and sources */
+	uint32_t number; /* of this server, for trace and sources */
 };
 
-CV_NODISCARD int rendezvous_new(struct rendezvous **out, cv_time now, const struct rendezvous_options *opt);
+CV_NODISCARD int rendezvous_new(struct rendezvous **out, cv_time now,
+                                const struct rendezvous_options *opt);
 void rendezvous_free(struct rendezvous *r, cv_time now);
 
-/* Fresh addresses of the server (resolved at every attempt by the shell, see RENDEZVOUS_EVENT_RESOLVE); tries them all, 250 ms apart. */
-void rendezvous_set_addresses(struct rendezvous *r, cv_time now, const struct addr *list, unsigned count);
+/* Fresh addresses of the server (resolved at every attempt by the shell, see
+ * RENDEZVOUS_EVENT_RESOLVE); tries them all, 250 ms apart. */
+void rendezvous_set_addresses(struct rendezvous *r, cv_time now, const struct addr *list,
+                              unsigned count);
 
 /* A peer that may be met here; @peer is the endpoint's number for it. 0 or -ENOMEM. */
-CV_NODISCARD int rendezvous_add_peer(struct rendezvous *r, uint32_t peer, const uint8_t peer_pk[32]);
+CV_NODISCARD int rendezvous_add_peer(struct rendezvous *r, uint32_t peer,
+                                     const uint8_t peer_pk[32]);
 void rendezvous_remove_peer(struct rendezvous *r, cv_time now, uint32_t peer);
-/* Opens a channel to @peer (idempotent), carrying @init (WIRE_INIT_SIZE bytes, copied) in the message if not NULL. Before the server
- * session is up it is remembered and rides in the first packet. */
+/* Opens a channel to @peer (idempotent), carrying @init (WIRE_INIT_SIZE bytes, copied) in the
+ * message if not NULL. Before the server session is up it is remembered and rides in the first
+ * packet. */
 void rendezvous_open(struct rendezvous *r, cv_time now, uint32_t peer, const uint8_t *init);
 /* The channel of @peer, 0: none. */
 uint64_t rendezvous_channel(const struct rendezvous *r, uint32_t peer);
 
-/* Receives: a RESP, COOKIE or VERSION that names our handshake's index, or DATA/PROBE that names one of our epochs. In place. */
-void rendezvous_on_datagram(struct rendezvous *r, cv_time now, uint8_t socket, const struct addr *from, uint8_t *bytes, size_t size);
+/* Receives: a RESP, COOKIE or VERSION that names our handshake's index, or DATA/PROBE that names
+ * one of our epochs. In place. */
+void rendezvous_on_datagram(struct rendezvous *r, cv_time now, uint8_t socket,
+                            const struct addr *from, uint8_t *bytes, size_t size);
 /* True when @from is the server's current address: RELAY is taken from nowhere else. */
 bool rendezvous_is_from(const struct rendezvous *r, uint8_t socket, const struct addr *from);
-/* Which peer a channel number announced here belongs to; false: unknown. Also notes that the server was heard. */
+/* Which peer a channel number announced here belongs to; false: unknown. */
 bool rendezvous_find_channel(const struct rendezvous *r, uint64_t channel, uint32_t *peer);
 /* Where RELAY datagrams go now; false when the server is not up. */
 bool rendezvous_address(const struct rendezvous *r, uint8_t *socket, struct addr *to);
@@ -72,20 +81,23 @@ cv_time rendezvous_deadline(const struct rendezvous *r);
 void rendezvous_on_deadline(struct rendezvous *r, cv_time now);
 /* Network changed, wake-up, ICMP refusal: check the server at once. */
 void rendezvous_check_now(struct rendezvous *r, cv_time now);
-/* Says goodbye (best effort, one datagram via rendezvous_write) so that the server tells the matched peers at once. */
+/* Says goodbye (best effort, one datagram via rendezvous_write) so that the server tells the
+ * matched peers at once. */
 void rendezvous_close(struct rendezvous *r, cv_time now);
 
 enum rendezvous_event_kind {
-	RENDEZVOUS_EVENT_RESOLVE,  /* wants rendezvous_set_addresses() */
+	RENDEZVOUS_EVENT_RESOLVE, /* wants rendezvous_set_addresses() */
 	RENDEZVOUS_EVENT_UP,
 	RENDEZVOUS_EVENT_DOWN,
-	RENDEZVOUS_EVENT_ADDRESS,  /* the address it sees us at is new: .addr */
-	RENDEZVOUS_EVENT_PRESENT,  /* .peer is registered there */
-	RENDEZVOUS_EVENT_ABSENT,   /* .peer is not (or not mutual, or unknown); .is_gone: it was, and its process ended or its port refuses */
-	RENDEZVOUS_EVENT_OFFER,    /* .peer opened .channel; .init is its INIT or NULL: borrowed until the next call */
-	RENDEZVOUS_EVENT_CHANNEL,  /* .channel to .peer is open */
+	RENDEZVOUS_EVENT_ADDRESS, /* the address it sees us at is new: .addr */
+	RENDEZVOUS_EVENT_PRESENT, /* .peer is registered there */
+	RENDEZVOUS_EVENT_ABSENT,  /* .peer is not (or not mutual, or unknown); .is_gone: it was, and
+	                             its process ended or its port refuses */
+	RENDEZVOUS_EVENT_OFFER, /* .peer opened .channel; .init is its INIT or NULL: borrowed until
+	                           the next call */
+	RENDEZVOUS_EVENT_CHANNEL, /* .channel to .peer is open */
 	RENDEZVOUS_EVENT_CHANNEL_GONE,
-	RENDEZVOUS_EVENT_REFUSED,  /* .text: why the server will not serve us */
+	RENDEZVOUS_EVENT_REFUSED, /* .text: why the server will not serve us */
 };
 
 struct rendezvous_event {
@@ -103,10 +115,10 @@ bool rendezvous_next_event(struct rendezvous *r, struct rendezvous_event *out);
 
 struct rendezvous_stats {
 	bool is_up;
-	cv_duration rtt;          /* 0: unknown */
+	cv_duration rtt;            /* 0: unknown */
 	struct addr public_address; /* ADDR_NONE: unknown */
-	struct addr address;      /* of the server, as used */
-	const char *refused;      /* in words, or NULL */
+	struct addr address;        /* of the server, as used */
+	const char *refused;        /* in words, or NULL */
 	uint8_t version_seen;
 };
 void rendezvous_stats(const struct rendezvous *r, struct rendezvous_stats *out);

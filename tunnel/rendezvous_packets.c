@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+#include <sodium.h>
+#include <string.h>
+
+#include "tunnel/aead.h"
+#include "tunnel/rendezvous_state.h"
+
+/*
+ * What arrives is believed only if it opens; what goes out goes to an address of the list that the
+ * shell gave, and to no other.
+ */
+
+#define ATTEMPT_TIME CV_SEC(5)
+#define CONFIRM_INTERVAL CV_MS(250)
+#define CONFIRM_INTERVAL_MAX CV_SEC(2)
+/* ---- what arrives ---- */
+
+static uint64_t path_of(const struct addr *a)
+{
+	return addr_hash(a, 0) | 1; /* 0 is no path */
+}
+
+static void refuse(struct rendezvous *r, const uint8_t *text, size_t size)
+{
+	CV_ASSERT(size < sizeof(r->refusal));
+	if (size > 0)
+		memcpy(r->refusal, text, size);
+	r->refusal[size] = 0;
+	r->is_refused = true;
+	r->is_refusal_new = true;
+}
+
+static void on_close(struct rendezvous *r, cv_time now, const struct wire_frame *f)
+{
+	static const char duplicate[] = "another agent uses this identity";
+
+	assoc_reset(&r->session.assoc, now, r->opt.rng);
+	rendezvous_begin_session(r);
+	if (f->close.code == CLOSE_SHUTDOWN || f->close.code == CLOSE_NONE) {
+		rendezvous_wait_for_restart(r, now);
+		return;
+	}
+	if (f->close.code == CLOSE_DUPLICATE || f->close.code == CLOSE_REPLACED)
+		refuse(r, (const uint8_t *)duplicate, sizeof(duplicate) - 1);
+	else
+		refuse(r, f->close.text, f->close.text_size);
+	rendezvous_hold(r, now);
+}
+
+static void on_message(struct rendezvous *r, const struct wire_message *m)
+{
+	struct peer_event e;
+
+	if (m->type == MESSAGE_REFUSED) {
+		refuse(r, (const uint8_t *)m->text, strlen(m->text));
+		return;
+	}
+	e.news = contacts_on_message(&r->contacts, m, &e.about);
+	if (e.news == CONTACTS_NOTHING)
+		return;
+	CV_ASSERT(r->event_count < EVENTS_MAX);
+	r->events[(r->event_first + r->event_count) & (EVENTS_MAX - 1)] = e;
+	r->event_count++;
+}
+
+/* The newest epoch has been heard, or still waits for it. */
+static bool is_confirmed(const struct rendezvous *r)
+{
+	for (unsigned i = 0; i < ASSOC_EPOCHS_LIGHT; i++) {
+		if (r->session.epochs[i].local_index != 0 && !r->session.epochs[i].has_heard)
+			return false;
+	}
+	return true;
+}
+
+static void enter_up(struct rendezvous *r, cv_time now)
+{
+	if (r->state == STATE_CONNECTING || r->state == STATE_PAUSED)
+		rendezvous_enter(r, now, STATE_UP);
+}
+
+static void on_frames(struct rendezvous *r, cv_time now, const uint8_t *plain, size_t size)
+{
+	struct rd in = rd_init(plain, size);
+	struct wire_frame f;
+	struct wire_message m;
+
+	while (wire_read_frame(&in, &f) == WIRE_FRAME) {
+		if (f.type == FRAME_CLOSE) { /* before UP: a refusal is no visit */
+			on_close(r, now, &f);
+			return;
+		}
+		enter_up(r, now);
+		if (f.type == FRAME_MESSAGE_ACK ||
+		    (f.type == FRAME_MESSAGE && r->event_count < EVENTS_MAX)) {
+			/* Untaken for want of room, a message is repeated: nothing is lost. */
+			if (link_on_frame(&r->session.link, now, &f, &m))
+				on_message(r, &m);
+		}
+	}
+}
+
+static void on_probe(struct rendezvous *r, cv_time now, const struct addr *from,
+                     const uint8_t *plain, size_t plain_size, size_t size)
+{
+	struct wire_probe probe;
+
+	if (!wire_read_probe(plain, plain_size, &probe))
+		return;
+	enter_up(r, now);
+	if (probe.type == PROBE_CHALLENGE) {
+		if (r->answer_count < ANSWERS_MAX)
+			r->answers[r->answer_count++] = (struct answer){
+				.to = *from,
+				.token = probe.token,
+				.size = probe.flags & PROBE_FLAG_PAD_ANSWER ? size : 0,
+			};
+		return;
+	}
+	if (probe.token != r->probe_token || r->probe_sent_at == CV_TIME_NEVER)
+		return;
+	r->rtt = cv_time_since(now, r->probe_sent_at);
+	r->probe_sent_at = CV_TIME_NEVER;
+	if (probe.seen.family != ADDR_NONE && !addr_equal(&probe.seen, &r->public_address)) {
+		r->public_address = probe.seen;
+		r->is_address_new = true;
+	}
+}
+
+static void on_sealed(struct rendezvous *r, cv_time now, const struct addr *from, uint8_t *bytes,
+                      size_t size)
+{
+	bool is_data = (bytes[0] & WIRE_KIND_MASK) == WIRE_DATA;
+	struct epoch *e;
+	size_t plain_size;
+
+	if (light_open(&r->session, now, bytes, size, &plain_size, &e) != LIGHT_OPENED)
+		return;
+	if (is_confirmed(r))
+		r->confirm_at = CV_TIME_NEVER;
+	rendezvous_on_heard(r, now);
+	if (is_data)
+		on_frames(r, now, bytes + WIRE_DATA_HEADER, plain_size);
+	else
+		on_probe(r, now, from, bytes + WIRE_DATA_HEADER, plain_size, size);
+}
+
+static void begin_confirming(struct rendezvous *r, cv_time now, const struct addr *from)
+{
+	r->current = *from;
+	r->init_due = 0;
+	r->confirm_at = now;
+	r->confirm_interval = CONFIRM_INTERVAL;
+	if (r->state == STATE_CONNECTING)
+		r->attempt_until = cv_time_after(now, ATTEMPT_TIME);
+}
+
+static void on_resp(struct rendezvous *r, cv_time now, const struct addr *from,
+                    const uint8_t *bytes, size_t size)
+{
+	struct wire_handshake head;
+	enum assoc_verdict verdict;
+	bool is_forged;
+
+	if (!wire_read_handshake(bytes, size, &head) ||
+	    !initiator_matches(&r->initiator, head.receiver))
+		return;
+	verdict = initiator_on_resp(&r->initiator, now, &r->session.assoc, r->opt.me, &r->server,
+	                            r->opt.rng, bytes, size, &is_forged);
+	if (is_forged)
+		return;
+	trace_emit(r->opt.trace, now, TRACE_HANDSHAKE_DONE, r->opt.number, head.sender, verdict);
+	switch (verdict) {
+	case ASSOC_BOUND:
+		rendezvous_begin_session(r);
+		begin_confirming(r, now, from);
+		return;
+	case ASSOC_ADDED:
+		begin_confirming(r, now, from);
+		return;
+	case ASSOC_RESTART: /* another process, or it had forgotten us */
+		rendezvous_begin_session(r);
+		if (r->state == STATE_UP)
+			rendezvous_enter(r, now, STATE_CONNECTING);
+		else
+			initiator_start(&r->initiator, now);
+		return;
+	case ASSOC_VOID:
+		initiator_start(&r->initiator, now);
+		return;
+	case ASSOC_REPLACED: /* only for who answers handshakes */
+		break;
+	}
+	CV_UNREACHABLE();
+}
+
+void rendezvous_on_datagram(struct rendezvous *r, cv_time now, uint8_t socket,
+                            const struct addr *from, uint8_t *bytes, size_t size)
+{
+	if (socket != 0 || size == 0 || r->state == STATE_CLOSED || !rendezvous_is_server(r, from))
+		return;
+	switch (bytes[0] & WIRE_KIND_MASK) {
+	case WIRE_RESP:
+		on_resp(r, now, from, bytes, size);
+		return;
+	case WIRE_COOKIE:
+		(void)initiator_on_cookie(&r->initiator, now, &r->server, path_of(from), bytes,
+		                          size);
+		return;
+	case WIRE_VERSION:
+		initiator_on_version(&r->initiator, &r->server, bytes, size);
+		return;
+	case WIRE_DATA:
+	case WIRE_PROBE:
+		on_sealed(r, now, from, bytes, size);
+		return;
+	default: /* INIT: servers do not begin; RELAY: the endpoint's */
+		return;
+	}
+}
+
+/* ---- what goes out ---- */
+
+static bool emit(struct train *out, const struct addr *to, size_t size)
+{
+	out->size = size;
+	out->segment_size = size;
+	out->count = 1;
+	out->socket = 0;
+	out->to = *to;
+	return true;
+}
+
+/* An INIT is due: which addresses does this round go to? One more with each, from the best. */
+static void turn_initiator(struct rendezvous *r, cv_time now)
+{
+	unsigned count;
+
+	if (now < initiator_deadline(&r->initiator))
+		return;
+	r->rounds++;
+	r->init_at = now;
+	count = CV_MIN(r->rounds, r->address_count);
+	r->init_due = 0;
+	if (initiator_turn(&r->initiator, now, &r->session.assoc, r->opt.me, &r->server,
+	                   HANDSHAKE_SERVER, r->opt.rng, AEAD_BIT_CHACHA, POLICY_AUTO))
+		r->init_due = (1u << count) - 1;
+	if (r->rounds == 1)
+		trace_emit(r->opt.trace, now, TRACE_HANDSHAKE_START, r->opt.number,
+		           r->session.assoc.number_next, r->session.assoc.is_bound);
+}
+
+static bool write_init(struct rendezvous *r, cv_time now, struct train *out)
+{
+	unsigned i = 0;
+
+	if (r->init_due == 0 || !r->initiator.is_running)
+		return false;
+	while (!(r->init_due & 1u << i))
+		i++;
+	r->init_due &= ~(1u << i);
+	initiator_write(&r->initiator, &r->session.assoc, now, path_of(&r->addresses[i]),
+	                out->bytes);
+	return emit(out, &r->addresses[i], WIRE_INIT_SIZE);
+}
+
+static bool write_answer(struct rendezvous *r, cv_time now, struct train *out)
+{
+	struct epoch *e = assoc_send_epoch(&r->session.assoc, now);
+	struct wire_probe probe = { .type = PROBE_ANSWER };
+	struct answer a;
+
+	if (r->answer_count == 0 || !e)
+		return false;
+	a = r->answers[--r->answer_count];
+	probe.token = a.token;
+	probe.seen = a.to;
+	return emit(out, &a.to, light_write_probe(e, out->bytes, a.size, &probe));
+}
+
+static bool write_challenge(struct rendezvous *r, cv_time now, struct train *out)
+{
+	struct epoch *e = assoc_send_epoch(&r->session.assoc, now);
+	struct wire_probe probe = { .type = PROBE_CHALLENGE };
+
+	if (!r->is_probe_due || !e)
+		return false;
+	r->is_probe_due = false;
+	r->probe_token = rng_u64(r->opt.rng);
+	r->probe_sent_at = now;
+	probe.token = r->probe_token;
+	return emit(out, &r->current, light_write_probe(e, out->bytes, CHALLENGE_SIZE, &probe));
+}
+
+static bool seal_data(struct rendezvous *r, struct epoch *e, struct train *out, size_t plain)
+{
+	return emit(out, &r->current, light_seal(&r->session, e, out->bytes, plain));
+}
+
+/* Room for frames in @out; the header comes before, the tag behind. */
+static struct wr frames_in(struct train *out)
+{
+	return wr_init(out->bytes + WIRE_DATA_HEADER, LIGHT_PLAIN_MAX);
+}
+
+/* A new epoch while an older one carries the messages: one PING under it, until it is answered. */
+static bool write_confirmation(struct rendezvous *r, cv_time now, struct train *out)
+{
+	struct epoch *e = assoc_confirm_epoch(&r->session.assoc, now);
+	struct wr w = frames_in(out);
+
+	if (!e || now < r->confirm_at)
+		return false;
+	wire_write_frame(&w, &(struct wire_frame){ .type = FRAME_PING });
+	r->confirm_at = cv_time_after(now, r->confirm_interval);
+	r->confirm_interval = CV_MIN(r->confirm_interval * 2, CONFIRM_INTERVAL_MAX);
+	return seal_data(r, e, out, wr_size(&w));
+}
+
+static bool write_data(struct rendezvous *r, cv_time now, struct train *out)
+{
+	struct epoch *e = assoc_send_epoch(&r->session.assoc, now);
+	struct wr w = frames_in(out);
+
+	if (!rendezvous_may_talk(r) || !e)
+		return false;
+	contacts_flush(&r->contacts, now, &r->session.link);
+	if (!link_has_output(&r->session.link, now) && (e->has_heard || now < r->confirm_at))
+		return false;
+	if (!e->has_heard && now >= r->confirm_at) {
+		wire_write_frame(&w, &(struct wire_frame){ .type = FRAME_PING });
+		r->confirm_at = cv_time_after(now, r->confirm_interval);
+		r->confirm_interval = CV_MIN(r->confirm_interval * 2, CONFIRM_INTERVAL_MAX);
+	}
+	(void)link_write(&r->session.link, now, &w);
+	return wr_size(&w) > 0 && seal_data(r, e, out, wr_size(&w));
+}
+
+static bool write_goodbye(struct rendezvous *r, cv_time now, struct train *out)
+{
+	struct epoch *e = assoc_send_epoch(&r->session.assoc, now);
+	struct wire_frame f = { .type = FRAME_CLOSE };
+	struct wr w = frames_in(out);
+
+	if (!r->is_goodbye_due || !e)
+		return false;
+	r->is_goodbye_due = false;
+	f.close.code = CLOSE_SHUTDOWN;
+	f.close.text = out->bytes; /* none */
+	wire_write_frame(&w, &f);
+	return seal_data(r, e, out, wr_size(&w));
+}
+
+bool rendezvous_write(struct rendezvous *r, cv_time now, struct train *out)
+{
+	if (r->state == STATE_CLOSED)
+		return write_goodbye(r, now, out);
+	turn_initiator(r, now);
+	return write_init(r, now, out) || write_answer(r, now, out) ||
+	       write_confirmation(r, now, out) || write_data(r, now, out) ||
+	       write_challenge(r, now, out);
+}
