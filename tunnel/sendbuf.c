@@ -238,7 +238,8 @@ void sendbuf_on_acked(struct sendbuf *b, struct pool *pool, uint64_t begin, uint
 {
 	CV_ASSERT(begin <= end);
 	CV_ASSERT(end <= b->sent);
-	if (end <= b->acked)
+	/* A FIN alone has no bytes, and may arrive before those in front of it. */
+	if (end <= b->acked || begin == end)
 		return;
 	if (begin <= b->acked) {
 		b->acked = end;
