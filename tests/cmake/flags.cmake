@@ -27,6 +27,16 @@ if(CULVERT_WERROR)
 endif()
 target_compile_options(culvert_flags INTERFACE ${warnings} -fno-strict-overflow)
 
+if(CULVERT_FUZZ)
+	if(NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
+		message(FATAL_ERROR "CULVERT_FUZZ needs clang: libFuzzer is part of it")
+	endif()
+	set(CULVERT_SANITIZE ON)
+	# Coverage in every layer; only the targets themselves link libFuzzer and its main().
+	target_compile_options(culvert_flags INTERFACE -fsanitize=fuzzer-no-link)
+	target_link_options(culvert_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 if(CULVERT_SANITIZE)
 	# -O1 keeps stacks readable; a leak is a failure too.
 	target_compile_options(culvert_flags INTERFACE -O1 -g -fno-omit-frame-pointer
