@@ -230,7 +230,11 @@ static struct epoch *choose_epoch(struct session *s, cv_time now)
 	struct epoch *confirm = assoc_confirm_epoch(&s->assoc, now);
 	const struct path *p = paths_active(&s->paths);
 
-	if (!confirm || now < s->confirm_at || !p)
+	if (!confirm) {
+		s->confirm_at = CV_TIME_NEVER;
+		return assoc_send_epoch(&s->assoc, now);
+	}
+	if (now < s->confirm_at || !p)
 		return assoc_send_epoch(&s->assoc, now);
 	s->confirm_at = cv_time_after(now, CV_MIN(rtt_pto(&p->rtt), CV_SEC(1)));
 	s->is_pinging = true;
@@ -274,8 +278,7 @@ cv_time builder_deadline(const struct session *s)
 	cv_time at = s->acks.due_at;
 	uint64_t window;
 
-	if (s->assoc.confirm_slot < s->assoc.opt.epochs_max)
-		at = cv_time_min(at, s->confirm_at);
+	at = cv_time_min(at, s->confirm_at);
 
 	if (!s->assoc.is_bound || s->paths.active == PATHS_NONE)
 		return CV_TIME_NEVER;

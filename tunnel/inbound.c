@@ -90,6 +90,7 @@ bool inbound_on_init(struct session *s, cv_time now, struct handshake_in *in, co
 	struct session_core *c = s->core;
 	struct handshake_payload payload = { .policy = s->policy };
 	struct pending *e;
+	enum aead_kind aead;
 	uint32_t index;
 
 	s->turned_at = now;
@@ -103,7 +104,8 @@ bool inbound_on_init(struct session *s, cv_time now, struct handshake_in *in, co
 		return false;
 	}
 	assoc_offer(&s->assoc, c->rng, in->payload.incarnation, payload.incarnation);
-	e->aead = (uint8_t)aead_choose(c->aead_bits, in->payload.aead_bits);
+	aead = aead_choose(c->aead_bits, in->payload.aead_bits);
+	e->aead = (uint8_t)aead;
 	payload.aead_bits = (uint8_t)(1u << e->aead);
 	e->index = index;
 	e->remote_index = in->head.sender;

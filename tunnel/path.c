@@ -33,10 +33,11 @@ void path_init(struct path *p, cv_time now, uint8_t slot, const struct origin *t
                enum cc_kind congestion)
 {
 	uint8_t age = (uint8_t)(p->age == UINT8_MAX ? 1 : p->age + 1);
+	enum path_kind kind = kind_of(to);
 
 	*p = (struct path){
 		.state = PATH_CHECKING,
-		.kind = (uint8_t)kind_of(to),
+		.kind = (uint8_t)kind,
 		.age = age,
 		.to = *to,
 		.made_at = now,

@@ -46,6 +46,7 @@ static int object_init(struct session *s)
 	s->is_pinging = false;
 	s->must_settle = false;
 	s->close_code = CLOSE_NONE;
+	s->confirm_at = CV_TIME_NEVER;
 	memset(s->batch, 0, sizeof(s->batch));
 	return datagrams_new(&s->datagrams, s->core->pool);
 }
