@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * status - the JSON objects of `culvert status --json`, as the user's contract has them.
+ *
+ * Knows names and shapes of fields; the numbers come from the core, untouched. What is not
+ * known is null, never 0. The human text of the same objects is in status_text.
+ */
+
+#include <stddef.h>
+
+#include <jansson.h>
+
+#include "base/compiler.h"
+#include "tunnel/endpoint.h"
+#include "tunnel/hub.h"
+
+/* How every JSON text of this program is written: 21.4 stays 21.4. */
+#define STATUS_JSON_FLAGS (JSON_REAL_PRECISION(15))
+
+struct status_agent_server {
+	const char *address; /* as configured */
+	struct rendezvous_stats stats;
+};
+
+struct status_agent_peer {
+	const char *name;
+	const char *public_key; /* 44 characters */
+	struct endpoint_peer_stats stats;
+};
+
+struct status_listener {
+	const char *kind;    /* "proxy", "forward", "remote_forward", "metrics"; of a server: "udp",
+	                        "tcp", "metrics" */
+	const char *address; /* with its real port */
+	const char *peer;    /* NULL: none */
+};
+
+/* All borrowed for the call. */
+struct status_agent {
+	const char *public_key;
+	double uptime_s;
+	const struct status_agent_server *servers;
+	size_t server_count;
+	const char *nat_mapping, *nat_filtering; /* RFC 4787's terms; NULL: "unknown" */
+	const struct status_agent_peer *peers;
+	size_t peer_count;
+	const struct status_listener *listeners;
+	size_t listener_count;
+};
+
+struct status_server {
+	const char *public_key;
+	double uptime_s;
+	const struct status_listener *listeners;
+	size_t listener_count;
+	struct hub_stats stats;
+};
+
+/* A new reference; NULL when memory ran out. Text that is not UTF-8 is escaped. */
+json_t *status_agent_json(const struct status_agent *s);
+json_t *status_server_json(const struct status_server *s);
