@@ -75,8 +75,13 @@ struct cubic {
 	uint64_t recovery_until; /* losses of packets below this number belong to the past reduction
 	                          */
 	uint64_t round_end;
-	cv_duration round_rtt_min, last_round_rtt_min, css_baseline;
-	uint32_t round_samples, css_rounds;
+	cv_duration start_rtt_min;   /* smallest sample since slow start began */
+	cv_duration round_rtt_min;   /* of this round */
+	cv_duration stretch_rtt_min; /* of the present stretch of it */
+	cv_time stretch_at;
+	uint32_t stretch_samples;
+	uint32_t css_rounds;
+	uint32_t css_mistakes; /* times that it was jitter: doubles the threshold */
 	bool in_css;
 	bool can_undo;
 	uint64_t undo_cwnd, undo_ssthresh, undo_w_max, undo_cwnd_prior;

@@ -23,13 +23,23 @@
  * what a flow may send in the next instant. Time during which the window was not used does not
  * count for the cubic (RFC 9438, 5.8).
  *
- * Slow start. HyStart++ sees the queue begin to fill: a round's smallest RTT rises over
- * that of the round before. Then Conservative Slow Start (CSS) grows four times slower for five
- *rounds to see whether it was jitter. Five rounds of 1.25 are a window times three, more than a
- *queue of one bandwidth-delay product holds. So CSS ends at once when the smallest RTT of a round
- *stands well above the path's own minimum: that is a queue, and ours. The window then becomes what
- *the path held without the queue, as both RTTs tell: cwnd * min / now, never less than a loss would
- *have left.
+ * Slow start. HyStart++ looks at the smallest RTT of a whole round; but the first packets of a
+ * paced round meet a queue that has just drained, so that minimum rises two rounds late, at a
+ * window four times too large: on a link with one bandwidth-delay product of buffer the model in
+ *the unit test lost up to three of these products. Here the alarm is raised by a *stretch*, an
+ * eighth of a round trip and at least eight samples, and judged by whole rounds:
+ *
+ *	slow start ---- a stretch above the threshold ----> hold: the old flight comes in
+ *	    ^                                                     | a round later
+ *	    |                                               hold: one round is measured
+ *	    +-- its smallest RTT is low: jitter --------------<---+
+ *	                                                          | it is high
+ *	    CSS: grows four times slower, at most five rounds; at once over when the smallest RTT
+ *	    stands a quarter above the path's --> congestion avoidance
+ *
+ * The window then becomes what the path holds without the queue, as both RTTs tell, though never
+ *less than a loss would have left. Each false alarm doubles the threshold, so jitter costs a few
+ * rounds, not the start.
  *
  * The queue of paths with RTTs below a millisecond is the scheduler of the two hosts, which no RTT
  * describes: no delay-based exit there, no pacing (the clock is too coarse), and a window
@@ -50,8 +60,11 @@ enum {
 
 	HYSTART_SAMPLES = 8,
 	HYSTART_DIVISOR = 8,
+	STRETCHES = 8, /* of a round trip */
 	CSS_DIVISOR = 4,
-	CSS_ROUNDS = 5,
+	HOLD_ROUNDS = 2, /* the old flight, and the one that is measured */
+	CSS_ROUNDS = HOLD_ROUNDS + 5,
+	MISTAKES_MAX = 6,
 
 	PACING_STARTUP_PERCENT = 200,
 	PACING_PERCENT = 125,
@@ -116,84 +129,110 @@ static void settle(struct cc *cc, const struct rtt *rtt)
 
 /* ---- HyStart++ ---- */
 
-static void start_round(struct cubic *c)
+static void start_stretch(struct cubic *c, cv_time now)
 {
-	c->round_end = c->next_number;
-	c->last_round_rtt_min = c->round_rtt_min;
-	c->round_rtt_min = CV_TIME_NEVER;
-	c->round_samples = 0;
+	c->stretch_rtt_min = CV_TIME_NEVER;
+	c->stretch_samples = 0;
+	c->stretch_at = now;
 }
 
-static void reset_rounds(struct cubic *c)
+/* What slow start learnt is void. */
+static void reset_start(struct cubic *c, cv_time now)
 {
-	start_round(c);
-	c->last_round_rtt_min = CV_TIME_NEVER;
+	start_stretch(c, now);
+	c->round_end = c->next_number;
+	c->round_rtt_min = CV_TIME_NEVER;
+	c->start_rtt_min = CV_TIME_NEVER;
 	c->in_css = false;
 	c->css_rounds = 0;
+	c->css_mistakes = 0;
 }
 
-/* RFC 9406, 4.2: RttThresh. */
-static cv_duration threshold_of(cv_duration rtt)
+/* An RTT that means a queue. RFC 9406, 4.2: RttThresh. */
+static cv_duration alarm_rtt(const struct cubic *c)
 {
-	return CV_MIN(CV_MAX(rtt / HYSTART_DIVISOR, HYSTART_THRESHOLD_MIN), HYSTART_THRESHOLD_MAX);
+	cv_duration rtt = c->start_rtt_min;
+	cv_duration threshold =
+		CV_MIN(CV_MAX(rtt / HYSTART_DIVISOR, HYSTART_THRESHOLD_MIN), HYSTART_THRESHOLD_MAX);
+
+	return rtt + (threshold << c->css_mistakes);
 }
 
-static void leave_slow_start(struct cc *cc, uint64_t cwnd)
+/* The end of a stretch outside CSS. */
+static void judge_stretch(struct cubic *c, cv_time now)
 {
-	struct cubic *c = &cc->cubic;
-
-	cc->cwnd = cwnd;
-	c->ssthresh = cwnd;
-	c->epoch_at = 0;
-	reset_rounds(c);
-}
-
-/* True when the smallest RTT of this round can only be a standing queue. */
-static bool has_standing_queue(const struct cubic *c, const struct rtt *rtt)
-{
-	return c->round_rtt_min > rtt->min + rtt->min / 4 + threshold_of(rtt->min);
-}
-
-static void hystart_judge(struct cc *cc, const struct rtt *rtt)
-{
-	struct cubic *c = &cc->cubic;
-
-	if (c->round_samples < HYSTART_SAMPLES)
-		return;
-	if (c->in_css) {
-		if (c->round_rtt_min < c->css_baseline) {
-			c->in_css = false; /* it was jitter */
-			return;
-		}
-	} else if (c->last_round_rtt_min != CV_TIME_NEVER &&
-	           c->round_rtt_min >=
-	                   c->last_round_rtt_min + threshold_of(c->last_round_rtt_min)) {
+	if (c->stretch_rtt_min >= alarm_rtt(c)) {
 		c->in_css = true;
 		c->css_rounds = 0;
-		c->css_baseline = c->round_rtt_min;
+		/* What is out left before: its RTTs are those of the window's growth. */
+		c->round_end = c->next_number;
 	}
-	if (c->in_css && has_standing_queue(c, rtt))
-		leave_slow_start(cc, CV_MAX(mul_div(cc->cwnd, rtt->min, c->round_rtt_min),
-		                            cc->cwnd / 10 * BETA_TENTHS));
+	start_stretch(c, now);
 }
 
-static void hystart_on_ack(struct cc *cc, const struct cc_ack *ack, const struct rtt *rtt)
+/* The end of a round of CSS that was measured. Return: true when slow start is over. */
+static bool judge_round(struct cc *cc, cv_duration seen)
+{
+	struct cubic *c = &cc->cubic;
+	uint64_t drained;
+
+	if (seen < alarm_rtt(c)) {
+		c->in_css = false;
+		c->css_mistakes = CV_MIN(c->css_mistakes + 1, (uint32_t)MISTAKES_MAX);
+		return false;
+	}
+	if (seen < alarm_rtt(c) + c->start_rtt_min / 4 && c->css_rounds < CSS_ROUNDS)
+		return false;
+	drained = mul_div(cc->cwnd, c->start_rtt_min, seen);
+	cc->cwnd = CV_MAX(drained, cc->cwnd / 10 * BETA_TENTHS);
+	c->ssthresh = cc->cwnd;
+	c->epoch_at = 0;
+	return true;
+}
+
+/* Return: true when slow start is over. */
+static bool on_round_end(struct cc *cc, cv_time now)
+{
+	struct cubic *c = &cc->cubic;
+	cv_duration seen = c->round_rtt_min;
+
+	c->round_end = c->next_number;
+	c->round_rtt_min = CV_TIME_NEVER;
+	/* The new round begins behind a pause: its samples say nothing about the end of the last.
+	 */
+	start_stretch(c, now);
+	if (!c->in_css || c->css_rounds++ == 0 || seen == CV_TIME_NEVER)
+		return false;
+	if (!judge_round(cc, seen))
+		return false;
+	reset_start(c, now);
+	return true;
+}
+
+static void hystart_on_ack(struct cc *cc, cv_time now, const struct cc_ack *ack,
+                           const struct rtt *rtt)
 {
 	struct cubic *c = &cc->cubic;
 
-	if (ack->newest_number >= c->round_end) {
-		start_round(c);
-		if (c->in_css && ++c->css_rounds >= CSS_ROUNDS) {
-			leave_slow_start(cc, cc->cwnd);
-			return;
-		}
-	}
-	if (ack->rtt_sample == 0)
+	if (ack->newest_number >= c->round_end && on_round_end(cc, now))
 		return;
+	if (ack->rtt_sample == 0 || is_lan(rtt))
+		return;
+	c->start_rtt_min = CV_MIN(c->start_rtt_min, ack->rtt_sample);
 	c->round_rtt_min = CV_MIN(c->round_rtt_min, ack->rtt_sample);
-	c->round_samples++;
-	if (!is_lan(rtt))
-		hystart_judge(cc, rtt);
+	c->stretch_rtt_min = CV_MIN(c->stretch_rtt_min, ack->rtt_sample);
+	c->stretch_samples++;
+	if (!c->in_css && c->stretch_samples >= HYSTART_SAMPLES &&
+	    cv_time_since(now, c->stretch_at) >= c->start_rtt_min / STRETCHES)
+		judge_stretch(c, now);
+}
+
+/* Slow start's share of what was acknowledged. */
+static uint64_t start_growth(const struct cubic *c, uint64_t acked)
+{
+	if (!c->in_css)
+		return acked;
+	return c->css_rounds < HOLD_ROUNDS ? 0 : acked / CSS_DIVISOR;
 }
 
 /* ---- congestion avoidance ---- */
@@ -288,11 +327,10 @@ static void cubic_on_ack(struct cc *cc, cv_time now, const struct cc_ack *ack,
 
 	c->next_number = CV_MAX(CV_MAX(c->next_number, ack->next_number), ack->newest_number + 1);
 	if (!is_recovering && in_slow_start(cc))
-		hystart_on_ack(cc, ack, rtt);
+		hystart_on_ack(cc, now, ack, rtt);
 	if (!is_recovering && is_window_used(cc, ack)) {
 		if (in_slow_start(cc))
-			cc->cwnd = CV_MIN(cc->cwnd + (c->in_css ? acked / CSS_DIVISOR : acked),
-			                  c->ssthresh);
+			cc->cwnd = CV_MIN(cc->cwnd + start_growth(c, acked), c->ssthresh);
 		else
 			avoid_congestion(cc, now, acked, rtt);
 	} else if (c->epoch_at != 0) {
@@ -305,7 +343,7 @@ static void cubic_on_ack(struct cc *cc, cv_time now, const struct cc_ack *ack,
 
 /* ---- losses ---- */
 
-static void reduce(struct cc *cc, const struct rtt *rtt)
+static void reduce(struct cc *cc, cv_time now, const struct rtt *rtt)
 {
 	struct cubic *c = &cc->cubic;
 
@@ -321,7 +359,7 @@ static void reduce(struct cc *cc, const struct rtt *rtt)
 	cc->cwnd = cc_clamp(cc, mul_div(cc->cwnd, BETA_TENTHS, 10), floor_packets(rtt));
 	c->ssthresh = cc->cwnd;
 	c->epoch_at = 0;
-	reset_rounds(c);
+	reset_start(c, now);
 }
 
 static void cubic_on_loss(struct cc *cc, cv_time now, const struct cc_loss *loss,
@@ -330,12 +368,11 @@ static void cubic_on_loss(struct cc *cc, cv_time now, const struct cc_loss *loss
 	struct cubic *c = &cc->cubic;
 	uint64_t min = cc_clamp(cc, 0, CC_MIN_PACKETS);
 
-	(void)now;
 	c->next_number = CV_MAX(c->next_number, loss->newest_number + 1);
 	if (loss->newest_number >= c->recovery_until) {
 		/* An outage repeats itself: the threshold remembers the window before it. */
 		if (!loss->is_persistent || cc->cwnd > min)
-			reduce(cc, rtt);
+			reduce(cc, now, rtt);
 		c->recovery_until = c->next_number;
 	}
 	if (loss->is_persistent) {
@@ -343,7 +380,7 @@ static void cubic_on_loss(struct cc *cc, cv_time now, const struct cc_loss *loss
 		c->epoch_at = 0;
 		c->can_undo = false;
 		c->recovery_until = 0; /* whatever arrives now is news */
-		reset_rounds(c);
+		reset_start(c, now);
 	}
 	settle(cc, rtt);
 }
@@ -374,9 +411,8 @@ static void cubic_init(struct cc *cc, cv_time now)
 	cc->cubic = (struct cubic){
 		.ssthresh = NO_SSTHRESH,
 		.last_ack_at = now,
-		.round_rtt_min = CV_TIME_NEVER,
-		.last_round_rtt_min = CV_TIME_NEVER,
 	};
+	reset_start(&cc->cubic, now);
 	rtt_init(&rtt);
 	settle(cc, &rtt);
 }
@@ -408,7 +444,7 @@ static void cubic_on_idle(struct cc *cc, cv_time now, cv_duration idle)
 	if (c->ssthresh != NO_SSTHRESH)
 		c->ssthresh = CV_MAX(c->ssthresh, cc->cwnd / 4 * 3);
 	cc->cwnd = cc_clamp(cc, CV_MAX(cc->cwnd >> seconds, restart), CC_MIN_PACKETS);
-	reset_rounds(c);
+	reset_start(c, now);
 }
 
 const struct cc_ops CUBIC_OPS = {
