@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * sim - a world in virtual time round the production core: hosts with an
+ * endpoint or a hub each, NATs by RFC 4787, links with every fault, an application
+ * that knows each byte it should see. One seed is one story, bit for bit.
+ *
+ *	sim.c       clock, queue of events, story, failure
+ *	simnet.c    links and the way of a datagram; simnat.c translators
+ *	simhost.c   one process: the drain that endpoint.h prescribes
+ *	simapp.c    streams with known contents
+ *	simwatch.c  oracles that look at every datagram
+ *	swarm.c     a world drawn from a seed; cases_*.c the named scenarios
+ *
+ * Everything is open to the scenarios. Single-threaded, no clock, no address of memory decides
+ * anything.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/addr.h"
+#include "base/compiler.h"
+#include "base/pool.h"
+#include "base/rng.h"
+#include "base/time.h"
+#include "base/trace.h"
+#include "tunnel/endpoint.h"
+#include "tunnel/hub.h"
+
+enum {
+	SIM_HOSTS_MAX = 8,
+	SIM_NATS_MAX = 8,
+	SIM_FLOWS_MAX = 256,
+	SIM_NOBODY = -1,
+	SIM_ROOT = -1, /* the internet, as a zone */
+	SIM_PORT = 28583,
+	SIM_DATAGRAM_MAX = 2048,
+};
+
+#define SIM_START CV_SEC(100000)
+
+struct sim;
+
+/* ---- events ---- */
+
+enum sim_event_kind {
+	SIM_EVENT_ROUTE,   /* a datagram has left its host's uplink */
+	SIM_EVENT_ARRIVE,  /* and reaches host .number */
+	SIM_EVENT_REFUSED, /* ICMP port unreachable reaches host .number */
+	SIM_EVENT_TIMER,   /* host .number's one timer */
+	SIM_EVENT_APP,     /* its application moves */
+	SIM_EVENT_CALL,    /* the scenario's .call */
+};
+
+struct sim_datagram {
+	struct addr src, dst; /* as written on it now */
+	struct addr sent_to;  /* as its sender wrote it */
+	int from;             /* host */
+	int zone;             /* where it is */
+	bool is_corrupt;
+	bool is_spoofed;
+	uint16_t size;
+	uint8_t bytes[SIM_DATAGRAM_MAX];
+};
+
+typedef void sim_call(struct sim *sim, uint64_t arg);
+
+struct sim_event {
+	cv_time at;
+	uint64_t shuffle; /* events of one instant come in an order of the seed's */
+	uint64_t sequence;
+	enum sim_event_kind kind;
+	int number;
+	struct sim_datagram *datagram;
+	sim_call *call;
+	uint64_t arg;
+};
+
+/* ---- links and NATs ---- */
+
+/* One direction. Zero is a perfect link without delay. */
+struct sim_link {
+	cv_duration delay, jitter; /* jitter reorders */
+	uint32_t loss_ppm;
+	uint32_t burst_ppm;  /* a datagram begins a burst of losses (Gilbert-Elliott) */
+	uint32_t burst_mean; /* its mean length, datagrams */
+	uint32_t duplicate_ppm;
+	uint32_t corrupt_ppm;
+	uint32_t reorder_ppm; /* a datagram comes this much later: */
+	cv_duration reorder_delay;
+	uint64_t rate;  /* bytes a second; 0: no bound */
+	uint32_t queue; /* bytes that wait for it; 0: 128 KiB */
+	uint32_t mtu;   /* largest UDP payload that passes; 0: 1472 */
+	bool is_down;
+	/* state */
+	bool is_bursting;
+	cv_time busy_until;
+};
+
+enum sim_rule { SIM_EI, SIM_AD, SIM_APD }; /* endpoint-independent, address-, and port-dependent */
+enum sim_allocation { SIM_PRESERVE, SIM_SEQUENTIAL, SIM_RANDOM };
+
+struct sim_mapping {
+	struct addr inside, outside;
+	struct addr remote; /* for whom the mapping is, as far as the rule looks */
+	cv_time used_at;
+	struct addr allowed[16]; /* remotes written to, a ring */
+	unsigned allowed_count;
+	bool is_used;
+};
+
+enum { SIM_MAPPINGS_MAX = 64 };
+
+struct sim_nat {
+	enum sim_rule mapping, filtering;
+	enum sim_allocation allocation;
+	bool hairpins, blocks_udp;
+	cv_duration timeout;
+	struct addr address; /* outside; port 0 */
+	int zone;            /* that its outside is in */
+	uint16_t port_next;
+	struct sim_mapping list[SIM_MAPPINGS_MAX];
+};
+
+/* ---- hosts ---- */
+
+struct sim_host {
+	struct sim *sim; /* for the sink of traces */
+	const char *name;
+	int number;
+	bool is_hub;
+	bool is_running;
+	bool is_silent;  /* while dead: no ICMP either, the machine is off */
+	bool is_asleep;  /* nothing runs; datagrams are lost */
+	bool is_trusted; /* false: an attacker, without a core */
+	int zone;
+	struct addr address;
+	struct sim_link up, down;
+
+	uint8_t sk[32];
+	struct identity me;
+	struct rng_seeded seeded;
+	struct rng rng;
+	struct trace trace;
+	struct pool pool;
+	uint64_t births;
+	uint8_t aead_bits;
+	uint8_t policy;
+	uint64_t relay_rate; /* hub */
+
+	struct endpoint *endpoint;
+	struct hub *hub;
+	uint32_t peers[SIM_HOSTS_MAX]; /* by host; SIM_NO_PEER */
+	uint32_t servers[SIM_HOSTS_MAX];
+	bool is_static[SIM_HOSTS_MAX]; /* the host's address is configured here */
+	bool knows[SIM_HOSTS_MAX];     /* is a peer, or a server */
+
+	cv_time deadline; /* as asked for */
+	cv_time timer_at; /* of the event in the queue; CV_TIME_NEVER: none */
+	cv_time spin_at;
+	unsigned spins;
+	uint64_t turns;
+	cv_time turns_since;
+	bool app_is_due; /* an APP event is in the queue */
+
+	/* what happened */
+	bool is_up[SIM_HOSTS_MAX]; /* as told by events */
+	unsigned ups[SIM_HOSTS_MAX], downs[SIM_HOSTS_MAX], duplicates, server_ups, server_downs;
+	uint64_t sent, received;
+	cv_time up_at[SIM_HOSTS_MAX];
+};
+
+#define SIM_NO_PEER UINT32_MAX
+
+/* ---- the application ---- */
+
+struct sim_side {
+	int host;
+	uint64_t birth; /* of the host's process that owns the stream */
+	struct streams *streams;
+	struct stream *stream; /* NULL: not yet, or released */
+	uint64_t size;         /* to write */
+	uint64_t written, read;
+	uint64_t reset_at; /* abandons after so many bytes; UINT64_MAX: never */
+	uint32_t chunk;    /* writes at most so much at once; 0: all */
+	uint32_t sip;      /* reads at most so much a tick; 0: all */
+	bool is_patient;   /* reads nothing until told */
+	bool refuses;      /* does not accept: the far side keeps its first window */
+	bool was_finished, was_reset, is_reset, was_ended, was_acked, is_lost, was_released;
+	bool was_stopped;
+	cv_time first_at, end_at;
+};
+
+struct sim_flow {
+	bool is_used;
+	bool may_reset; /* a reset is no surprise */
+	uint64_t key;
+	struct sim_side side[2]; /* 0 opened it */
+	cv_time begun_at;
+};
+
+/* ---- the world ---- */
+
+struct sim_watch; /* simwatch.c */
+
+typedef bool sim_filter(struct sim *sim, const struct sim_datagram *d); /* true: drop */
+
+struct sim {
+	uint64_t seed;
+	const char *scenario;
+	struct rng_seeded seeded;
+	struct rng rng;
+	cv_time now;
+	uint64_t sequence, events;
+	struct sim_event *queue; /* binary heap */
+	size_t queue_count, queue_cap;
+
+	struct sim_host hosts[SIM_HOSTS_MAX];
+	int host_count;
+	struct sim_nat nats[SIM_NATS_MAX];
+	int nat_count;
+	struct sim_flow flows[SIM_FLOWS_MAX];
+	unsigned flow_count;
+	bool blocked[SIM_HOSTS_MAX][SIM_HOSTS_MAX];      /* one way */
+	uint32_t pair_mtu[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; /* 0: none of its own */
+	cv_duration pair_delay[SIM_HOSTS_MAX][SIM_HOSTS_MAX];
+	sim_filter *filter;
+	uint64_t filter_arg, filter_count;
+	sim_filter *tap; /* sees what leaves; its verdict is ignored */
+
+	struct sim_watch *watch;
+	bool may_reset; /* faults are on that may end streams */
+	bool is_traced;
+	bool has_failed;
+	char why[256];
+	uint64_t hash;
+	uint64_t live_before;
+	struct train train;
+	uint8_t *train_bytes;
+};
+
+/* sim.c */
+void sim_init(struct sim *sim, uint64_t seed, const char *scenario, bool is_traced);
+/* Frees everything and checks that it was everything. True: the story was good. */
+bool sim_deinit(struct sim *sim);
+void sim_fail(struct sim *sim, const char *format, ...) CV_PRINTF(2, 3);
+/* A line of the story; the numbers enter the hash too. */
+void sim_tell(struct sim *sim, const char *what, int host, uint64_t a, uint64_t b);
+void sim_push(struct sim *sim, struct sim_event event);
+void sim_at(struct sim *sim, cv_time at, sim_call *call, uint64_t arg);
+/* Runs everything until @at. */
+void sim_run(struct sim *sim, cv_duration d);
+typedef bool sim_predicate(struct sim *sim);
+/* Runs until @is_true, at most for @bound; else fails with @what. */
+bool sim_until(struct sim *sim, cv_duration bound, sim_predicate *is_true, const char *what);
+#define sim_expect(sim, cond)                                                                      \
+	do {                                                                                       \
+		if (!(cond))                                                                       \
+			sim_fail(sim, "%s:%d: %s", __func__, __LINE__, #cond);                     \
+	} while (0)
+uint64_t sim_below(struct sim *sim, uint64_t bound);
+bool sim_chance(struct sim *sim, uint32_t ppm);
+/* Log-uniform in [low, high]. */
+uint64_t sim_draw(struct sim *sim, uint64_t low, uint64_t high);
+
+/* simnet.c */
+void simnet_send(struct sim *sim, struct sim_host *h, const struct train *t);
+/* As if @as had sent it: replays and forgeries. */
+void simnet_inject(struct sim *sim, int from, const struct addr *as, const struct addr *to,
+                   const uint8_t *bytes, size_t size);
+void simnet_route(struct sim *sim, struct sim_datagram *d);
+void simnet_refuse(struct sim *sim, const struct sim_datagram *d);
+
+/* simnat.c */
+int simnat_add(struct sim *sim, enum sim_rule mapping, enum sim_rule filtering, int zone);
+/* Rewrites the source; false: dropped. */
+bool simnat_out(struct sim *sim, struct sim_nat *n, struct sim_datagram *d);
+/* Rewrites the destination; false: dropped. */
+bool simnat_in(struct sim *sim, struct sim_nat *n, struct sim_datagram *d);
+/* Every mapping is forgotten; with @is_moved the address changes too. */
+void simnat_reboot(struct sim *sim, int nat, bool is_moved);
+
+/* simhost.c */
+struct sim_host *simhost_add_agent(struct sim *sim, const char *name, int zone,
+                                   const struct sim_link *link);
+struct sim_host *simhost_add_hub(struct sim *sim, const char *name, const struct sim_link *link);
+struct sim_host *simhost_add_attacker(struct sim *sim, const struct sim_link *link);
+void simhost_set_link(struct sim_host *h, const struct sim_link *link);
+/* Both know each other's keys; @with_address: the first has the other's address. */
+void simhost_know(struct sim_host *a, struct sim_host *b, bool with_address);
+void simhost_use_hub(struct sim_host *agent, struct sim_host *hub);
+void simhost_start(struct sim *sim, struct sim_host *h);
+void simhost_start_all(struct sim *sim);
+/* Without a word, or with goodbyes. */
+void simhost_kill(struct sim *sim, struct sim_host *h, bool is_polite);
+void simhost_sleep(struct sim_host *h);
+void simhost_wake(struct sim *sim, struct sim_host *h);
+void simhost_on_event(struct sim *sim, const struct sim_event *event);
+/* A turn after the scenario touched the streams. */
+void simhost_poke(struct sim *sim, struct sim_host *h);
+void simhost_stats(struct sim *sim, struct sim_host *h, const struct sim_host *peer,
+                   struct endpoint_peer_stats *out);
+bool simhost_is_up(const struct sim_host *h, const struct sim_host *peer);
+const char *simhost_path(struct sim *sim, struct sim_host *h, const struct sim_host *peer);
+struct addr simhost_public_address(struct sim *sim, const struct sim_host *h);
+
+/* simapp.c */
+struct sim_flow *simapp_open(struct sim *sim, struct sim_host *from, struct sim_host *to,
+                             uint64_t size, uint64_t size_back);
+/* Set before the first byte moves: simapp_begin() starts it. */
+void simapp_begin(struct sim *sim, struct sim_flow *f);
+void simapp_on_event(struct sim *sim, struct sim_host *h, const struct endpoint_event *event);
+void simapp_tick(struct sim *sim, struct sim_host *h);
+/* It may have slept through a tick. */
+void simapp_wake(struct sim *sim, struct sim_host *h);
+void simapp_on_dead(struct sim *sim, struct sim_host *h);
+/* Every flow has ended, at both ends that still live. */
+bool simapp_are_done(struct sim *sim);
+bool simapp_is_done(const struct sim *sim, const struct sim_flow *f);
+/* It ended well: every byte of both directions. */
+bool simapp_is_whole(const struct sim_flow *f);
+void simapp_abort(struct sim *sim, struct sim_flow *f, unsigned side);
+void simapp_print(const struct sim *sim, FILE *out);
+
+/* simwatch.c */
+void simwatch_init(struct sim *sim);
+void simwatch_deinit(struct sim *sim);
+void simwatch_on_sent(struct sim *sim, const struct sim_datagram *d);
+void simwatch_on_arrival(struct sim *sim, const struct sim_host *h, const struct sim_datagram *d);
+/* Bytes that went to an address that nobody has: a victim's. */
+void simwatch_add_victim(struct sim *sim, const struct addr *victim);
+
+/* swarm.c */
+void swarm_run(struct sim *sim);
+
+/* cases */
+struct sim_case {
+	const char *name;
+	void (*run)(struct sim *sim);
+	const char *what;
+};
+extern const struct sim_case CASES_START[], CASES_PATHS[], CASES_STREAMS[], CASES_LIVES[];

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * culvert-sim - runs seeds and scenarios; README.md says how to read what it prints.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/sim/sim.h"
+#include "tunnel/aead.h"
+
+struct arguments {
+	uint64_t seed, count;
+	const char *scenario, *regressions;
+	bool is_traced, verifies, lists, all;
+};
+
+static const struct sim_case *const tables[] = { CASES_START, CASES_PATHS, CASES_STREAMS,
+	                                         CASES_LIVES };
+
+/* What runs now, for the last words of an assertion. */
+static uint64_t running_seed;
+static const char *running_scenario;
+
+static void on_abort(int number)
+{
+	char text[160];
+	int size = snprintf(text, sizeof(text),
+	                    "\nAN ASSERTION FAILED\n  culvert-sim --scenario %s --seed %llu --trace\n",
+	                    running_scenario, (unsigned long long)running_seed);
+
+	(void)number;
+	if (size > 0 && write(STDOUT_FILENO, text, (size_t)size) < 0)
+		_exit(2);
+	_exit(1);
+}
+
+static const struct sim_case *find(const char *name)
+{
+	static const struct sim_case swarm = { "swarm", swarm_run, "a world drawn from the seed" };
+
+	if (strcmp(name, swarm.name) == 0)
+		return &swarm;
+	for (size_t t = 0; t < CV_ARRAY_SIZE(tables); t++) {
+		for (const struct sim_case *c = tables[t]; c->name; c++) {
+			if (strcmp(name, c->name) == 0)
+				return c;
+		}
+	}
+	return NULL;
+}
+
+/* One story; its hash in @hash. */
+static bool tell(const struct sim_case *c, uint64_t seed, bool is_traced, uint64_t *hash)
+{
+	static struct sim sim;
+	bool is_good;
+
+	running_seed = seed;
+	running_scenario = c->name;
+	sim_init(&sim, seed, c->name, is_traced);
+	c->run(&sim);
+	if (sim.has_failed)
+		simapp_print(&sim, stdout);
+	is_good = sim_deinit(&sim);
+	*hash = sim.hash;
+	if (!is_good)
+		printf("FAILED %s, seed %llu, at %llu ms: %s\n"
+		       "  culvert-sim --scenario %s --seed %llu --trace\n",
+		       c->name, (unsigned long long)seed,
+		       (unsigned long long)((sim.now - SIM_START) / CV_MS(1)), sim.why, c->name,
+		       (unsigned long long)seed);
+	(void)fflush(stdout);
+	return is_good;
+}
+
+static bool run(const struct sim_case *c, uint64_t seed, const struct arguments *a)
+{
+	uint64_t first, second;
+	bool is_good = tell(c, seed, a->is_traced, &first);
+
+	if (!a->verifies)
+		return is_good;
+	is_good &= tell(c, seed, false, &second);
+	if (first != second) {
+		printf("FAILED %s, seed %llu: P10: two runs tell two stories\n", c->name,
+		       (unsigned long long)seed);
+		return false;
+	}
+	return is_good;
+}
+
+static bool read_number(const char *text, uint64_t *out)
+{
+	char *end;
+
+	errno = 0;
+	*out = text ? strtoull(text, &end, 10) : 0;
+	return text && errno == 0 && end != text && *end == '\0';
+}
+
+static bool read_arguments(int argc, char **argv, struct arguments *a)
+{
+	*a = (struct arguments){ .seed = 1, .count = 1, .scenario = "swarm" };
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--trace") == 0)
+			a->is_traced = true;
+		else if (strcmp(argv[i], "--verify") == 0)
+			a->verifies = true;
+		else if (strcmp(argv[i], "--list") == 0)
+			a->lists = true;
+		else if (strcmp(argv[i], "--all") == 0)
+			a->all = true;
+		else if (strcmp(argv[i], "--seed") == 0 && read_number(argv[i + 1], &a->seed))
+			i++;
+		else if (strcmp(argv[i], "--count") == 0 && read_number(argv[i + 1], &a->count))
+			i++;
+		else if (strcmp(argv[i], "--scenario") == 0 && argv[i + 1])
+			a->scenario = argv[++i];
+		else if (strcmp(argv[i], "--regressions") == 0 && argv[i + 1])
+			a->regressions = argv[++i];
+		else
+			return false;
+	}
+	return true;
+}
+
+/* Lines "scenario seed  # what it was". */
+static bool run_regressions(const struct arguments *a, uint64_t *passed, uint64_t *failed)
+{
+	FILE *in = fopen(a->regressions, "r");
+	char line[256], name[64];
+	unsigned long long seed;
+
+	if (!in) {
+		(void)fprintf(stderr, "%s: %s\n", a->regressions, strerror(errno));
+		return false;
+	}
+	while (fgets(line, sizeof(line), in)) {
+		const struct sim_case *c;
+
+		if (line[0] == '#' || sscanf(line, "%63s %llu", name, &seed) != 2)
+			continue;
+		c = find(name);
+		if (c && run(c, seed, a))
+			(*passed)++;
+		else
+			(*failed)++;
+		if (!c)
+			printf("FAILED %s: no such scenario\n", name);
+	}
+	return fclose(in) == 0;
+}
+
+static void run_all(const struct arguments *a, uint64_t *passed, uint64_t *failed)
+{
+	for (size_t t = 0; t < CV_ARRAY_SIZE(tables); t++) {
+		for (const struct sim_case *c = tables[t]; c->name; c++) {
+			if (a->lists)
+				printf("%-24s %s\n", c->name, c->what);
+			else if (run(c, a->seed, a))
+				(*passed)++;
+			else
+				(*failed)++;
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct arguments a;
+	uint64_t passed = 0, failed = 0;
+	const struct sim_case *c;
+
+	if (!read_arguments(argc, argv, &a) || !(c = find(a.scenario))) {
+		(void)fprintf(stderr, "usage: culvert-sim [--seed N] [--count M] [--scenario NAME | --all | "
+		                      "--list] [--regressions FILE] [--trace] [--verify]\n");
+		return 2;
+	}
+	(void)aead_available();
+	if (signal(SIGABRT, on_abort) == SIG_ERR)
+		return 2;
+	if (a.regressions && !run_regressions(&a, &passed, &failed))
+		return 2;
+	if (a.all || a.lists) {
+		run_all(&a, &passed, &failed);
+	} else if (!a.regressions) {
+		for (uint64_t i = 0; i < a.count; i++) {
+			if (run(c, a.seed + i, &a))
+				passed++;
+			else
+				failed++;
+		}
+	}
+	if (!a.lists)
+		printf("%llu passed, %llu failed\n", (unsigned long long)passed,
+		       (unsigned long long)failed);
+	return failed > 0;
+}
