@@ -376,6 +376,18 @@ struct directory_member *directory_member_of(const struct directory *d, uint32_t
 	return at(d, entry)->member;
 }
 
+bool directory_is_listed(const struct directory *d, uint32_t entry, const uint8_t (*tags)[TAG_SIZE],
+                         unsigned count)
+{
+	const struct directory_entry *e = at(d, entry);
+
+	for (unsigned i = 0; i < count; i++) {
+		if (memcmp(e->tag, tags[i], TAG_SIZE) == 0)
+			return true;
+	}
+	return false;
+}
+
 uint64_t directory_channel(const struct directory *d, uint32_t entry)
 {
 	return at(d, entry)->channel;

@@ -89,6 +89,9 @@ uint32_t directory_find(const struct directory *d, const struct directory_member
 /* The entry of the other side, or DIRECTORY_NONE when nobody matches. */
 uint32_t directory_match(const struct directory *d, uint32_t entry);
 struct directory_member *directory_member_of(const struct directory *d, uint32_t entry);
+/* True when the tag of @entry is one of @tags. */
+bool directory_is_listed(const struct directory *d, uint32_t entry, const uint8_t (*tags)[TAG_SIZE],
+                         unsigned count);
 uint64_t directory_channel(const struct directory *d, uint32_t entry);
 /* Notes the number of a side's channel; 0 tells it that the one it had is gone. */
 void directory_set_channel(struct directory *d, uint32_t entry, uint64_t number);

@@ -2,11 +2,13 @@
 #pragma once
 
 /*
- * hub - the server: one port, all its agents. Datagram -> gate, server session or relay; rendezvous through the
- * directory; relay through channels. Sans-I/O like the rest: the shell (src/net/udp_port) pumps it, the simulator too.
+ * hub - the server: one port, all its agents. Datagram -> gate, server session or relay; rendezvous
+ * through the directory; relay through channels. Sans-I/O like the rest: the shell
+ * (src/net/udp_port) pumps it, the simulator too.
  *
- * State is in memory only, at most `agents` registrations of <= 2 KiB, and nothing is kept for a source before its cookie.
- * The hub has no verb that holds an address: it sends only to addresses that proved themselves in a session.
+ * State is in memory only, at most `agents` registrations of <= 2 KiB, and nothing is kept for a
+ * source before its cookie. The hub has no verb that holds an address: it sends only to addresses
+ * that proved themselves in a session.
  */
 
 #include <stdbool.h>
@@ -29,9 +31,9 @@ struct hub_options {
 	uint32_t agents_max;             /* 131,072 */
 	uint32_t agents_per_address_max; /* 4,096 */
 	bool relay_enabled;
-	uint64_t relay_rate;             /* bytes per second per agent, each direction; 0: no cap */
+	uint64_t relay_rate; /* bytes per second per agent, each direction; 0: no cap */
 	bool access_anyone;
-	const uint8_t (*access)[32];     /* borrowed list of keys when not anyone */
+	const uint8_t (*access)[32]; /* borrowed list of keys when not anyone */
 	size_t access_count;
 };
 
@@ -48,9 +50,11 @@ void hub_on_deadline(struct hub *h, cv_time now);
 void hub_close(struct hub *h, cv_time now);
 
 #define HUB_DROPS(X)                                                                               \
-	X(malformed) X(bad_mac) X(limited) X(unknown_index) X(forged) X(replay) X(access)          \
-	X(unknown_channel) X(wrong_source) X(silent_peer) X(quota) X(queue_full) X(too_large)      \
-	X(agents_full) X(address_full)
+	X(malformed)                                                                               \
+	X(bad_mac)                                                                                 \
+	X(limited) X(unknown_index) X(forged) X(replay) X(access) X(unknown_channel)               \
+		X(wrong_source) X(silent_peer) X(quota) X(queue_full) X(too_large) X(agents_full)  \
+			X(address_full)
 
 struct hub_stats {
 	uint64_t agents, channels, relay_rx_bytes, relay_tx_bytes, relay_rx_packets;
