@@ -21,13 +21,13 @@
 #include "base/base64.h"
 #include "base/compiler.h"
 #include "base/hostport.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/pattern.h"
 #include "config/arena.h"
 #include "config/report.h"
 
 enum {
-	CONFIG_FILE_MAX = 256 * 1024, /* bytes; libyaml is quadratic in places */
 	CONFIG_DEFAULT_PORT = 28583,  /* of an `address` without one, and of a server */
 	CONFIG_LISTEN_ADDRS_MAX = 2,  /* `localhost` and a bare port are one of each family */
 	CONFIG_PATH_MAX = 1024,       /* bytes with the NUL */

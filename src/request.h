@@ -14,8 +14,9 @@
 #include "base/hostport.h"
 
 enum {
-	REQUEST_WHY_MAX = 256,  /* a sentence and its NUL */
-	REQUEST_LINE_MAX = 512, /* of request_write_error() */
+	REQUEST_SIZE_MAX = 64 * 1024, /* bytes of a line, without its newline */
+	REQUEST_WHY_MAX = 256,        /* a sentence and its NUL */
+	REQUEST_LINE_MAX = 512,       /* of request_write_error() */
 };
 
 enum request_verb { REQUEST_STATUS, REQUEST_PING, REQUEST_NC };

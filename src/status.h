@@ -19,6 +19,9 @@
 /* How every JSON text of this program is written: 21.4 stays 21.4. */
 #define STATUS_JSON_FLAGS (JSON_REAL_PRECISION(15))
 
+/* Milliseconds with three decimals, as every *_ms of an answer. */
+double status_ms(cv_duration d);
+
 struct status_agent_server {
 	const char *address; /* as configured */
 	struct rendezvous_stats stats;

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+#include "bridge.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "net/clock.h"
+
+static void on_timer(uv_timer_t *timer);
+
+static void arm(struct bridge *b)
+{
+	const struct heap_node *first = heap_first(&b->deadlines);
+	cv_time now;
+	uint64_t ms;
+
+	if (b->is_closing)
+		return;
+	if (!first) {
+		uv_timer_stop(&b->timer);
+		return;
+	}
+	now = clock_now();
+	/* Whole milliseconds, rounded up: early would be a wasted turn. */
+	ms = first->at <= now ? 0 : (first->at - now + CV_MS(1) - 1) / CV_MS(1);
+	uv_update_time(b->loop);
+	(void)uv_timer_start(&b->timer, on_timer, ms, 0); /* fails only for a NULL callback */
+}
+
+void flow_set_deadline(struct flow *f, cv_time at)
+{
+	const struct heap_node *first = heap_first(&f->b->deadlines);
+
+	heap_set(&f->b->deadlines, &f->deadline, at);
+	if (heap_first(&f->b->deadlines) != first || first == &f->deadline)
+		arm(f->b);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct bridge *b = timer->data;
+	cv_time now = clock_now();
+	struct heap_node *first;
+
+	while ((first = heap_first(&b->deadlines)) != NULL && first->at <= now) {
+		struct flow *f = CV_CONTAINER_OF(first, struct flow, deadline);
+
+		heap_remove(&b->deadlines, first);
+		if (f->state == FLOW_HANDSHAKE || f->state == FLOW_WAITING)
+			near_on_deadline(f, now);
+		else if (f->state == FLOW_REQUEST || f->state == FLOW_DIALLING)
+			far_on_deadline(f, now);
+	}
+	arm(b);
+}
+
+/* ---- life ---- */
+
+static int copy_patterns(struct bridge *b)
+{
+	size_t total = 0, at = 0;
+
+	for (size_t i = 0; i < b->config->peer_count; i++)
+		total += b->config->peers[i].allow_count;
+	b->patterns = cv_zalloc_array(CV_MAX(total, 1), sizeof(*b->patterns));
+	if (!b->patterns)
+		return -1;
+	for (size_t i = 0; i < b->config->peer_count; i++) {
+		const struct config_peer *p = &b->config->peers[i];
+
+		b->peers[i].name = p->name;
+		b->names[i] = p->name;
+		b->peers[i].allow = &b->patterns[at];
+		b->peers[i].allow_count = p->allow_count;
+		for (size_t k = 0; k < p->allow_count; k++)
+			b->patterns[at++] = p->allow[k].pattern;
+	}
+	return 0;
+}
+
+static void copy_proxy(struct bridge *b, size_t i, size_t *rule, size_t *user)
+{
+	const struct config_proxy *p = &b->config->proxies[i];
+
+	b->tables[i] = (struct route_table){
+		.rules = &b->rules[*rule],
+		.rule_count = p->route_count,
+		.peer_names = b->names,
+		.peer_count = b->config->peer_count,
+		.default_peer = p->peer.name ? p->peer.index : ROUTE_NO_PEER,
+	};
+	for (size_t k = 0; k < p->route_count; k++) {
+		b->rules[*rule].to = p->routes[k].to.pattern;
+		b->rules[(*rule)++].peer = p->routes[k].peer.index;
+	}
+	for (size_t k = 0; k < p->user_count; k++) {
+		b->users[*user].name = p->users[k].name;
+		b->users[(*user)++].password = p->users[k].password;
+	}
+}
+
+static int copy_proxies(struct bridge *b)
+{
+	size_t rules = 0, users = 0;
+
+	for (size_t i = 0; i < b->config->proxy_count; i++) {
+		rules += b->config->proxies[i].route_count;
+		users += b->config->proxies[i].user_count;
+	}
+	b->tables = cv_zalloc_array(CV_MAX(b->config->proxy_count, 1), sizeof(*b->tables));
+	b->rules = cv_zalloc_array(CV_MAX(rules, 1), sizeof(*b->rules));
+	b->users = cv_zalloc_array(CV_MAX(users, 1), sizeof(*b->users));
+	if (!b->tables || !b->rules || !b->users)
+		return -1;
+	rules = 0;
+	users = 0;
+	for (size_t i = 0; i < b->config->proxy_count; i++)
+		copy_proxy(b, i, &rules, &users);
+	return 0;
+}
+
+int bridge_init(struct bridge *b, uv_loop_t *loop, const struct config *config,
+                struct endpoint *endpoint, struct tcp_set *conns, struct resolver *resolver)
+{
+	*b = (struct bridge){
+		.loop = loop,
+		.endpoint = endpoint,
+		.conns = conns,
+		.resolver = resolver,
+		.config = config,
+		/* Both directions of every peer's streams fit; the conns' own limit comes first. */
+		.flows_max = UINT32_C(2) * config->tunnel.streams_max + 64,
+	};
+	list_init(&b->flows);
+	heap_init(&b->deadlines);
+	b->peers = cv_zalloc_array(CV_MAX(config->peer_count, 1), sizeof(*b->peers));
+	b->names = cv_zalloc_array(CV_MAX(config->peer_count, 1), sizeof(*b->names));
+	if (!b->peers || !b->names || copy_patterns(b) < 0 || copy_proxies(b) < 0) {
+		bridge_deinit(b);
+		return -ENOMEM;
+	}
+	(void)uv_timer_init(loop, &b->timer); /* never fails */
+	b->timer.data = b;
+	return 0;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	struct bridge *b = handle->data;
+
+	b->is_timer_closed = true;
+}
+
+void bridge_close(struct bridge *b)
+{
+	struct list *at, *next;
+
+	b->is_closing = true;
+	list_for_each(at, next, &b->flows)
+	{
+		struct flow *f = list_entry(at, struct flow, node);
+
+		if (f->state != FLOW_CLOSING)
+			flow_abandon(f, TARGET_SESSION_LOST, true);
+	}
+	if (b->timer.data)
+		uv_close((uv_handle_t *)&b->timer, on_timer_closed);
+}
+
+void bridge_deinit(struct bridge *b)
+{
+	CV_ASSERT(b->flow_count == 0);
+	heap_deinit(&b->deadlines);
+	cv_free(b->peers);
+	cv_free(b->patterns);
+	cv_free(b->tables);
+	cv_free(b->rules);
+	cv_free(b->names);
+	cv_free(b->users);
+}
+
+void bridge_add_own(struct bridge *b, const struct addr *a)
+{
+	if (b->own_count < CV_ARRAY_SIZE(b->own))
+		b->own[b->own_count++] = *a;
+}
+
+void bridge_set_local(struct bridge *b, const struct addr *list, size_t count)
+{
+	b->local_count = CV_MIN(count, CV_ARRAY_SIZE(b->local));
+	memcpy(b->local, list, b->local_count * sizeof(list[0]));
+}
+
+/* ---- events ---- */
+
+void bridge_on_stream(struct bridge *b, cv_time now, const struct endpoint_event *ev)
+{
+	/* Streams of an object that was replaced: whatever is said of them is that they are lost.
+	 */
+	bool is_lost = ev->streams != endpoint_streams(b->endpoint, ev->peer);
+	struct flow *f;
+
+	if (!ev->stream.stream)
+		return;
+	f = (struct flow *)(uintptr_t)stream_tag(ev->stream.stream);
+	if (!f) {
+		if (ev->stream.kind == STREAM_EVENT_OPENED && !b->is_closing && !is_lost)
+			far_open(b, now, ev);
+		else
+			stream_release(ev->streams, ev->stream.stream, TARGET_ABORTED);
+		return;
+	}
+	switch ((enum flow_state)f->state) {
+	case FLOW_WAITING:
+		near_on_stream(f, now, ev, is_lost);
+		return;
+	case FLOW_REQUEST:
+	case FLOW_DIALLING:
+		far_on_stream(f, now, ev, is_lost);
+		return;
+	case FLOW_PUMPING:
+		flow_on_stream(f, now, ev, is_lost);
+		return;
+	case FLOW_HANDSHAKE: /* has no stream */
+	case FLOW_CLOSING:   /* has let go of it */
+		break;
+	}
+	CV_UNREACHABLE();
+}
+
+void bridge_on_peer(struct bridge *b, cv_time now, uint32_t peer)
+{
+	struct list *at, *next;
+
+	if (endpoint_peer_state(b->endpoint, peer) != PEER_DOWN)
+		return;
+	list_for_each(at, next, &b->flows)
+	{
+		struct flow *f = list_entry(at, struct flow, node);
+
+		if (f->state == FLOW_WAITING && f->peer == peer)
+			near_on_deadline(f, now);
+	}
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * bridge - flows: local connections at one side, streams of the tunnel at the other.
+ *
+ * Knows who asks (proxy's client, forward, nc), who answers (the far side's dial), and carries
+ * bytes between the two with back-pressure both ways. The decisions are proxy/'s (socks5, route,
+ * acl, dial, pump); the protocol is tunnel/'s.
+ *
+ * near.c: a client of ours until the far side has answered.   far.c: a peer's stream until it is
+ * connected or refused. flow.c: bytes, once both ends exist.                        bridge.c: the
+ * table, deadlines, events.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/ratelimit.h"
+#include "config/config.h"
+#include "net/resolver.h"
+#include "net/tcp_conn.h"
+#include "net/tcp_dial.h"
+#include "net/udp_port.h"
+#include "proxy/acl.h"
+#include "proxy/dial.h"
+#include "proxy/pump.h"
+#include "proxy/route.h"
+#include "proxy/socks5.h"
+#include "proxy/target.h"
+#include "tunnel/endpoint.h"
+
+enum flow_state {
+	FLOW_HANDSHAKE, /* near: the client has not said what it wants */
+	FLOW_WAITING,   /* near: the stream is open, the far side has not answered */
+	FLOW_REQUEST,   /* far: the header has not come whole */
+	FLOW_DIALLING,  /* far */
+	FLOW_PUMPING,
+	FLOW_CLOSING, /* the connection is going; the stream is released */
+};
+
+enum flow_kind { FLOW_PROXY, FLOW_FORWARD, FLOW_NC, FLOW_FAR };
+
+struct flow;
+
+/* What a client needs only until it is answered. */
+struct near {
+	struct socks5 socks;
+	const struct config_proxy *proxy; /* FLOW_PROXY */
+	const struct route_table *routes;
+	bool is_sniffed;
+	struct hostport to;
+	size_t early_size; /* bytes behind the request: stream data */
+	uint8_t in[2048];
+};
+
+/* What a peer's stream needs only until it is connected. */
+struct far {
+	struct dial dial;
+	struct hostport to;
+	uint64_t lookup; /* of the resolver, 0: none */
+	struct flow *flow;
+	struct far_attempt {
+		struct flow *flow;
+		struct tcp_dial *dial;
+		struct tcp_conn *conn; /* connected, not yet chosen */
+		unsigned index;
+	} attempts[DIAL_ATTEMPTS_MAX];
+};
+
+/* Small: there are thousands of idle ones. */
+struct flow {
+	struct bridge *b;
+	struct list node;
+	struct heap_node deadline;
+	struct streams *streams;
+	struct stream *stream; /* NULL: none or released */
+	struct tcp_conn *conn; /* NULL: none or closed */
+	struct near *near;     /* owned, until answered */
+	struct far *far;       /* owned, until connected */
+	struct pump pump;
+	cv_time began_at;
+	uint32_t peer;
+	uint8_t state;      /* enum flow_state */
+	uint8_t kind;       /* enum flow_kind */
+	bool is_at_end;     /* FIN was reported to the pump */
+	bool had_local_eof; /* while waiting: told to the pump when there is one */
+	bool had_acked;     /* likewise */
+};
+
+struct peer_state_of_bridge {
+	const char *name;
+	const struct pattern *allow; /* borrowed from the bridge's copy */
+	size_t allow_count;
+	uint32_t dials; /* in flight for this peer */
+	struct bucket opens;
+};
+
+struct bridge {
+	uv_loop_t *loop;
+	struct endpoint *endpoint;
+	struct udp_port *port; /* set when it is open */
+	struct tcp_set *conns;
+	struct resolver *resolver;
+	const struct config *config;
+	struct peer_state_of_bridge *peers; /* owned */
+	struct pattern *patterns;           /* owned */
+	struct route_table *tables;         /* owned: one a proxy */
+	struct route_rule *rules;           /* owned */
+	const char **names;                 /* owned array */
+	struct socks5_user *users;          /* owned */
+	struct addr own[64];                /* our listeners, for the policy */
+	size_t own_count;
+	struct addr local[64];
+	size_t local_count;
+	struct list flows;
+	uint32_t flow_count, flows_max;
+	uint32_t dials;
+	struct heap deadlines;
+	uv_timer_t timer;
+	bool is_timer_closed;
+	bool is_closing;
+};
+
+/* 0 or -ENOMEM. Everything is borrowed. */
+CV_NODISCARD int bridge_init(struct bridge *b, uv_loop_t *loop, const struct config *config,
+                             struct endpoint *endpoint, struct tcp_set *conns,
+                             struct resolver *resolver);
+/* Resets every flow; the timer closes through the loop. */
+void bridge_close(struct bridge *b);
+/* After the loop has run empty. */
+void bridge_deinit(struct bridge *b);
+/* An address of ours that the policy protects; also for the control and tunnel ports. */
+void bridge_add_own(struct bridge *b, const struct addr *a);
+void bridge_set_local(struct bridge *b, const struct addr *list, size_t count);
+
+/* A client of proxy number @proxy, or of forward number @forward, was accepted. Takes @conn. */
+void near_accept_proxy(struct bridge *b, uint32_t proxy, struct tcp_conn *conn);
+void near_accept_forward(struct bridge *b, uint32_t forward, struct tcp_conn *conn);
+/* The control socket's nc: takes @conn on 0; else an exit code, and *@why is a sentence. */
+int near_accept_nc(struct bridge *b, const char *peer, const char *target, struct tcp_conn *conn,
+                   const uint8_t *early, size_t early_size, const char **why);
+
+/* One event of the endpoint about a stream. */
+void bridge_on_stream(struct bridge *b, cv_time now, const struct endpoint_event *ev);
+/* A peer's state changed: waiting clients of it hear at once. */
+void bridge_on_peer(struct bridge *b, cv_time now, uint32_t peer);
+
+/* ---- inside the room ---- */
+
+struct flow *flow_new(struct bridge *b, enum flow_kind kind, enum flow_state state);
+void flow_set_deadline(struct flow *f, cv_time at);
+/* The peer's datagrams and deadlines may have changed. */
+void flow_kick(struct flow *f);
+/* Both ends exist: bytes run. */
+void flow_start(struct flow *f, cv_time now);
+/* Ends it before it ran: the stream is reset with @code, the connection closed (or reset). */
+void flow_abandon(struct flow *f, enum target_code code, bool resets);
+/* The connection has said all. */
+void flow_local_eof(struct flow *f);
+void flow_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
+void near_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
+void near_on_deadline(struct flow *f, cv_time now);
+void near_free(struct flow *f);
+void far_open(struct bridge *b, cv_time now, const struct endpoint_event *ev);
+void far_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
+void far_on_deadline(struct flow *f, cv_time now);
+void far_free(struct flow *f);
+/* For conns whose owner is the flow: its only job is to free it at the last callback. */
+void flow_on_closed(void *ctx);
+const char *flow_peer_name(const struct flow *f);

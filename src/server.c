@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+#include "server.h"
+
+#include <string.h>
+
+#include <sodium.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "config/keyfile.h"
+#include "control.h"
+#include "net/clock.h"
+#include "net/entropy.h"
+#include "net/signals.h"
+#include "net/udp_port.h"
+#include "status.h"
+#include "tunnel/hub.h"
+
+#define DRAIN_MS 1000 /* how long goodbyes may take to leave */
+
+struct server {
+	uv_loop_t loop;
+	const struct config *config;
+	uint8_t *sk; /* guarded memory */
+	struct identity me;
+	struct entropy entropy;
+	struct rng rng;
+	struct hub *hub;
+	struct udp_port *port;
+	struct signals *signals;
+	struct control *control;
+	uint8_t (*access)[KEY_SIZE];
+	uv_timer_t drain;
+	cv_time started_at;
+	char public_key[KEY_TEXT_SIZE + 1];
+	struct addr local[UDP_PORT_SOCKETS_MAX];
+	unsigned local_count;
+	bool is_stopping;
+	int exit_code;
+};
+
+/* ---- the port's core ---- */
+
+static void core_on_arrival(void *ctx, cv_time now, struct arrival *in)
+{
+	hub_on_arrival(((struct server *)ctx)->hub, now, in);
+}
+
+static void core_on_refused(void *ctx, cv_time now, uint8_t socket, const struct addr *to)
+{
+	hub_on_refused(((struct server *)ctx)->hub, now, socket, to);
+}
+
+static bool core_write(void *ctx, cv_time now, struct train *out)
+{
+	return hub_write(((struct server *)ctx)->hub, now, out);
+}
+
+static cv_time core_deadline(void *ctx)
+{
+	return hub_deadline(((struct server *)ctx)->hub);
+}
+
+static void core_on_deadline(void *ctx, cv_time now)
+{
+	hub_on_deadline(((struct server *)ctx)->hub, now);
+}
+
+/* ---- control ---- */
+
+static json_t *on_status(void *ctx)
+{
+	struct server *s = ctx;
+	struct status_listener listeners[UDP_PORT_SOCKETS_MAX];
+	char text[UDP_PORT_SOCKETS_MAX][ADDR_TEXT_MAX];
+	struct status_server out = {
+		.public_key = s->public_key,
+		.uptime_s = (double)(clock_now() - s->started_at) / 1e9,
+		.listeners = listeners,
+		.listener_count = s->local_count,
+	};
+
+	for (unsigned i = 0; i < s->local_count; i++)
+		listeners[i] = (struct status_listener){
+			.kind = "udp",
+			.address = addr_format(&s->local[i], text[i]),
+		};
+	hub_stats(s->hub, &out.stats);
+	return status_server_json(&out);
+}
+
+static const struct control_ops control_ops = { .status = on_status };
+
+/* ---- start and stop ---- */
+
+static int build_hub(struct server *s)
+{
+	const struct config_server *c = &s->config->server;
+	struct hub_options opt = {
+		.me = &s->me,
+		.rng = &s->rng,
+		.agents_max = c->agents_max,
+		.agents_per_address_max = c->agents_per_address_max,
+		.relay_enabled = c->relay.is_enabled,
+		.relay_rate = c->relay.rate / 8,
+		.access_anyone = c->access_anyone,
+		.access_count = c->access_count,
+	};
+	char why[KEYFILE_WHY_MAX];
+
+	s->sk = sodium_malloc(KEY_SIZE);
+	if (!s->sk || keyfile_read(s->config->identity.path, s->sk, why) < 0) {
+		log_error("%s", s->sk ? why : "out of memory");
+		return -1;
+	}
+	(void)sodium_mprotect_readonly(s->sk); /* a second line of defence only */
+	identity_init(&s->me, s->sk);
+	base64_key_write(s->public_key, s->me.pk);
+	s->access = cv_zalloc_array(CV_MAX(c->access_count, 1), sizeof(*s->access));
+	if (!s->access) {
+		log_error("out of memory");
+		return -1;
+	}
+	for (size_t i = 0; i < c->access_count; i++)
+		memcpy(s->access[i], c->access[i].key, KEY_SIZE);
+	opt.access = (const uint8_t(*)[32])s->access;
+	if (hub_new(&s->hub, s->started_at, &opt) < 0) {
+		log_error("out of memory");
+		return -1;
+	}
+	return 0;
+}
+
+static int open_port(struct server *s)
+{
+	const struct udp_core core = {
+		.ctx = s,
+		.on_arrival = core_on_arrival,
+		.on_refused = core_on_refused,
+		.write = core_write,
+		.deadline = core_deadline,
+		.on_deadline = core_on_deadline,
+	};
+	struct addr binds[UDP_PORT_BINDS_MAX] = { { .port = CONFIG_DEFAULT_PORT } };
+	struct udp_port_options opt = { .binds = binds, .with_next = true };
+	unsigned n = 0;
+	int r;
+
+	for (size_t i = 0; i < s->config->server.listen_count; i++) {
+		for (uint8_t k = 0; k < s->config->server.listen[i].addr_count; k++) {
+			if (n < UDP_PORT_BINDS_MAX)
+				binds[n++] = s->config->server.listen[i].addrs[k];
+		}
+	}
+	opt.bind_count = CV_MAX(n, 1);
+	r = udp_port_open(&s->loop, &opt, &core, &s->port);
+	if (r < 0) {
+		log_error("cannot open UDP port %u: %s", binds[0].port, uv_strerror(r));
+		return -1;
+	}
+	s->local_count = udp_port_local(s->port, s->local, UDP_PORT_SOCKETS_MAX);
+	return 0;
+}
+
+static void on_stop(void *ctx);
+
+static int start(struct server *s, const char *control)
+{
+	const struct signals_events events = { .on_stop = on_stop };
+	char why[CONTROL_WHY_MAX];
+
+	if (build_hub(s) < 0 || signals_open(&s->loop, &events, s, &s->signals) < 0)
+		return -1;
+	if (control_open(&s->loop, control, &control_ops, s, &s->control, why) < 0) {
+		log_error("%s", why);
+		return -1;
+	}
+	return open_port(s);
+}
+
+static void close_port(struct server *s)
+{
+	if (s->port)
+		udp_port_close(s->port, NULL, NULL);
+	s->port = NULL;
+	if (!uv_is_closing((uv_handle_t *)&s->drain))
+		uv_close((uv_handle_t *)&s->drain, NULL);
+}
+
+static void on_drained(uv_timer_t *timer)
+{
+	close_port(timer->data);
+}
+
+static void stop(struct server *s)
+{
+	if (s->is_stopping)
+		return;
+	s->is_stopping = true;
+	if (s->control)
+		control_close(s->control, NULL, NULL);
+	if (s->signals)
+		signals_close(s->signals, NULL, NULL);
+	if (s->port) {
+		hub_close(s->hub, clock_now());
+		udp_port_kick(s->port);
+	}
+	if (!s->port || udp_port_flush(s->port))
+		close_port(s);
+	else
+		(void)uv_timer_start(&s->drain, on_drained, DRAIN_MS, 0); /* never fails here */
+}
+
+static void on_stop(void *ctx)
+{
+	log_info("stopping");
+	stop(ctx);
+}
+
+int server_run(const struct config *config, const char *control)
+{
+	struct server *s = cv_zalloc(sizeof(*s));
+	int exit_code;
+
+	if (!s || uv_loop_init(&s->loop) < 0) {
+		log_error("out of memory");
+		cv_free(s);
+		return EXIT_FAILED;
+	}
+	s->config = config;
+	s->started_at = clock_now();
+	entropy_init(&s->entropy);
+	s->rng = entropy_rng(&s->entropy);
+	(void)uv_timer_init(&s->loop, &s->drain); /* never fails */
+	s->drain.data = s;
+	if (start(s, control) < 0) {
+		s->exit_code = EXIT_FAILED;
+		stop(s);
+	} else {
+		log_info("ready key=%s port=%u", s->public_key, udp_port_number(s->port));
+	}
+	(void)uv_run(&s->loop, UV_RUN_DEFAULT);
+	CV_ASSERT(uv_loop_close(&s->loop) == 0);
+	exit_code = s->exit_code;
+	hub_free(s->hub, clock_now());
+	cv_free(s->access);
+	entropy_deinit(&s->entropy);
+	sodium_free(s->sk);
+	cv_free(s);
+	return exit_code;
+}
