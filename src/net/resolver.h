@@ -29,8 +29,8 @@ enum resolver_verdict {
 	RESOLVER_LIMIT,     /* too many lookups in flight, or no memory */
 };
 
-/* Once per resolver_start(), from the loop, never from within it. @list is borrowed for the call;
- * its ports are those asked for. */
+/* Once per resolver_start(), from the loop, never from within a call of ours. @list is borrowed for
+ * the call; its ports are those asked for. */
 typedef void (*resolver_done)(void *ctx, uint64_t id, enum resolver_verdict verdict,
                               const struct addr *list, unsigned count);
 
@@ -50,7 +50,8 @@ CV_NODISCARD int resolver_open(uv_loop_t *loop, const struct resolver_options *o
  * @owner: whom the lookup is counted against: a peer's number, or any other of the caller's
  * @name:  a valid DNS name (host_name_is_valid()) or an IP literal; copied
  * @port:  put into the addresses of the answer
- * Return: the id of the lookup, never 0. @done comes once unless cancelled, also for a refusal.
+ * Return: the id of the lookup. @done comes once unless cancelled, also for a refusal. 0: no memory
+ * for even that; then it does not come.
  */
 uint64_t resolver_start(struct resolver *r, uint64_t owner, const char *name, uint16_t port,
                         resolver_done done, void *ctx);
