@@ -253,19 +253,20 @@ bool datagrams_has_data(const struct datagrams *d)
 	return d->out.block || d->out.count > 0;
 }
 
+/* The next datagram of the queue becomes the loaded one; false when it was lost over that. */
+static bool load_next(struct datagrams *d)
+{
+	d->part_count = 0;
+	d->was_put_off = false;
+	return queue_load(&d->out, d->pool);
+}
+
 /* Makes a datagram that is young enough the loaded one; false when none is left. */
 static bool load_out(struct datagrams *d, cv_time now)
 {
 	while (datagrams_has_data(d)) {
-		if (!d->out.block) {
-			d->part_count = 0;
-			d->was_put_off = false;
-			if (!queue_load(&d->out, d->pool)) {
-				d->dropped++;
-				continue;
-			}
-		}
-		if (cv_time_since(now, d->out.first.at) <= QUEUED_MAX_AGE)
+		if ((d->out.block || load_next(d)) &&
+		    cv_time_since(now, d->out.first.at) <= QUEUED_MAX_AGE)
 			return true;
 		queue_unload(&d->out, d->pool);
 		d->dropped++;
@@ -452,7 +453,7 @@ static bool place(struct datagrams *d, struct reassembly *r, const struct wire_f
 	bool is_last = f->datagram.index + 1 == f->datagram.count;
 
 	/* The end of the last part, where it lies now or will lie. */
-	end = is_last ? size + r->part_size * (r->count - 1U)
+	end = is_last ? size + (size_t)r->part_size * (r->count - 1U)
 	              : size * (r->count - 1U) + r->last_size;
 	if (end > pool_block_size(r->class) && !enlarge(d, r))
 		return false;
@@ -469,7 +470,7 @@ static bool place(struct datagrams *d, struct reassembly *r, const struct wire_f
 
 static void deliver(struct datagrams *d, cv_time now, struct reassembly *r)
 {
-	size_t head = r->part_size * (r->count - 1U);
+	size_t head = (size_t)r->part_size * (r->count - 1U);
 	struct entry e = { .flow = r->flow, .at = now, .size = head + r->last_size };
 
 	memmove(r->block + head, r->block + pool_block_size(r->class) - r->last_size, r->last_size);

@@ -34,7 +34,8 @@ enum {
 };
 
 _Static_assert(sizeof(struct recvbuf_chunk) + CELL <= 4096, "a cell fits a small block");
-_Static_assert(sizeof(struct recvbuf_chunk) + CELL * CHUNK_CELLS <= 65536, "and 16 a large one");
+_Static_assert(sizeof(struct recvbuf_chunk) + (size_t)CELL * CHUNK_CELLS <= 65536,
+               "and 16 a large one");
 
 static uint64_t chunk_end(const struct recvbuf_chunk *c)
 {
@@ -313,12 +314,12 @@ static bool covers(const struct recvbuf *b, uint64_t begin, uint64_t end)
 bool recvbuf_check(const struct recvbuf *b)
 {
 	const struct recvbuf_chunk *last = NULL;
-	const struct span *span = b->beyond ? b->beyond->ranges.span : NULL;
+	const struct span *span;
 	uint64_t at = 0;
 
 	if (b->consumed > b->in_order || !spans_check(b->beyond))
 		return false;
-	if (span && span[0].begin <= b->in_order)
+	if (b->beyond && b->beyond->ranges.span[0].begin <= b->in_order)
 		return false;
 	for (const struct recvbuf_chunk *c = b->head; c; c = c->next) {
 		if (c->begin < at || c->begin % CELL != 0 || c->cap % CELL != 0 || c->is_fresh ||
@@ -332,7 +333,8 @@ bool recvbuf_check(const struct recvbuf *b)
 	if (!covers(b, b->consumed, b->in_order))
 		return false;
 	for (uint32_t i = 0; i < spans_count(b->beyond); i++) {
-		if (!covers(b, span[i].begin, span[i].end))
+		span = &b->beyond->ranges.span[i];
+		if (!covers(b, span->begin, span->end))
 			return false;
 	}
 	return true;

@@ -37,13 +37,13 @@ enum {
  *
  * Return: 0; -ENOBUFS when the set is full or the pool refuses: unchanged.
  */
-CV_NODISCARD int spans_add(struct spans **s, struct pool *pool, uint64_t begin, uint64_t end,
+CV_NODISCARD int spans_add(struct spans **at, struct pool *pool, uint64_t begin, uint64_t end,
                            bool may_grow);
 /* Removes [@begin, @end); where that would need a span more than there are, nothing is removed. */
-void spans_remove(struct spans **s, struct pool *pool, uint64_t begin, uint64_t end);
-void spans_drop_below(struct spans **s, struct pool *pool, uint64_t floor);
+void spans_remove(struct spans **at, struct pool *pool, uint64_t begin, uint64_t end);
+void spans_drop_below(struct spans **at, struct pool *pool, uint64_t floor);
 /* Empties the set and returns its block. */
-void spans_free(struct spans **s, struct pool *pool);
+void spans_free(struct spans **at, struct pool *pool);
 
 static inline uint64_t spans_total(const struct spans *s)
 {

@@ -57,11 +57,11 @@ static int add_slab(struct stream_table *t)
 
 	if (t->slab_count == t->slab_cap) {
 		cap = t->slab_cap ? t->slab_cap * 2 : 4;
-		slabs = cv_zalloc_array(cap, sizeof(*slabs));
+		slabs = cv_zalloc_array(cap, sizeof(struct stream_slab *));
 		if (!slabs)
 			return -ENOMEM;
 		if (t->slab_count)
-			memcpy(slabs, t->slabs, t->slab_count * sizeof(*slabs));
+			memcpy(slabs, t->slabs, t->slab_count * sizeof(struct stream_slab *));
 		cv_free(t->slabs);
 		t->slabs = slabs;
 		t->slab_cap = cap;

@@ -53,8 +53,8 @@ int streams_new(struct streams **out, const struct streams_options *opt)
 	flow_out_init(&s->out_limit, STREAM_FIRST_SESSION_WINDOW);
 	s->stream_window_max = CV_MAX(opt->stream_window_max, STREAM_FIRST_WINDOW_OPENER);
 	s->session_window_max = CV_MAX(opt->session_window_max, STREAM_FIRST_SESSION_WINDOW);
-	s->unsent_cap = 128 * 1024;
-	s->unsent_cap_all = 1024 * 1024;
+	s->unsent_cap = (size_t)128 * 1024;
+	s->unsent_cap_all = (size_t)1024 * 1024;
 	/* The first limit is a constant of the version; ours is told with the first packet. */
 	if (opt->streams_max > STREAM_FIRST_COUNT)
 		s->owes |= STREAMS_OWE_MAX_STREAMS;
