@@ -53,6 +53,7 @@ uint8_t paths_add(struct paths *ps, cv_time now, const struct origin *o)
 	}
 	if (slot == PATHS_NONE)
 		return PATHS_NONE;
+	ps->heard_at = CV_MAX(ps->heard_at, ps->list[slot].heard_at);
 	path_init(&ps->list[slot], now, slot, o, (enum cc_kind)ps->congestion);
 	return slot;
 }
@@ -62,6 +63,7 @@ void paths_remove(struct paths *ps, uint8_t slot)
 	CV_ASSERT(slot < PATHS_MAX);
 	if (ps->active == slot)
 		ps->active = PATHS_NONE;
+	ps->heard_at = CV_MAX(ps->heard_at, ps->list[slot].heard_at);
 	ps->list[slot].state = PATH_FREE;
 	ps->list[slot].inflight = 0;
 }
@@ -213,7 +215,7 @@ bool paths_have_other(const struct paths *ps, cv_time now, uint8_t except)
 
 cv_time paths_heard_at(const struct paths *ps)
 {
-	cv_time at = 0;
+	cv_time at = ps->heard_at;
 
 	for (uint8_t i = 0; i < PATHS_MAX; i++) {
 		if (ps->list[i].state != PATH_FREE)

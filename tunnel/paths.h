@@ -24,6 +24,7 @@ struct paths {
 	uint8_t congestion;   /* enum cc_kind */
 	bool has_smaller_key; /* we decide */
 	bool is_relay_only;   /* policy `relay` of either side */
+	cv_time heard_at;     /* newest of the paths that are gone: silence does not begin anew */
 };
 
 void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key);

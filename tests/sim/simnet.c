@@ -17,24 +17,37 @@ static bool is_lost(struct sim *sim, struct sim_link *l)
 	return l->is_bursting || sim_chance(sim, l->loss_ppm);
 }
 
+/* Where a bit matters: mac2 is not looked at without load, and reserved bits are ignored. */
+static size_t draw_place(struct sim *sim, const uint8_t *bytes, size_t size, unsigned *bit)
+{
+	unsigned kind = bytes[0] & WIRE_KIND_MASK;
+	size_t begin = 0;
+
+	*bit = (unsigned)sim_below(sim, 8);
+	if (kind == WIRE_INIT && size > MAC_SIZE + 1)
+		size -= MAC_SIZE;
+	if ((kind == WIRE_COOKIE || kind == WIRE_VERSION) && size > 4)
+		begin = 4;
+	begin += sim_below(sim, size - begin);
+	if (begin == 0)
+		*bit |= 4; /* the kind itself */
+	return begin;
+}
+
 static void damage(struct sim *sim, struct sim_datagram *d)
 {
 	/* An outer RELAY header is no more than a label; what matters lies behind it. */
 	size_t skip = (d->bytes[0] & WIRE_KIND_MASK) == WIRE_RELAY ? WIRE_RELAY_HEADER : 0;
+	unsigned bit;
 
 	if (d->size <= skip + 1)
 		return;
 	if (sim_below(sim, 4) == 0) {
 		d->size = (uint16_t)(1 + skip + sim_below(sim, d->size - skip - 1));
 	} else {
-		size_t end = d->size;
-		size_t at;
+		size_t at = skip + draw_place(sim, d->bytes + skip, d->size - skip, &bit);
 
-		/* mac2 is no part of what an INIT says: without load it is not even looked at. */
-		if ((d->bytes[skip] & WIRE_KIND_MASK) == WIRE_INIT && end > skip + MAC_SIZE + 1)
-			end -= MAC_SIZE;
-		at = skip + sim_below(sim, end - skip);
-		d->bytes[at] ^= (uint8_t)(1u << sim_below(sim, 8));
+		d->bytes[at] ^= (uint8_t)(1u << bit);
 	}
 	d->is_corrupt = true;
 }
