@@ -280,6 +280,8 @@ static void grow_reno(struct cc *cc, uint64_t acked)
 	uint64_t num = c->w_est < c->cwnd_prior ? ALPHA_NUM : ALPHA_DEN;
 	uint64_t unit = ALPHA_DEN * cc->cwnd;
 
+	/* A maximum may have cut the window since: Reno would have been cut, too. */
+	c->w_est = CV_MIN(c->w_est, cc->cwnd);
 	c->est_credit += acked * cc->mss * num;
 	c->w_est += c->est_credit / unit;
 	c->est_credit %= unit;
