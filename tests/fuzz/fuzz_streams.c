@@ -22,22 +22,24 @@ struct target {
 	cv_time now;
 };
 
+static void keep(struct target *t, struct stream *st)
+{
+	for (unsigned i = 0; i < STREAMS; i++) {
+		if (!t->known[i]) {
+			t->known[i] = st;
+			return;
+		}
+	}
+	stream_release(t->streams, st, 1);
+}
+
 static void take_events(struct target *t)
 {
 	struct stream_event e;
 
 	while (streams_next_event(t->streams, &e)) {
-		if (e.kind != STREAM_EVENT_OPENED)
-			continue;
-		for (unsigned i = 0; i < STREAMS; i++) {
-			if (!t->known[i]) {
-				t->known[i] = e.stream;
-				e.stream = NULL;
-				break;
-			}
-		}
-		if (e.stream)
-			stream_release(t->streams, e.stream, 1);
+		if (e.kind == STREAM_EVENT_OPENED)
+			keep(t, e.stream);
 	}
 }
 

@@ -169,7 +169,7 @@ static void the_queue_drops_its_oldest(void **state)
 		assert_int_equal(datagrams_send(w.a, w.now, i, payload, 1000), 0);
 		assert_true(datagrams_check(w.a));
 	}
-	assert_true(w.pool.used <= 256 * 1024 + 2 * 65536);
+	assert_true(w.pool.used <= UINT64_C(256) * 1024 + UINT64_C(2) * 65536);
 	send_all(&w, 1200);
 	receive(&w, 0);
 	/* 256 KiB are 255 of them with what they are wrapped in. */
@@ -189,7 +189,7 @@ static void the_queue_drops_its_oldest(void **state)
 		f.datagram.size = 1000;
 		assert_int_equal(datagrams_on_frame(w.b, w.now, &f), 0);
 	}
-	assert_true(w.pool.used <= 256 * 1024 + 2 * 65536);
+	assert_true(w.pool.used <= UINT64_C(256) * 1024 + UINT64_C(2) * 65536);
 	deinit(&w);
 }
 
@@ -217,7 +217,7 @@ static void reassembly_is_bounded(void **state)
 		f = part(i, 1, (uint8_t)(i % 3), 3, 1000);
 		assert_int_equal(datagrams_on_frame(w.b, w.now + i, &f), 0);
 		assert_true(datagrams_check(w.b));
-		assert_true(w.pool.used <= 128 * 1024);
+		assert_true(w.pool.used <= UINT64_C(128) * 1024);
 	}
 	expect_none(&w);
 	/* A number used twice: neither is whole. */
@@ -238,22 +238,23 @@ static void impossible_parts(void **state)
 {
 	static const struct {
 		const char *what;
-		uint8_t index, count;
-		size_t size;
+		uint8_t index;
+		uint8_t count;
 		int result;
+		size_t size;
 	} rows[] = {
-		{ "no parts", 0, 0, 1, -EPROTO },
-		{ "index at the count", 2, 2, 1, -EPROTO },
-		{ "index at one", 1, 1, 1, -EPROTO },
-		{ "65 parts", 0, 65, 1, -EPROTO },
-		{ "64 parts", 0, 64, 1, 0 },
-		{ "the last of 64", 63, 64, 1, 0 },
-		{ "an empty part", 0, 2, 0, -EPROTO },
+		{ "no parts", 0, 0, -EPROTO, 1 },
+		{ "index at the count", 2, 2, -EPROTO, 1 },
+		{ "index at one", 1, 1, -EPROTO, 1 },
+		{ "65 parts", 0, 65, -EPROTO, 1 },
+		{ "64 parts", 0, 64, 0, 1 },
+		{ "the last of 64", 63, 64, 0, 1 },
+		{ "an empty part", 0, 2, -EPROTO, 0 },
 		{ "an empty datagram", 0, 1, 0, 0 },
-		{ "parts that make too much", 0, 3, 32754, -EPROTO },
-		{ "parts that make all but the last", 0, 3, 32753, 0 },
-		{ "the largest", 0, 1, DATAGRAM_MAX, 0 },
-		{ "larger than the largest", 0, 1, DATAGRAM_MAX + 1, -EPROTO },
+		{ "parts that make too much", 0, 3, -EPROTO, 32754 },
+		{ "parts that make all but the last", 0, 3, 0, 32753 },
+		{ "the largest", 0, 1, 0, DATAGRAM_MAX },
+		{ "larger than the largest", 0, 1, -EPROTO, DATAGRAM_MAX + 1 },
 	};
 	static struct world w;
 	struct wire_frame f;

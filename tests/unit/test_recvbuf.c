@@ -191,7 +191,7 @@ static void bulk_may_have_more_holes(void **state)
 		assert_int_equal(recvbuf_write(&b, &pool, i * 1400, bytes, 1400), 0);
 	assert_int_equal(recvbuf_readable(&b), 20000 * 1400);
 	assert_null(b.beyond);
-	recvbuf_consume(&b, &pool, 20000 * 1400);
+	recvbuf_consume(&b, &pool, (size_t)20000 * 1400);
 	assert_int_equal(pool.used, 0);
 	pool_deinit(&pool);
 }

@@ -83,7 +83,7 @@ static void bulk_shares_evenly(void **state)
 		low = CV_MIN(low, w.source[i].sent);
 		high = CV_MAX(high, w.source[i].sent);
 	}
-	assert_true(high - low <= 2 * QUANTUM);
+	assert_true(high - low <= UINT64_C(2) * QUANTUM);
 }
 
 static void a_turn_is_a_quantum(void **state)
@@ -160,7 +160,7 @@ static void bursts_do_not_renew_credit(void **state)
 		(void)step(&w);
 		w.now += CV_MS(1);
 	}
-	assert_true(w.source[0].sent >= 900 * PACKET);
+	assert_true(w.source[0].sent >= UINT64_C(900) * PACKET);
 }
 
 static void nobody_starves(void **state)
