@@ -58,6 +58,7 @@ void streams_free(struct streams *s);
 /* Opens a stream; 0, or -EAGAIN (the peer's or our limit of streams), -ENOMEM. Nothing is sent
  * until data are written. */
 CV_NODISCARD int streams_open(struct streams *s, struct stream **out);
+/* The stream of @id that the application has not released, or NULL. */
 struct stream *streams_find(const struct streams *s, uint64_t id);
 uint64_t stream_id(const struct stream *st);
 /* One word of the application's, 0 at first. */
@@ -78,7 +79,8 @@ size_t stream_room(struct streams *s, struct stream *st);
 /* Memory for at most *@size bytes to be written in place (libuv reads into it); NULL when room or
  * budget is out. Valid until the next call on the stream. */
 uint8_t *stream_reserve(struct streams *s, struct stream *st, size_t *size);
-/* @size bytes of the reserved memory were filled. */
+/* @size bytes of the reserved memory were filled; 0 gives it back. Every reservation ends with
+ * this. */
 void stream_commit(struct streams *s, struct stream *st, size_t size);
 /* Copies up to @size bytes; returns how many were taken. */
 size_t stream_write(struct streams *s, struct stream *st, const void *bytes, size_t size);
@@ -115,7 +117,7 @@ enum stream_event_kind {
 	STREAM_EVENT_OPENED,   /* the peer opened it; first bytes are readable */
 	STREAM_EVENT_READABLE, /* new in-order bytes, or the end */
 	STREAM_EVENT_WRITABLE, /* stream_room() was 0 when last asked and is not any more */
-	STREAM_EVENT_RESET,    /* the peer abandoned sending; code */
+	STREAM_EVENT_RESET,    /* the peer abandoned sending; code. Not after our stream_stop() */
 	STREAM_EVENT_STOPPED, /* the peer asks us to stop sending; ours was reset in answer; code */
 	STREAM_EVENT_ACKED,   /* everything incl. FIN was acknowledged */
 	STREAM_EVENT_OPENABLE, /* streams_open() said -EAGAIN and would not now; stream NULL */
@@ -163,8 +165,8 @@ void streams_on_lost(struct streams *s, const struct note *note);
 /* For a probe: make the oldest unacknowledged data (or FIN) pending again. False: none. */
 bool streams_probe_data(struct streams *s);
 
-/* The object is lost (restart, linger over): every stream gets STREAM_EVENT_RESET with @code and
- * sends nothing more. */
+/* The object is lost (restart, linger over): every stream that has not ended both ways gets
+ * STREAM_EVENT_RESET with @code and sends nothing more. */
 void streams_abort_all(struct streams *s, uint16_t code);
 
 /* The stream with most unread bytes, or NULL; O(streams). At 95 % of the budget the owner resets it
