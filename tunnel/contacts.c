@@ -140,13 +140,18 @@ void contacts_remove(struct contacts *c, uint32_t peer)
 	 * has us: then it stays until the next session. */
 	if (c->count <= MESSAGE_TAGS_MAX) {
 		c->is_first_due = true;
-		for (uint32_t i = 0; i < c->cap; i++) {
-			if (c->slots[i])
-				c->slots[i]->is_registered = false;
-		}
-		c->unregistered = c->count;
-		c->cursor = 0;
+		contacts_register_again(c);
 	}
+}
+
+void contacts_register_again(struct contacts *c)
+{
+	for (uint32_t i = 0; i < c->cap; i++) {
+		if (c->slots[i])
+			c->slots[i]->is_registered = false;
+	}
+	c->unregistered = c->count;
+	c->cursor = 0;
 }
 
 bool contacts_has(const struct contacts *c, uint32_t peer)
@@ -195,14 +200,12 @@ bool contacts_find_channel(const struct contacts *c, uint64_t channel, uint32_t 
 void contacts_reset(struct contacts *c)
 {
 	c->is_first_due = true;
-	c->unregistered = c->count;
-	c->cursor = 0;
+	contacts_register_again(c);
 	for (uint32_t i = 0; i < c->cap; i++) {
 		struct contact *p = c->slots[i];
 
 		if (!p)
 			continue;
-		p->is_registered = false;
 		if (p->is_asked && list_is_linked(&p->asking))
 			ask(c, p);
 		if (p->channel == 0)

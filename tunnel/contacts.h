@@ -69,6 +69,9 @@ bool contacts_find_channel(const struct contacts *c, uint64_t channel, uint32_t 
  * what was asked and not answered is asked again. */
 void contacts_reset(struct contacts *c);
 bool contacts_next_gone(struct contacts *c, struct contacts_event *out);
+/* The server refused a part of what was registered: all of it is registered again, on top of what
+ * is. */
+void contacts_register_again(struct contacts *c);
 /* Queues what the server is to be told, while @l takes it: tags of those to be opened first. */
 void contacts_flush(struct contacts *c, cv_time now, struct link *l);
 enum contacts_news contacts_on_message(struct contacts *c, const struct wire_message *m,

@@ -347,7 +347,7 @@ static void on_register(struct hub *h, cv_time now, struct hub_session *s,
 	for (unsigned i = 0; i < m->tag_count; i++) {
 		if (directory_add(&h->directory, &s->member, m->tags[i]) < 0) {
 			h->stats.drop_quota++;
-			refuse(h, s, "too many peers");
+			refuse(h, s, "no room for all of your peers");
 			return;
 		}
 	}

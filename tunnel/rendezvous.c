@@ -139,6 +139,7 @@ void rendezvous_wait_for_restart(struct rendezvous *r, cv_time now)
 void rendezvous_begin_session(struct rendezvous *r)
 {
 	light_begin(&r->session);
+	r->register_at = CV_TIME_NEVER;
 	r->answer_count = 0;
 	r->event_count = 0;
 	contacts_reset(&r->contacts);
@@ -298,6 +299,7 @@ cv_time rendezvous_deadline(const struct rendezvous *r)
 	if (rendezvous_may_talk(r)) {
 		at = cv_time_min(at, link_deadline(&r->session.link));
 		at = cv_time_min(at, contacts_deadline(&r->contacts));
+		at = cv_time_min(at, r->register_at);
 	}
 	if (r->state != STATE_UP)
 		return at;
@@ -363,8 +365,13 @@ void rendezvous_on_deadline(struct rendezvous *r, cv_time now)
 	case STATE_CLOSED:
 		return;
 	}
-	if (rendezvous_may_talk(r))
-		contacts_on_deadline(&r->contacts, now);
+	if (!rendezvous_may_talk(r))
+		return;
+	contacts_on_deadline(&r->contacts, now);
+	if (now >= r->register_at) {
+		r->register_at = CV_TIME_NEVER;
+		contacts_register_again(&r->contacts);
+	}
 }
 
 void rendezvous_on_heard(struct rendezvous *r, cv_time now)

@@ -10,6 +10,7 @@
  * shell gave, and to no other.
  */
 
+#define REGISTER_AGAIN_AFTER CV_SEC(60)
 #define ATTEMPT_TIME CV_SEC(5)
 #define CONFIRM_INTERVAL CV_MS(250)
 #define CONFIRM_INTERVAL_MAX CV_SEC(2)
@@ -47,12 +48,13 @@ static void on_close(struct rendezvous *r, cv_time now, const struct wire_frame 
 	rendezvous_hold(r, now);
 }
 
-static void on_message(struct rendezvous *r, const struct wire_message *m)
+static void on_message(struct rendezvous *r, cv_time now, const struct wire_message *m)
 {
 	struct peer_event e;
 
 	if (m->type == MESSAGE_REFUSED) {
 		refuse(r, (const uint8_t *)m->text, strlen(m->text));
+		r->register_at = cv_time_after(now, REGISTER_AGAIN_AFTER);
 		return;
 	}
 	e.news = contacts_on_message(&r->contacts, m, &e.about);
@@ -95,7 +97,7 @@ static void on_frames(struct rendezvous *r, cv_time now, const uint8_t *plain, s
 		    (f.type == FRAME_MESSAGE && r->event_count < EVENTS_MAX)) {
 			/* Untaken for want of room, a message is repeated: nothing is lost. */
 			if (link_on_frame(&r->session.link, now, &f, &m))
-				on_message(r, &m);
+				on_message(r, now, &m);
 		}
 	}
 }

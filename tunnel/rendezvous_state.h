@@ -74,6 +74,7 @@ struct rendezvous {
 	cv_duration confirm_interval;
 	cv_time rekey_until; /* a rekey is given up */
 	cv_time rekey_again_at;
+	cv_time register_at; /* a part of the registration was refused: all of it again */
 	bool is_goodbye_due;
 
 	struct answer answers[ANSWERS_MAX];
