@@ -758,6 +758,23 @@ cv_time endpoint_deadline(struct endpoint *e)
 	return at;
 }
 
+/* A relay that falls silent may be the server's doing, or our own new address: it is asked at once,
+ * not at the next keepalive. */
+static void doubt_servers(struct endpoint *e, cv_time now, const struct session *s)
+{
+	struct addr unused;
+	uint8_t socket;
+
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		const struct path *p = &s->paths.list[i];
+
+		if (p->state == PATH_FREE || !p->to.is_relay || !p->is_doubtful)
+			continue;
+		if (rendezvous_address(e->servers[p->to.server].r, &socket, &unused))
+			rendezvous_check_now(e->servers[p->to.server].r, now);
+	}
+}
+
 void endpoint_on_deadline(struct endpoint *e, cv_time now)
 {
 	struct heap_node *first;
@@ -773,6 +790,7 @@ void endpoint_on_deadline(struct endpoint *e, cv_time now)
 
 		heap_remove(&e->deadlines, first);
 		session_on_deadline(s, now);
+		doubt_servers(e, now, s);
 		touch(e, s);
 	}
 }

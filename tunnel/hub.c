@@ -368,10 +368,14 @@ static struct hub_session *join(struct hub *h, cv_time now, struct arrival *from
 	}
 	verdict = assoc_join(&s->light.assoc, now, h->opt.rng, &join);
 	trace_emit(h->opt.trace, now, TRACE_HANDSHAKE_DONE, s->number, p->index, verdict);
-	if (verdict == ASSOC_REPLACED) {
+	if (verdict == ASSOC_REPLACED)
 		hub_session_begin_again(h, now, s);
+	/* RESP went there, and what only its reader can seal came back from there: as good as a
+	 * PROBE answered. */
+	if (verdict == ASSOC_REPLACED ||
+	    (verdict == ASSOC_ADDED && info->socket == from->socket &&
+	     addr_equal(&info->from, &from->from)))
 		hub_session_move(h, s, info->socket, &info->from);
-	}
 	pendings_drop(&h->pendings, now, &h->indexes, p, true); /* joined, or freed by the join */
 	return verdict == ASSOC_VOID ? NULL : s;
 }
