@@ -16,7 +16,7 @@ void cc_init(struct cc *cc, enum cc_kind kind, uint32_t mss, uint64_t cwnd_max, 
 	*cc = (struct cc){ .mss = mss, .cwnd_max = cwnd_max };
 	switch (kind) {
 	case CC_CUBIC:
-		cc->ops = &CUBIC_OPS;
+		cc->ops = &cubic_ops;
 		break;
 	}
 	CV_ASSERT(cc->ops);

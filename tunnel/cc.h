@@ -108,4 +108,4 @@ void cc_set_cwnd_max(struct cc *cc, uint64_t cwnd_max);
 uint64_t cc_clamp(const struct cc *cc, uint64_t cwnd, uint32_t floor_packets);
 bool cc_check(const struct cc *cc);
 
-extern const struct cc_ops CUBIC_OPS;
+extern const struct cc_ops cubic_ops;

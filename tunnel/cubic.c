@@ -449,7 +449,7 @@ static void cubic_on_idle(struct cc *cc, cv_time now, cv_duration idle)
 	reset_start(c, now);
 }
 
-const struct cc_ops CUBIC_OPS = {
+const struct cc_ops cubic_ops = {
 	.name = "cubic",
 	.init = cubic_init,
 	.on_sent = cubic_on_sent,

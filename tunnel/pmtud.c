@@ -25,7 +25,7 @@ enum {
 #define BURST_GAP CV_MS(50)
 
 /* Below the ceiling, which is candidate 0. */
-static const uint32_t SIZES[] = {
+static const uint32_t sizes[] = {
 	8952, /* jumbo frame of 9,000, IPv6 */
 	1472, /* Ethernet, IPv4 */
 	1452, /* Ethernet, IPv6 */
@@ -39,7 +39,7 @@ static const uint32_t SIZES[] = {
 
 static uint32_t candidate_size(const struct pmtud *m)
 {
-	return m->candidate == 0 ? m->ceiling : SIZES[m->candidate - 1];
+	return m->candidate == 0 ? m->ceiling : sizes[m->candidate - 1];
 }
 
 static bool is_worth_trying(const struct pmtud *m)
@@ -51,7 +51,7 @@ static bool is_worth_trying(const struct pmtud *m)
 
 static bool has_candidate(const struct pmtud *m)
 {
-	return m->candidate <= CV_ARRAY_SIZE(SIZES);
+	return m->candidate <= CV_ARRAY_SIZE(sizes);
 }
 
 void pmtud_init(struct pmtud *m, uint32_t ceiling)
@@ -157,9 +157,9 @@ void pmtud_on_refused(struct pmtud *m, cv_time now, uint32_t size)
 	}
 	if (size > m->ceiling)
 		return; /* of an earlier, larger size: known */
-	for (uint32_t i = CV_ARRAY_SIZE(SIZES); i-- > 0;) {
-		if (SIZES[i] < size)
-			below = SIZES[i];
+	for (uint32_t i = CV_ARRAY_SIZE(sizes); i-- > 0;) {
+		if (sizes[i] < size)
+			below = sizes[i];
 	}
 	m->ceiling = below;
 	if (m->size > m->ceiling)

@@ -185,6 +185,8 @@ uint32_t sent_notes_left(const struct sent *s)
 	return CV_MIN(room, SENT_NOTES_MAX - used);
 }
 
+/* A record has this many facts, and a struct to pass them would be the record again. */
+/* NOLINTNEXTLINE(readability-function-size) */
 void sent_commit(struct sent *s, cv_time now, uint8_t path, uint8_t path_age, uint16_t size,
                  bool is_eliciting, bool is_app_limited)
 {

@@ -132,6 +132,16 @@ static void settle_acked(struct world *w, struct sent_record *r, uint64_t number
 	sent_settle(&w->sent, r, number, SENT_ACKED);
 }
 
+/* What an ACK names, and is still kept, is settled for good. */
+static void assert_all_acked(const struct world *w, const struct wire_range *r, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		for (uint64_t n = CV_MAX(r[i].begin, w->sent.begin); n < r[i].end; n++)
+			CV_ASSERT(w->ledger[n].state == SENT_ACKED ||
+			          w->ledger[n].state == SENT_NONE);
+	}
+}
+
 static void on_ack(struct world *w, struct rd *in)
 {
 	struct wire_range ranges[RANGES_MAX];
@@ -156,11 +166,7 @@ static void on_ack(struct world *w, struct rd *in)
 		settle_acked(w, r, number);
 		CV_ASSERT(++seen <= CAP);
 	}
-	for (unsigned i = 0; i < count; i++) {
-		for (uint64_t n = CV_MAX(ranges[i].begin, w->sent.begin); n < ranges[i].end; n++)
-			CV_ASSERT(w->ledger[n].state == SENT_ACKED ||
-			          w->ledger[n].state == SENT_NONE);
-	}
+	assert_all_acked(w, ranges, count);
 }
 
 static void on_lose(struct world *w, uint8_t path)
@@ -236,8 +242,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	w->now = CV_SEC(1);
 	sent_init(&w->sent, CAP);
 	rtt_init(&w->rtt);
-	for (uint8_t i = 0; i < PATHS; i++)
-		loss_init(&w->loss[i], i, 1, CV_MS(25));
+	for (unsigned i = 0; i < PATHS; i++)
+		loss_init(&w->loss[i], (uint8_t)i, 1, CV_MS(25));
 	for (unsigned i = 0; i < 1000 && rd_left(&in) >= 2; i++) {
 		uint8_t op = rd_u8(&in);
 		uint8_t what = rd_u8(&in);

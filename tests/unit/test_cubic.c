@@ -17,7 +17,9 @@
 #include "tunnel/cc.h"
 #include "tunnel/pacer.h"
 
-enum { MSS = 1200, FLIGHT_MAX = 1 << 15, MIB = 1 << 20 };
+#define MSS UINT64_C(1200)
+#define MIB (UINT64_C(1) << 20)
+enum { FLIGHT_MAX = 1 << 15 };
 
 /* ---- a link ---- */
 
@@ -507,10 +509,10 @@ static void limits_hold(void **state)
 	cc_set_cwnd_max(&f.cc, 0);
 	assert_int_equal(f.cc.cwnd, CC_MIN_PACKETS * MSS);
 	cc_set_mss(&f.cc, CC_MSS_MAX);
-	assert_int_equal(f.cc.cwnd, CC_MIN_PACKETS * CC_MSS_MAX);
+	assert_int_equal(f.cc.cwnd, UINT64_C(4) * CC_MSS_MAX);
 	cc_set_cwnd_max(&f.cc, UINT64_MAX);
 	cc_set_mss(&f.cc, 9000);
-	assert_int_equal(f.cc.cwnd, CC_MIN_PACKETS * CC_MSS_MAX);
+	assert_int_equal(f.cc.cwnd, UINT64_C(4) * CC_MSS_MAX);
 	for (unsigned i = 0; i < 40; i++)
 		round_trip(&f);
 	assert_int_equal(f.cc.cwnd, CC_CWND_MAX);
