@@ -380,7 +380,9 @@ static void on_challenge(struct session *s, cv_time now, uint8_t slot, const str
 	bool pads = (p->flags & PROBE_FLAG_PAD_ANSWER) != 0;
 
 	if (p->flags & PROBE_FLAG_NOMINATE) {
-		path->is_nominated = true;
+		/* The newest word holds: the peer may have chosen another path before. */
+		for (uint8_t i = 0; i < PATHS_MAX; i++)
+			s->paths.list[i].is_nominated = i == slot;
 		if (path->state != PATH_USABLE)
 			path_check_now(path, now);
 	}
