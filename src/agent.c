@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <sodium.h>
@@ -47,6 +48,7 @@ struct agent {
 	struct entropy entropy;
 	struct rng rng;
 	struct pool pool;
+	struct trace trace;
 	struct endpoint *endpoint;
 	struct udp_port *port;
 	struct tcp_set *conns;
@@ -74,6 +76,25 @@ struct lookup {
 	uint32_t index;
 	bool is_server;
 };
+
+/* What the core tells of itself, one line an event, for developers. */
+static void on_trace(void *ctx, cv_time now, enum trace_event event, uint64_t x, uint64_t y,
+                     uint64_t z)
+{
+	const uint64_t values[] = { x, y, z };
+	char line[200];
+	int size;
+
+	(void)ctx;
+	size = snprintf(line, sizeof(line), "trace t=%.6f %s", (double)now / 1e9,
+	                trace_name(event));
+	for (unsigned i = 0; i < 3 && size > 0 && (size_t)size < sizeof(line); i++) {
+		if (strcmp(trace_field(event, i), "-") != 0)
+			size += snprintf(line + size, sizeof(line) - (size_t)size, " %s=%llu",
+			                 trace_field(event, i), (unsigned long long)values[i]);
+	}
+	log_debug("%s", line);
+}
 
 /* ---- addresses of peers and servers ---- */
 
@@ -490,6 +511,7 @@ static int build_core(struct agent *a)
 		.me = &a->me,
 		.rng = &a->rng,
 		.pool = &a->pool,
+		.trace = log_enabled(LOG_DEBUG) ? &a->trace : NULL,
 		.aead_bits = aead_available(),
 		.streams_max = a->config->tunnel.streams_max,
 		.congestion = CC_CUBIC,
@@ -711,6 +733,7 @@ int agent_run(const struct config *config, const char *control)
 	a->started_at = clock_now();
 	entropy_init(&a->entropy);
 	a->rng = entropy_rng(&a->entropy);
+	a->trace = (struct trace){ .emit = on_trace };
 	pool_init(&a->pool, config->tunnel.memory_size);
 	(void)uv_timer_init(&a->loop, &a->tick); /* neither fails */
 	(void)uv_timer_init(&a->loop, &a->drain);
