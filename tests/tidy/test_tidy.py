@@ -32,6 +32,7 @@ ROWS = [
     ("a clock in the shell", "src/net/a.c", "\tclock_gettime(c, &t);\n", None),
     ("sleep in a unit test", "tests/unit/test_a.c", "\tusleep(5);\n", "in a test"),
     ("secret in a log", "src/a.c", '\tlog_info("%s",\n\t         me->psk);\n', "is given psk"),
+    ("a question about a secret", "src/a.c", '\tlog_error("%s", a->sk ? why : "none");\n', None),
     ("a public key in a log", "src/a.c", '\tlog_info("%s", me->pk);\n', None),
     ("named secret in a log", "src/a.c", '\tlog_info("%s",\n\t         me->static_sk);\n',
      "is given static_sk"),

@@ -50,7 +50,7 @@ IMPURE = re.compile(r"(?<![\w.>])(rand|random|srand|time|gettimeofday|clock_gett
                     r"|nanosleep|sleep)\s*\(")
 CORE = ("src/base", "tunnel", "proxy")
 SECRET_CALL = re.compile(r"\b(log_(?:error|warn|info|debug|write)|trace_emit)\s*\(")
-SECRET_NAME = re.compile(r"\b(?:\w*_)?(?:sk|psk|secret)\b")
+SECRET_NAME = re.compile(r"\b(?:\w*_)?(?:sk|psk|secret)\b(?!\s*\?)")  # "sk ? …" asks for it
 C_SLEEP = re.compile(r"(?<![\w.>])(sleep|usleep|nanosleep|uv_sleep)\s*\(")
 
 # ---- sizes and words ----
