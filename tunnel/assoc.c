@@ -220,12 +220,18 @@ static struct epoch *make_room(struct assoc *a, cv_time now)
 	return e;
 }
 
-/* True when the epoch that data go under may still seal. */
 static bool can_send(const struct assoc *a, cv_time now)
 {
 	const struct epoch *e = &a->opt.epochs[a->send_slot];
 
 	return e->local_index != 0 && epoch_can_seal(e, now, a->opt.limits);
+}
+
+/* Data stay under an older epoch while it lives (rule 4.2); one that was never heard does not: the
+ * other side may have forgotten it with its pending entry. */
+static bool must_stay(const struct assoc *a, cv_time now)
+{
+	return can_send(a, now) && a->opt.epochs[a->send_slot].has_heard;
 }
 
 static void add_epoch(struct assoc *a, cv_time now, const struct rng *rng,
@@ -248,7 +254,7 @@ static void add_epoch(struct assoc *a, cv_time now, const struct rng *rng,
 	a->jitter = rng_below(rng, JITTER_MAX);
 	if (j->is_initiator)
 		a->confirm_slot = (uint8_t)slot;
-	if (!j->is_initiator || !can_send(a, now))
+	if (!j->is_initiator || !must_stay(a, now))
 		a->send_slot = (uint8_t)slot;
 }
 
