@@ -26,7 +26,7 @@ static bool has_frames_waiting(const struct session *s)
 	return streams_has_control(s->streams) || s->is_pinging || s->frequency_due ||
 	       (s->candidate_told != s->core->candidate_version && !s->paths.is_relay_only &&
 	        s->core->candidate_count > 0) ||
-	       (s->datagrams && datagrams_has_data(s->datagrams));
+	       datagrams_has_data(s->datagrams);
 }
 
 /* Streams wait where the policy is `direct` and only the relay exists (rule 5.10). */
@@ -103,9 +103,9 @@ static bool fill(struct work *k, cv_time now, struct wr *w, bool is_first, bool 
 		streams_write_control(s->streams, now, w, &s->sent);
 		write_candidates(s, w);
 		write_frequency(s, w);
-		if (s->datagrams)
-			(void)datagrams_write(s->datagrams, now, w, &s->sent);
 	}
+	if (datagrams_has_data(s->datagrams))
+		(void)datagrams_write(s->datagrams, now, w, &s->sent);
 	if (k->may_carry_streams)
 		(void)streams_write_data(s->streams, now, w, &s->sent, is_first,
 		                         CV_MIN(k->budget, (uint64_t)TRAIN_BYTES_MAX));
@@ -185,6 +185,12 @@ static void start_train(struct train *train, const struct path *p, struct sessio
 	*out = (struct session_out){ .to = p->to };
 }
 
+static bool has_bulk(const struct work *k)
+{
+	return datagrams_has_data(k->s->datagrams) ||
+	       (k->may_carry_streams && streams_has_data(k->s->streams));
+}
+
 static void fill_train(struct work *k, cv_time now, bool may_elicit)
 {
 	struct session *s = k->s;
@@ -195,8 +201,8 @@ static void fill_train(struct work *k, cv_time now, bool may_elicit)
 		bool is_first = k->train->count == 0;
 		size_t size;
 
-		if (!is_first && (!may_elicit || k->budget < full || !k->may_carry_streams ||
-		                  s->probes_due > 0 || !streams_has_data(s->streams)))
+		if (!is_first && (!may_elicit || k->budget < full || s->probes_due > 0 ||
+		                  !has_bulk(k)))
 			return;
 		if (sent_reserve(&s->sent, 2, is_first ? NOTES_FIRST : NOTES_OTHER) < 0)
 			return;

@@ -313,10 +313,18 @@ cv_time path_deadline(const struct path *p)
 	CV_UNREACHABLE();
 }
 
+void path_restart_control(struct path *p, cv_time now)
+{
+	cv_time last = p->loss.last_eliciting_at ? p->loss.last_eliciting_at : p->made_at;
+
+	p->cc.ops->on_idle(&p->cc, now, cv_time_since(now, last));
+}
+
 void path_restart(struct path *p, cv_time now)
 {
 	if (p->state == PATH_FREE)
 		return;
+	path_restart_control(p, now);
 	p->heard_at = CV_MAX(p->heard_at, now);
 	p->beats_missed = 0;
 	p->is_doubtful = false;

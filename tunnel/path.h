@@ -130,6 +130,8 @@ bool path_probe_due(struct path *p, cv_time now, const struct rng *rng, bool is_
 bool path_on_answer(struct path *p, cv_time now, uint64_t token, uint32_t size);
 /* ICMP refusal. */
 void path_on_refused(struct path *p, cv_time now);
+/* Congestion control begins again after the time in which this path carried nothing. */
+void path_restart_control(struct path *p, cv_time now);
 void path_fail(struct path *p, cv_time now);
 cv_time path_deadline(const struct path *p);
 /* Timers of the peer's silence begin again (rule 8.4). */

@@ -79,6 +79,14 @@ static void leave_flight(struct path *p, const struct sent_record *r)
 	loss_on_gone(&p->loss, r);
 }
 
+static void touch_batch(struct session *s, uint8_t slot, const struct path *p)
+{
+	if (s->batch[slot].is_touched)
+		return;
+	s->batch[slot].is_touched = true;
+	s->batch[slot].inflight_before = p->inflight;
+}
+
 static void on_acked_record(struct session *s, cv_time now, struct sent_record *r, uint64_t number)
 {
 	struct path *p = paths_of(&s->paths, r->path, r->path_age);
@@ -88,13 +96,10 @@ static void on_acked_record(struct session *s, cv_time now, struct sent_record *
 		note_acked(s, now, sent_record_note(&s->sent, r, i));
 	if (p && was_lost) {
 		loss_on_spurious(&p->loss, number, p->cc.cwnd / CV_MAX(p->cc.mss, 1));
+		touch_batch(s, r->path, p);
 		s->batch[r->path].is_spurious = true;
-		s->batch[r->path].is_touched = true;
 	} else if (p) {
-		if (!s->batch[r->path].is_touched) {
-			s->batch[r->path].is_touched = true;
-			s->batch[r->path].inflight_before = p->inflight;
-		}
+		touch_batch(s, r->path, p);
 		leave_flight(p, r);
 		loss_on_acked(&p->loss, &p->rtt, number, r);
 		pmtud_on_acked(&p->pmtud, r->size);
@@ -146,6 +151,7 @@ static uint64_t declare_lost(struct session *s, cv_time now, uint8_t slot, struc
 {
 	struct path *p = &s->paths.list[slot];
 	uint64_t number = p->loss.scan_from;
+	cv_time oldest_at = CV_TIME_NEVER;
 	struct sent_record *r;
 
 	*loss = (struct cc_loss){ 0 };
@@ -156,6 +162,7 @@ static uint64_t declare_lost(struct session *s, cv_time now, uint8_t slot, struc
 		loss->lost += r->size;
 		loss->newest_number = number;
 		loss->newest_sent_at = r->sent_at;
+		oldest_at = cv_time_min(oldest_at, r->sent_at);
 		s->lost_packets++;
 		if (pmtud_on_lost(&p->pmtud, now, r->size)) {
 			cc_set_mss(&p->cc, p->pmtud.size);
@@ -163,6 +170,10 @@ static uint64_t declare_lost(struct session *s, cv_time now, uint8_t slot, struc
 		}
 		sent_settle(&s->sent, r, number, SENT_LOST);
 	}
+	/* Nothing came through for three timeouts: what was known of this path is out of date
+	 * (RFC 9002, 7.6). */
+	loss->is_persistent = p->loss.pto_count >= 3 && loss->lost > 0 &&
+	                      loss->newest_sent_at - oldest_at > 3 * rtt_pto(&p->rtt);
 	return loss->lost;
 }
 
@@ -182,7 +193,8 @@ static void settle_path(struct session *s, cv_time now, uint8_t slot)
 
 	if (ack.rtt_sample)
 		rtt_on_sample(&p->rtt, ack.rtt_sample, s->batch[slot].ack_delay);
-	if (s->batch[slot].is_spurious)
+	/* One late packet does not excuse the hundred that are really gone. */
+	if (s->batch[slot].is_spurious && loss_is_undone(&p->loss))
 		p->cc.ops->on_spurious(&p->cc, now);
 	if (declare_lost(s, now, slot, &loss))
 		p->cc.ops->on_loss(&p->cc, now, &loss, &p->rtt);
@@ -329,7 +341,7 @@ void recovery_take_back(struct session *s, cv_time now, uint8_t slot)
 		sent_settle(&s->sent, r, number, SENT_LOST);
 	}
 	CV_ASSERT(p->inflight == 0);
-	p->cc.ops->on_idle(&p->cc, now, p->rtt.smoothed);
+	path_restart_control(p, now);
 }
 
 void recovery_on_sent(struct session *s, cv_time now, uint8_t slot, uint64_t number, uint16_t size,
