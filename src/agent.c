@@ -22,8 +22,9 @@
 
 enum { LISTENERS_MAX = 256 };
 
-#define TICK_MS 250   /* how soon a waiting client hears that its peer is down */
-#define DRAIN_MS 1000 /* how long goodbyes may take to leave */
+#define MEMORY_HIGH 950 /* thousandths of the budget */
+#define TICK_MS 250     /* how soon a waiting client hears that its peer is down */
+#define DRAIN_MS 1000   /* how long goodbyes may take to leave */
 
 struct agent;
 
@@ -236,6 +237,8 @@ static bool drain_events(void *ctx, cv_time now)
 		any = true;
 	}
 	answer_pings(a, now);
+	if (pool_permille(&a->pool) >= MEMORY_HIGH)
+		bridge_relieve(&a->bridge);
 	return any;
 }
 

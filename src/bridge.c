@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "net/clock.h"
 
 static void on_timer(uv_timer_t *timer);
@@ -242,4 +243,27 @@ void bridge_on_peer(struct bridge *b, cv_time now, uint32_t peer)
 		if (f->state == FLOW_WAITING && f->peer == peer)
 			near_on_deadline(f, now);
 	}
+}
+
+void bridge_relieve(struct bridge *b)
+{
+	struct flow *worst = NULL;
+	size_t most = 0;
+
+	for (uint32_t i = 0; i < b->config->peer_count; i++) {
+		struct stream *st = streams_most_held(endpoint_streams(b->endpoint, i));
+		struct flow *f = st ? (struct flow *)(uintptr_t)stream_tag(st) : NULL;
+
+		if (f && f->state == FLOW_PUMPING && stream_readable(st) > most) {
+			most = stream_readable(st);
+			worst = f;
+		}
+	}
+	if (!worst)
+		return;
+	log_warn("stream reset peer=%s cause=\"memory is nearly used up and this stream, which "
+	         "nobody "
+	         "reads, holds most\"",
+	         flow_peer_name(worst));
+	flow_overrun(worst);
 }

@@ -149,6 +149,10 @@ void bridge_on_stream(struct bridge *b, cv_time now, const struct endpoint_event
 /* A peer's state changed: waiting clients of it hear at once. */
 void bridge_on_peer(struct bridge *b, cv_time now, uint32_t peer);
 
+/* The budget is nearly gone: the stalled stream that holds most unread bytes is reset (protocol
+ * rule 7.4). */
+void bridge_relieve(struct bridge *b);
+
 /* ---- inside the room ---- */
 
 struct flow *flow_new(struct bridge *b, enum flow_kind kind, enum flow_state state);
@@ -161,6 +165,8 @@ void flow_start(struct flow *f, cv_time now);
 void flow_abandon(struct flow *f, enum target_code code, bool resets);
 /* The connection has said all. */
 void flow_local_eof(struct flow *f);
+/* This side gives the flow up: both ends are reset. */
+void flow_overrun(struct flow *f);
 void flow_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
 void near_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
 void near_on_deadline(struct flow *f, cv_time now);

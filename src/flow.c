@@ -140,6 +140,11 @@ void flow_local_eof(struct flow *f)
 	act(f, pump_on_local_eof(&f->pump));
 }
 
+void flow_overrun(struct flow *f)
+{
+	act(f, pump_on_local_error(&f->pump, TARGET_LIMIT));
+}
+
 static void on_eof(void *ctx)
 {
 	flow_local_eof(ctx);
