@@ -87,12 +87,14 @@ static void on_trace(void *ctx, cv_time now, enum trace_event event, uint64_t x,
 	int size;
 
 	(void)ctx;
-	size = snprintf(line, sizeof(line), "trace t=%.6f %s", (double)now / 1e9,
+	size = snprintf(line, sizeof(line), "trace t=%llu.%06u %s",
+	                (unsigned long long)(now / CV_SEC(1)), (unsigned)(now % CV_SEC(1) / 1000),
 	                trace_name(event));
-	for (unsigned i = 0; i < 3 && size > 0 && (size_t)size < sizeof(line); i++) {
-		if (strcmp(trace_field(event, i), "-") != 0)
-			size += snprintf(line + size, sizeof(line) - (size_t)size, " %s=%llu",
-			                 trace_field(event, i), (unsigned long long)values[i]);
+	for (unsigned i = 0; i < CV_ARRAY_SIZE(values) && size > 0; i++) {
+		if (strcmp(trace_field(event, i), "-") == 0 || (size_t)size >= sizeof(line))
+			continue;
+		size += snprintf(line + size, sizeof(line) - (size_t)size, " %s=%llu",
+		                 trace_field(event, i), (unsigned long long)values[i]);
 	}
 	log_debug("%s", line);
 }
