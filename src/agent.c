@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include <sodium.h>
@@ -82,21 +81,12 @@ struct lookup {
 static void on_trace(void *ctx, cv_time now, enum trace_event event, uint64_t x, uint64_t y,
                      uint64_t z)
 {
-	const uint64_t values[] = { x, y, z };
-	char line[200];
-	int size;
-
 	(void)ctx;
-	size = snprintf(line, sizeof(line), "trace t=%llu.%06u %s",
-	                (unsigned long long)(now / CV_SEC(1)), (unsigned)(now % CV_SEC(1) / 1000),
-	                trace_name(event));
-	for (unsigned i = 0; i < CV_ARRAY_SIZE(values) && size > 0; i++) {
-		if (strcmp(trace_field(event, i), "-") == 0 || (size_t)size >= sizeof(line))
-			continue;
-		size += snprintf(line + size, sizeof(line) - (size_t)size, " %s=%llu",
-		                 trace_field(event, i), (unsigned long long)values[i]);
-	}
-	log_debug("%s", line);
+	log_debug("trace t=%llu.%06u %s %s=%llu %s=%llu %s=%llu",
+	          (unsigned long long)(now / CV_SEC(1)), (unsigned)(now % CV_SEC(1) / 1000),
+	          trace_name(event), trace_field(event, 0), (unsigned long long)x,
+	          trace_field(event, 1), (unsigned long long)y, trace_field(event, 2),
+	          (unsigned long long)z);
 }
 
 /* ---- addresses of peers and servers ---- */
