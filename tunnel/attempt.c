@@ -79,6 +79,7 @@ void attempt_doubt(struct session *s, cv_time now)
 	if (now < s->duplicate_until)
 		return;
 	if (!s->initiator.is_running) {
+		s->attempt_at = CV_TIME_NEVER; /* this is it */
 		s->attempt_began_at = now;
 		initiator_start(&s->initiator, now);
 		s->initiator.tries = 1; /* on every path at once, as a repeat would */
