@@ -65,14 +65,18 @@ static void on_message(struct rendezvous *r, cv_time now, const struct wire_mess
 	r->event_count++;
 }
 
-/* The newest epoch has been heard, or still waits for it. */
+/* The newest epoch has been heard. An older one may never be: its confirmation was lost. */
 static bool is_confirmed(const struct rendezvous *r)
 {
+	const struct epoch *newest = NULL;
+
 	for (unsigned i = 0; i < ASSOC_EPOCHS_LIGHT; i++) {
-		if (r->session.epochs[i].local_index != 0 && !r->session.epochs[i].has_heard)
-			return false;
+		const struct epoch *e = &r->session.epochs[i];
+
+		if (e->local_index != 0 && (!newest || e->made_at > newest->made_at))
+			newest = e;
 	}
-	return true;
+	return !newest || newest->has_heard;
 }
 
 static void enter_up(struct rendezvous *r, cv_time now)
