@@ -215,7 +215,7 @@ void session_rechoose(struct session *s, cv_time now)
 	if (was_dead && s->paths.list[before].inflight > 0)
 		recovery_take_back(s, now, before);
 	if (p)
-		p->cc.ops->on_idle(&p->cc, now, p->rtt.smoothed);
+		path_restart_control(p, now);
 }
 
 void session_set_addresses(struct session *s, cv_time now, const struct addr *list, unsigned count)
@@ -289,11 +289,24 @@ void session_settle(struct session *s, cv_time now)
 	recovery_settle(s, now);
 }
 
+/* No way to the peer, or one that missed its beats: a continuing INIT on every known path finds out
+ * whether its object still lives (rule 3.7). Without it nothing would be sent at all once the last
+ * path has failed. */
+static void doubt_ways(struct session *s, cv_time now)
+{
+	const struct path *p = paths_active(&s->paths);
+
+	if (s->assoc.is_bound && assoc_is_live(&s->assoc, now) && (!p || p->is_doubtful))
+		attempt_doubt(s, now);
+}
+
 void session_want(struct session *s, cv_time now)
 {
 	s->turned_at = now;
 	if (!assoc_is_live(&s->assoc, now) && !s->initiator.is_running)
 		attempt_begin(s, now);
+	else
+		doubt_ways(s, now);
 }
 
 void session_close(struct session *s, cv_time now, uint16_t code)
@@ -424,6 +437,8 @@ cv_time session_deadline(const struct session *s)
 {
 	cv_time at = attempt_deadline(s);
 
+	if (streams_has_events(s->streams))
+		return s->turned_at; /* room that the train just built has made */
 	at = cv_time_min(at, liveness_linger_at(s));
 	at = cv_time_min(at, datagrams_deadline(s->datagrams));
 	if (!s->assoc.is_bound || !assoc_is_live(&s->assoc, s->turned_at))
@@ -441,6 +456,7 @@ void session_on_deadline(struct session *s, cv_time now)
 	recovery_on_deadline(s, now);
 	paths_on_deadline(&s->paths, now);
 	session_rechoose(s, now);
+	doubt_ways(s, now);
 	if (liveness_linger_at(s) <= now)
 		session_drop_object(s, now, CLOSE_NONE, 0);
 	else

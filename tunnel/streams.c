@@ -150,6 +150,11 @@ static void fill_event(struct stream_event *out, const struct stream *st)
 	CV_UNREACHABLE();
 }
 
+bool streams_has_events(const struct streams *s)
+{
+	return s->is_openable || !list_is_empty(&s->ready);
+}
+
 bool streams_next_event(struct streams *s, struct stream_event *out)
 {
 	struct stream *st;

@@ -132,6 +132,8 @@ struct stream_event {
 /* Pulls events; each kind at most once per stream until pulled (flags on a ready list, no queue to
  * overflow). Never for released streams. */
 bool streams_next_event(struct streams *s, struct stream_event *out);
+/* Some wait to be pulled: sending makes room too, after the turn's events were taken. */
+bool streams_has_events(const struct streams *s);
 
 /* ---- the session's side ---- */
 
