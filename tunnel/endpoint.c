@@ -758,17 +758,18 @@ cv_time endpoint_deadline(struct endpoint *e)
 	return at;
 }
 
-/* A relay that falls silent may be the server's doing, or our own new address: it is asked at once,
- * not at the next keepalive. */
+/* A relay that falls silent, be it to data or to an INIT, may be the server's doing, or our own new
+ * address: it is asked at once, not at the next keepalive. */
 static void doubt_servers(struct endpoint *e, cv_time now, const struct session *s)
 {
+	bool is_unanswered = s->initiator.is_running && s->initiator.tries > 2;
 	struct addr unused;
 	uint8_t socket;
 
 	for (uint8_t i = 0; i < PATHS_MAX; i++) {
 		const struct path *p = &s->paths.list[i];
 
-		if (p->state == PATH_FREE || !p->to.is_relay || !p->is_doubtful)
+		if (p->state == PATH_FREE || !p->to.is_relay || !(p->is_doubtful || is_unanswered))
 			continue;
 		if (rendezvous_address(e->servers[p->to.server].r, &socket, &unused))
 			rendezvous_check_now(e->servers[p->to.server].r, now);
@@ -815,7 +816,16 @@ enum peer_state endpoint_peer_state(const struct endpoint *e, uint32_t peer)
 
 void endpoint_want_peer(struct endpoint *e, cv_time now, uint32_t peer)
 {
-	session_want(session_of(e, peer), now);
+	struct session *s = session_of(e, peer);
+	struct addr unused;
+	uint8_t socket;
+
+	/* A server that is being left alone for a while is asked again: a client waits. */
+	for (uint32_t i = 0; i < e->server_count && session_state(s, now) != PEER_CONNECTED; i++) {
+		if (!rendezvous_address(e->servers[i].r, &socket, &unused))
+			rendezvous_check_now(e->servers[i].r, now);
+	}
+	session_want(s, now);
 	endpoint_touch(e, peer);
 }
 

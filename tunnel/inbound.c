@@ -396,10 +396,25 @@ static void on_challenge(struct session *s, cv_time now, uint8_t slot, const str
 	s->answer_count++;
 }
 
+/* The peer's packets moved to @p: where nothing came from since, its mapping has changed. */
+static void doubt_left_paths(struct session *s, cv_time now, const struct path *p)
+{
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		struct path *other = &s->paths.list[i];
+
+		if (other == p || other->heard_at >= p->made_at ||
+		    (other->state != PATH_USABLE && i != s->paths.active))
+			continue;
+		if (i != s->paths.active && other->to.is_relay)
+			continue; /* keeps its own mapping, with the server */
+		other->is_doubtful = true;
+		path_check_now(other, now);
+	}
+}
+
 static void on_answer(struct session *s, cv_time now, uint8_t slot, uint64_t token, size_t size)
 {
 	struct path *p = &s->paths.list[slot];
-	struct path *active = paths_active(&s->paths);
 	enum path_state before = (enum path_state)p->state;
 
 	if (!path_on_answer(p, now, token, (uint32_t)size + path_overhead(p)))
@@ -407,10 +422,8 @@ static void on_answer(struct session *s, cv_time now, uint8_t slot, uint64_t tok
 	if (p->state != PATH_USABLE || before == PATH_USABLE)
 		return;
 	trace_emit(s->core->trace, now, TRACE_PATH_VALIDATED, s->number, slot, p->probe_rtt / 1000);
-	/* The peer's packets moved here and nothing came the old way since: its mapping has
-	 * changed. */
-	if (p->was_unannounced && active && active != p && active->heard_at < p->made_at)
-		active->is_doubtful = true;
+	if (p->was_unannounced)
+		doubt_left_paths(s, now, p);
 }
 
 void inbound_on_probe(struct session *s, cv_time now, const struct origin *from, uint8_t *bytes,

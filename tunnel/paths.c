@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "tunnel/paths.h"
 
+/* Heard so lately, a path surely lives: longer than a beat of a path that carries data would be
+ * late. */
+#define FRESH CV_SEC(2)
+
 void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key)
 {
 	*ps = (struct paths){
@@ -100,11 +104,18 @@ static bool is_better(const struct path *a, const struct path *b)
 	return a->probe_rtt * 5 / 4 + CV_MS(2) < b->probe_rtt;
 }
 
-static uint8_t best(const struct paths *ps, cv_time now)
+static bool is_fresh(const struct path *p, cv_time now)
+{
+	return cv_time_since(now, p->heard_at) < FRESH;
+}
+
+static uint8_t best(const struct paths *ps, cv_time now, bool wants_fresh)
 {
 	uint8_t slot = PATHS_NONE;
 
 	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		if (wants_fresh && !is_fresh(&ps->list[i], now))
+			continue;
 		if (may_choose(ps, &ps->list[i], now) &&
 		    (slot == PATHS_NONE || is_better(&ps->list[i], &ps->list[slot])))
 			slot = i;
@@ -122,6 +133,25 @@ static uint8_t nominated(const struct paths *ps, cv_time now)
 	return PATHS_NONE;
 }
 
+/* The active path died. What was heard just now lives; the others may have died with it, or before,
+ * and are in doubt until they answer. */
+static uint8_t refuge(struct paths *ps, cv_time now)
+{
+	uint8_t slot = best(ps, now, true);
+
+	if (slot == PATHS_NONE)
+		return best(ps, now, false);
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		struct path *p = &ps->list[i];
+
+		if (p->state != PATH_USABLE || is_fresh(p, now))
+			continue;
+		p->is_doubtful = true;
+		path_check_now(p, now);
+	}
+	return slot;
+}
+
 bool paths_choose(struct paths *ps, cv_time now, uint8_t *before)
 {
 	struct path *active = paths_active(ps);
@@ -129,12 +159,12 @@ bool paths_choose(struct paths *ps, cv_time now, uint8_t *before)
 
 	*before = ps->active;
 	if (!active || !may_choose(ps, active, now)) {
-		next = best(ps, now);
+		next = refuge(ps, now);
 		/* A doubtful path is better than none; a failed one is not. */
 		if (next == PATHS_NONE && active && path_can_carry(active, now))
 			return false;
 	} else if (ps->has_smaller_key) {
-		next = best(ps, now);
+		next = best(ps, now, false);
 		if (next == PATHS_NONE || !is_better(&ps->list[next], active))
 			return false;
 	} else {
