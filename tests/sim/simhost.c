@@ -405,7 +405,7 @@ static void on_arrival(struct sim *sim, struct sim_host *h, struct sim_datagram 
 	}
 	simwatch_on_arrival(sim, h, d);
 	h->received++;
-	sim_tell(sim, "gets", h->number, d->size, kind);
+	sim_tell(sim, d->is_corrupt ? "gets damaged" : "gets", h->number, d->size, kind);
 	if (h->is_hub) {
 		hub_on_arrival(h->hub, sim->now, &in);
 	} else {

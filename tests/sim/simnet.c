@@ -120,10 +120,30 @@ static uint64_t digest(const uint8_t *bytes, size_t size)
 	return h;
 }
 
+/* For the reader of a trace: what kind of datagram goes where. */
+static void describe(const struct sim *sim, const struct sim_datagram *d)
+{
+	static const char *const kinds[] = { "STUN", "?", "?", "?", "INIT", "RESP", "COOKIE", "VERSION",
+		                             "DATA", "PROBE", "RELAY" };
+	char to[ADDR_TEXT_MAX];
+	unsigned kind = d->bytes[0] >> 4;
+	unsigned inner = kind == WIRE_RELAY >> 4 && d->size > WIRE_RELAY_HEADER
+	                         ? d->bytes[WIRE_RELAY_HEADER] >> 4
+	                         : 0;
+
+	if (!sim->is_traced)
+		return;
+	printf("             %-6s %s%s%s, %u bytes to %s\n", sim->hosts[d->from].name,
+	       kind < CV_ARRAY_SIZE(kinds) ? kinds[kind] : "?", inner ? " " : "",
+	       inner && inner < CV_ARRAY_SIZE(kinds) ? kinds[inner] : "", d->size,
+	       addr_format(&d->dst, to));
+}
+
 static void launch(struct sim *sim, struct sim_host *h, struct sim_datagram *d)
 {
 	simwatch_on_sent(sim, d);
 	sim_tell(sim, "sends", h->number, d->size, digest(d->bytes, d->size));
+	describe(sim, d);
 	if (sim->tap)
 		(void)sim->tap(sim, d);
 	h->sent++;
@@ -248,7 +268,7 @@ void simnet_route(struct sim *sim, struct sim_datagram *d)
 	if (!h || (from >= 0 && !d->is_spoofed &&
 	           (sim->blocked[from][h->number] ||
 	            (sim->pair_mtu[from][h->number] && d->size > sim->pair_mtu[from][h->number])))) {
-		sim_tell(sim, "gone", from, d->size, d->bytes[0]);
+		sim_tell(sim, h ? "is blocked" : "finds no way", from, d->size, d->bytes[0]);
 		free(d);
 		return;
 	}

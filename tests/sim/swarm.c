@@ -237,6 +237,14 @@ static void draw_faults(struct world *w)
 		       sim_below(sim, (uint64_t)sim->nat_count) | (half(sim) ? 0x100u : 0u));
 }
 
+/* Bytes a tick, so that @size takes at most some seconds. */
+static uint32_t draw_pace(struct sim *sim, uint64_t size)
+{
+	uint64_t pace = sim_draw(sim, 16, 20000);
+
+	return (uint32_t)CV_MAX(pace, size / 500 + 8);
+}
+
 static void draw_flows(struct world *w)
 {
 	struct sim *sim = w->sim;
@@ -252,10 +260,9 @@ static void draw_flows(struct world *w)
 			struct sim_side *s = &f->side[k];
 
 			if (one_in(sim, 4))
-				s->chunk = (uint32_t)CV_MAX(sim_draw(sim, 16, 20000), s->size / 500);
+				s->chunk = draw_pace(sim, s->size);
 			if (one_in(sim, 6))
-				s->sip = (uint32_t)CV_MAX(sim_draw(sim, 16, 20000),
-				                          f->side[!k].size / 500);
+				s->sip = draw_pace(sim, f->side[!k].size);
 			if (one_in(sim, 10))
 				s->reset_at = sim_below(sim, s->size + 1);
 		}
