@@ -267,7 +267,7 @@ static int open_channel(struct resolver *r)
 
 	if (error < 0)
 		return error;
-	ms = r->timeout / CV_MS(1) * 9 / 10 / (3U * server_count(r->channel));
+	ms = r->timeout / CV_MS(1) * 9 / 10 / ((uint64_t)3 * server_count(r->channel));
 	ms = CV_MIN(CV_MAX(ms, (uint64_t)TRY_MIN_MS), (uint64_t)TRY_MAX_MS);
 	if (ms == TRY_MAX_MS)
 		return 0;

@@ -227,6 +227,18 @@ static enum udp_sent send_part(struct udp_port *port, struct port_socket *ps, cv
 	return sent;
 }
 
+static void wait_for_room(struct udp_port *port, struct port_socket *ps, enum udp_sent why,
+                          cv_time now)
+{
+	port->counters.tx_blocked++;
+	if (why == UDP_CONGESTED) {
+		port->retry_at = cv_time_after(now, CONGESTED_DELAY);
+	} else if (!ps->wants_write) {
+		ps->wants_write = true;
+		watch(ps);
+	}
+}
+
 /* False when the train, or the rest of it, has to wait. */
 static bool send_train(struct udp_port *port, cv_time now)
 {
@@ -241,13 +253,7 @@ static bool send_train(struct udp_port *port, cv_time now)
 	while (port->train_offset < port->train.size) {
 		sent = send_part(port, ps, now);
 		if (sent == UDP_BLOCKED || sent == UDP_CONGESTED) {
-			port->counters.tx_blocked++;
-			if (sent == UDP_CONGESTED) {
-				port->retry_at = cv_time_after(now, CONGESTED_DELAY);
-			} else if (!ps->wants_write) {
-				ps->wants_write = true;
-				watch(ps);
-			}
+			wait_for_room(port, ps, sent, now);
 			return false;
 		}
 	}
