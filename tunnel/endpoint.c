@@ -5,58 +5,13 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/heap.h"
-#include "base/list.h"
-#include "tunnel/gate.h"
-#include "tunnel/inbound.h"
+#include "tunnel/endpoint_inner.h"
+#include "tunnel/intake.h"
 #include "tunnel/liveness.h"
-#include "tunnel/session.h"
 #include "tunnel/vitals.h"
-
-enum {
-	PENDINGS_MAX = 1024,
-	SOURCES_MAX = 65536,
-	/* Owners of indices: peers count from 0, servers from here. */
-	OWNER_SERVER = 1 << 30,
-	NOTICES_MAX = 64,
-};
 
 #define GAP                                                                                        \
 	CV_SEC(2) /* a turn this much later than both the last one and its deadline (rule 8.3) */
-
-struct server {
-	struct rendezvous *r;
-	bool is_up;
-};
-
-struct endpoint {
-	struct session_core core;
-	struct indexes indexes;
-	struct pendings pendings;
-	struct gate gate;
-	struct session *sessions[ENDPOINT_PEERS_MAX];
-	uint32_t session_count;
-	struct server servers[ENDPOINT_SERVERS_MAX];
-	uint32_t server_count;
-	struct addr local[ENDPOINT_LOCAL_MAX];
-	unsigned local_count;
-	struct heap deadlines;
-	struct list ready; /* sessions that may have output or events */
-	cv_time turned_at, asked_for;
-	/* One answer to an INIT, or COOKIE or VERSION, waiting to leave; built at once, sent in
-	 * order. */
-	struct {
-		uint8_t bytes[WIRE_RELAY_HEADER + WIRE_INIT_SIZE];
-		uint16_t size;
-		uint8_t socket;
-		struct addr to;
-	} replies[16];
-	unsigned reply_count;
-	struct endpoint_event notices[NOTICES_MAX];
-	unsigned notice_first, notice_count;
-	struct endpoint_counters counters;
-	bool is_closing;
-};
 
 /* ---- life ---- */
 
@@ -145,15 +100,6 @@ int endpoint_add_server(struct endpoint *e, cv_time now, const uint8_t pk[32], u
 	return 0;
 }
 
-static struct session *find_peer(const struct endpoint *e, const uint8_t pk[32])
-{
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		if (memcmp(e->sessions[i]->remote.pk, pk, 32) == 0)
-			return e->sessions[i];
-	}
-	return NULL;
-}
-
 int endpoint_add_peer(struct endpoint *e, cv_time now, const struct endpoint_peer *peer,
                       uint32_t *number)
 {
@@ -162,7 +108,7 @@ int endpoint_add_peer(struct endpoint *e, cv_time now, const struct endpoint_pee
 
 	if (e->session_count == ENDPOINT_PEERS_MAX)
 		return -ENOBUFS;
-	if (find_peer(e, peer->pk))
+	if (intake_find_peer(e, peer->pk))
 		return -EINVAL;
 	r = heap_reserve(&e->deadlines, e->session_count + 1);
 	if (r < 0)
@@ -193,15 +139,9 @@ static struct session *session_of(const struct endpoint *e, uint32_t peer)
 	return e->sessions[peer];
 }
 
-static void touch(struct endpoint *e, struct session *s)
-{
-	if (!list_is_linked(&s->ready_node))
-		list_add_tail(&e->ready, &s->ready_node);
-}
-
 void endpoint_touch(struct endpoint *e, uint32_t peer)
 {
-	touch(e, session_of(e, peer));
+	endpoint_touch_session(e, session_of(e, peer));
 }
 
 static void notice(struct endpoint *e, const struct endpoint_event *event)
@@ -238,7 +178,7 @@ static void announce_candidates(struct endpoint *e, cv_time now)
 	c->candidate_version++;
 	for (uint32_t i = 0; i < e->session_count; i++) {
 		session_on_candidates_changed(e->sessions[i], now);
-		touch(e, e->sessions[i]);
+		endpoint_touch_session(e, e->sessions[i]);
 	}
 }
 
@@ -280,193 +220,12 @@ void endpoint_on_turn(struct endpoint *e, cv_time now)
 	    now > cv_time_after(e->turned_at, GAP)) {
 		for (uint32_t i = 0; i < e->session_count; i++) {
 			liveness_on_gap(e->sessions[i], now);
-			touch(e, e->sessions[i]);
+			endpoint_touch_session(e, e->sessions[i]);
 		}
 		for (uint32_t i = 0; i < e->server_count; i++)
 			rendezvous_check_now(e->servers[i].r, now);
 	}
 	e->turned_at = now;
-}
-
-static void reply(struct endpoint *e, const struct origin *to, const uint8_t *bytes, size_t size)
-{
-	unsigned i = e->reply_count;
-	size_t head = 0;
-
-	/* Sixteen a batch: an initiator repeats what is not answered. */
-	if (i == CV_ARRAY_SIZE(e->replies))
-		return;
-	e->replies[i].socket = to->socket;
-	e->replies[i].to = to->addr;
-	if (to->is_relay) {
-		if (!rendezvous_address(e->servers[to->server].r, &e->replies[i].socket,
-		                        &e->replies[i].to))
-			return;
-		wire_write_relay(e->replies[i].bytes, to->channel);
-		head = WIRE_RELAY_HEADER;
-	}
-	memcpy(e->replies[i].bytes + head, bytes, size);
-	e->replies[i].size = (uint16_t)(head + size);
-	e->reply_count++;
-}
-
-static void on_init(struct endpoint *e, cv_time now, const struct origin *from,
-                    const uint8_t *bytes, size_t size)
-{
-	struct gate_source source;
-	struct wire_handshake head;
-	struct handshake_in in = { 0 };
-	struct session *s = NULL;
-	struct assoc *continues = NULL;
-	const struct pending *repeat;
-	uint8_t out[WIRE_INIT_SIZE];
-	uint64_t owner;
-	size_t out_size = 0;
-	enum gate_verdict v;
-
-	if (size != WIRE_INIT_SIZE || e->is_closing) {
-		e->counters.malformed++;
-		return;
-	}
-	repeat = pendings_repeat(&e->pendings, bytes + WIRE_INIT_SIZE - 2 * MAC_SIZE);
-	if (repeat) {
-		reply(e, from, repeat->resp, WIRE_RESP_SIZE);
-		return;
-	}
-	if (from->is_relay)
-		gate_source_relay(&source, from->server, from->channel);
-	else
-		gate_source_addr(&source, from->socket, &from->addr);
-	if (wire_read_handshake(bytes, size, &head) && head.receiver != 0) {
-		owner = indexes_find(&e->indexes, head.receiver);
-		if (owner < e->session_count)
-			continues = &e->sessions[owner]->assoc;
-	}
-	if (pendings_under_pressure(&e->pendings, now))
-		gate_press(&e->gate, now);
-	v = gate_check(&e->gate, now, e->core.rng, &source, continues, bytes, size, &head, out,
-	               &out_size);
-	if (v == GATE_COOKIE || v == GATE_VERSION)
-		reply(e, from, out, out_size);
-	if (v != GATE_PASS && v != GATE_CONTINUES) {
-		e->counters.gate_drops++;
-		return;
-	}
-	if (handshake_read_init_key(&in, e->core.me, HANDSHAKE_PEER, bytes) == HANDSHAKE_OK)
-		s = find_peer(e, in.peer_pk);
-	if (s && handshake_read_init_payload(&in, &s->remote, bytes) == HANDSHAKE_OK &&
-	    inbound_on_init(s, now, &in, bytes, from, v == GATE_CONTINUES && &s->assoc == continues,
-	                    out)) {
-		reply(e, from, out, WIRE_RESP_SIZE);
-		touch(e, s);
-	}
-	handshake_in_wipe(&in);
-}
-
-/* A datagram that names an index of ours: which session or server is it for? */
-static void on_indexed(struct endpoint *e, cv_time now, const struct origin *from, uint8_t *bytes,
-                       size_t size, uint32_t index)
-{
-	uint64_t owner = indexes_find(&e->indexes, index);
-	struct session *s;
-
-	if (owner >= OWNER_SERVER && owner < (uint64_t)OWNER_SERVER + e->server_count &&
-	    !from->is_relay) {
-		rendezvous_on_datagram(e->servers[owner - OWNER_SERVER].r, now, from->socket,
-		                       &from->addr, bytes, size);
-		return;
-	}
-	if (owner >= e->session_count) {
-		e->counters.unknown_index++;
-		return;
-	}
-	s = e->sessions[owner];
-	switch (bytes[0] & WIRE_KIND_MASK) {
-	case WIRE_DATA:
-		inbound_on_data(s, now, from, bytes, size);
-		break;
-	case WIRE_PROBE:
-		inbound_on_probe(s, now, from, bytes, size);
-		break;
-	case WIRE_RESP:
-		inbound_on_resp(s, now, from, bytes, size);
-		break;
-	case WIRE_COOKIE:
-		inbound_on_cookie(s, now, from, bytes, size);
-		break;
-	case WIRE_VERSION:
-		inbound_on_version(s, bytes, size);
-		break;
-	default:
-		return;
-	}
-	touch(e, s);
-}
-
-/* Where the receiver's index stands, by kind; 0: too short, or a kind without one. */
-static size_t index_offset(const uint8_t *bytes, size_t size)
-{
-	size_t at;
-
-	switch (bytes[0] & WIRE_KIND_MASK) {
-	case WIRE_DATA:
-	case WIRE_PROBE:
-		at = 1;
-		break;
-	case WIRE_RESP:
-		at = 8;
-		break;
-	case WIRE_COOKIE:
-	case WIRE_VERSION:
-		at = 4;
-		break;
-	default:
-		return 0;
-	}
-	return size >= at + 4 ? at : 0;
-}
-
-static void on_datagram(struct endpoint *e, cv_time now, const struct origin *from, uint8_t *bytes,
-                        size_t size)
-{
-	size_t at;
-
-	if (size == 0 || wire_is_stun(bytes[0])) {
-		e->counters.malformed++;
-		return;
-	}
-	if ((bytes[0] & WIRE_KIND_MASK) == WIRE_INIT) {
-		on_init(e, now, from, bytes, size);
-		return;
-	}
-	at = index_offset(bytes, size);
-	if (at == 0) {
-		e->counters.malformed++;
-		return;
-	}
-	on_indexed(e, now, from, bytes, size, cv_load32(bytes + at));
-}
-
-/* RELAY is taken only from the server in whose session the channel was announced (rule 3.1). */
-static void on_relayed(struct endpoint *e, cv_time now, const struct origin *outer, uint8_t *bytes,
-                       size_t size)
-{
-	struct origin from = { .is_relay = true };
-	uint32_t peer;
-
-	if (!wire_read_relay(bytes, size, &from.channel))
-		return;
-	for (from.server = 0; from.server < e->server_count; from.server++) {
-		struct rendezvous *r = e->servers[from.server].r;
-
-		if (rendezvous_is_from(r, outer->socket, &outer->addr) &&
-		    rendezvous_find_channel(r, from.channel, &peer)) {
-			on_datagram(e, now, &from, bytes + WIRE_RELAY_HEADER,
-			            size - WIRE_RELAY_HEADER);
-			return;
-		}
-	}
-	e->counters.relay_strays++;
 }
 
 void endpoint_on_arrival(struct endpoint *e, cv_time now, struct arrival *in)
@@ -482,9 +241,9 @@ void endpoint_on_arrival(struct endpoint *e, cv_time now, struct arrival *in)
 		e->counters.rx_packets++;
 		e->counters.rx_bytes += size;
 		if ((bytes[0] & WIRE_KIND_MASK) == WIRE_RELAY)
-			on_relayed(e, now, &from, bytes, size);
+			intake_relayed(e, now, &from, bytes, size);
 		else
-			on_datagram(e, now, &from, bytes, size);
+			intake_datagram(e, now, &from, bytes, size);
 	}
 }
 
@@ -492,7 +251,7 @@ void endpoint_on_refused(struct endpoint *e, cv_time now, uint8_t socket, const 
 {
 	for (uint32_t i = 0; i < e->session_count; i++) {
 		liveness_on_refused(e->sessions[i], now, socket, to);
-		touch(e, e->sessions[i]);
+		endpoint_touch_session(e, e->sessions[i]);
 	}
 	for (uint32_t i = 0; i < e->server_count; i++) {
 		if (rendezvous_is_from(e->servers[i].r, socket, to))
@@ -513,7 +272,7 @@ void endpoint_on_too_large(struct endpoint *e, cv_time now, uint8_t socket, cons
 			continue;
 		pmtud_on_refused(&s->paths.list[slot].pmtud, now, (uint32_t)size);
 		cc_set_mss(&s->paths.list[slot].cc, s->paths.list[slot].pmtud.size);
-		touch(e, s);
+		endpoint_touch_session(e, s);
 	}
 }
 
@@ -544,7 +303,7 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 			/* Whoever is not joined tries through the server at once. */
 			if (!waiting->assoc.is_bound)
 				session_want(waiting, now);
-			touch(e, waiting);
+			endpoint_touch_session(e, waiting);
 		}
 		return;
 	case RENDEZVOUS_EVENT_ADDRESS:
@@ -555,7 +314,7 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 		if (s) {
 			liveness_on_presence(s, now, i, ev->kind == RENDEZVOUS_EVENT_PRESENT,
 			                     ev->is_gone);
-			touch(e, s);
+			endpoint_touch_session(e, s);
 		}
 		return;
 	case RENDEZVOUS_EVENT_OFFER:
@@ -563,19 +322,19 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 		if (!s)
 			return;
 		session_add_relay(s, now, i, ev->channel, ev->rate_kbit, ev->leg);
-		touch(e, s);
+		endpoint_touch_session(e, s);
 		if (ev->init) {
 			struct origin from = { .is_relay = true,
 				               .server = i,
 				               .channel = ev->channel };
 
-			on_init(e, now, &from, ev->init, WIRE_INIT_SIZE);
+			intake_init(e, now, &from, ev->init, WIRE_INIT_SIZE);
 		}
 		return;
 	case RENDEZVOUS_EVENT_CHANNEL_GONE:
 		if (s) {
 			session_drop_relay(s, now, i);
-			touch(e, s);
+			endpoint_touch_session(e, s);
 		}
 		return;
 	case RENDEZVOUS_EVENT_REFUSED:
@@ -724,7 +483,7 @@ bool endpoint_write(struct endpoint *e, cv_time now, struct train *out)
 		list_remove(&s->ready_node);
 		if (write_session(e, now, s, out)) {
 			/* To the back: trains of several busy peers take turns. */
-			touch(e, s);
+			endpoint_touch_session(e, s);
 			goto sent;
 		}
 		vitals_mark(s, now);
@@ -792,7 +551,7 @@ void endpoint_on_deadline(struct endpoint *e, cv_time now)
 		heap_remove(&e->deadlines, first);
 		session_on_deadline(s, now);
 		doubt_servers(e, now, s);
-		touch(e, s);
+		endpoint_touch_session(e, s);
 	}
 }
 
@@ -801,7 +560,7 @@ void endpoint_close(struct endpoint *e, cv_time now)
 	e->is_closing = true;
 	for (uint32_t i = 0; i < e->session_count; i++) {
 		session_close(e->sessions[i], now, CLOSE_SHUTDOWN);
-		touch(e, e->sessions[i]);
+		endpoint_touch_session(e, e->sessions[i]);
 	}
 	for (uint32_t i = 0; i < e->server_count; i++)
 		rendezvous_close(e->servers[i].r, now);
@@ -844,7 +603,7 @@ void endpoint_ping(struct endpoint *e, cv_time now, uint32_t peer)
 	p->is_pinging = true;
 	p->ping_rtt = 0;
 	path_check_now(p, now);
-	touch(e, s);
+	endpoint_touch_session(e, s);
 }
 
 bool endpoint_ping_result(struct endpoint *e, uint32_t peer, cv_duration *rtt)

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * endpoint_inner - the endpoint's state, for endpoint.c (the order of work) and intake.c (whose
+ * datagram is this?) and nobody else.
+ */
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "tunnel/endpoint.h"
+#include "tunnel/gate.h"
+#include "tunnel/session.h"
+
+enum {
+	PENDINGS_MAX = 1024,
+	SOURCES_MAX = 65536,
+	/* Owners of indices: peers count from 0, servers from here. */
+	OWNER_SERVER = 1 << 30,
+	NOTICES_MAX = 64,
+};
+
+struct server {
+	struct rendezvous *r;
+	bool is_up;
+};
+
+struct endpoint {
+	struct session_core core;
+	struct indexes indexes;
+	struct pendings pendings;
+	struct gate gate;
+	struct session *sessions[ENDPOINT_PEERS_MAX];
+	uint32_t session_count;
+	struct server servers[ENDPOINT_SERVERS_MAX];
+	uint32_t server_count;
+	struct addr local[ENDPOINT_LOCAL_MAX];
+	unsigned local_count;
+	struct heap deadlines;
+	struct list ready; /* sessions that may have output or events */
+	cv_time turned_at, asked_for;
+	/* One answer to an INIT, or COOKIE or VERSION, waiting to leave; built at once, sent in
+	 * order. */
+	struct {
+		uint8_t bytes[WIRE_RELAY_HEADER + WIRE_INIT_SIZE];
+		uint16_t size;
+		uint8_t socket;
+		struct addr to;
+	} replies[16];
+	unsigned reply_count;
+	struct endpoint_event notices[NOTICES_MAX];
+	unsigned notice_first, notice_count;
+	struct endpoint_counters counters;
+	bool is_closing;
+};
+
+/* @s may have output or events now. */
+static inline void endpoint_touch_session(struct endpoint *e, struct session *s)
+{
+	if (!list_is_linked(&s->ready_node))
+		list_add_tail(&e->ready, &s->ready_node);
+}
