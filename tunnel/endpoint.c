@@ -10,8 +10,9 @@
 #include "tunnel/liveness.h"
 #include "tunnel/vitals.h"
 
-#define GAP                                                                                        \
-	CV_SEC(2) /* a turn this much later than both the last one and its deadline (rule 8.3) */
+/* A turn this much later than both the one before and the deadline asked for is a gap (rule 8.3).
+ */
+#define GAP CV_SEC(2)
 
 /* ---- life ---- */
 
