@@ -167,6 +167,8 @@ static void pump_dial(struct flow *f, cv_time now)
 		case DIAL_RESOLVE:
 			r->lookup = resolver_start(f->b->resolver, f->peer, action.name, r->to.port,
 			                           on_lookup, f);
+			if (r->lookup == 0)
+				dial_on_resolve_failed(&r->dial, now, DIAL_RESOLVE_LIMIT);
 			break;
 		case DIAL_CANCEL_RESOLVE:
 			resolver_cancel(f->b->resolver, r->lookup);
