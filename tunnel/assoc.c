@@ -80,10 +80,8 @@ static void begin_object(struct assoc *a, const struct rng *rng, const uint8_t *
 {
 	memmove(a->incarnation, incarnation, INCARNATION_SIZE);
 	memset(a->peer_incarnation, 0, sizeof(a->peer_incarnation));
-	memset(a->offered_to, 0, sizeof(a->offered_to));
 	rng_fill(rng, a->candidate_secret, sizeof(a->candidate_secret));
 	a->is_bound = false;
-	a->is_offered = false;
 	a->number_accepted = 0; /* its epochs are gone: no earlier INIT can continue them */
 	a->confirm_slot = a->opt.epochs_max;
 	a->send_slot = 0;
@@ -103,7 +101,7 @@ void assoc_init(struct assoc *a, const struct assoc_options *opt, const struct r
 
 void assoc_rename(struct assoc *a, const uint8_t incarnation[INCARNATION_SIZE])
 {
-	CV_ASSERT(!a->is_bound && !a->is_offered);
+	CV_ASSERT(!a->is_bound);
 	memcpy(a->incarnation, incarnation, INCARNATION_SIZE);
 }
 
@@ -124,17 +122,13 @@ void assoc_reset(struct assoc *a, cv_time now, const struct rng *rng)
 	begin_object(a, rng, incarnation);
 }
 
-void assoc_offer(struct assoc *a, const struct rng *rng, const uint8_t theirs[INCARNATION_SIZE],
+/* An unbound object is offered to all who ask: a name of its own for each would meet our own INIT,
+ * which has the object's, on the way, and each side would end up joined to something that the other
+ * has already given up. Whoever confirms first has it; the others find out (rule 3.7). */
+void assoc_offer(const struct assoc *a, const uint8_t theirs[INCARNATION_SIZE],
                  uint8_t ours[INCARNATION_SIZE])
 {
-	const uint8_t *joined = a->is_bound ? a->peer_incarnation : a->offered_to;
-
-	(void)rng; /* the candidate is derived, not drawn: see assoc.h */
-	if (!a->is_bound && !a->is_offered) {
-		memcpy(a->offered_to, theirs, INCARNATION_SIZE);
-		a->is_offered = true;
-	}
-	if (is_same(joined, theirs))
+	if (!a->is_bound || is_same(a->peer_incarnation, theirs))
 		memcpy(ours, a->incarnation, INCARNATION_SIZE);
 	else
 		make_candidate(a, theirs, ours);
@@ -261,9 +255,7 @@ static void add_epoch(struct assoc *a, cv_time now, const struct rng *rng,
 static void bind_object(struct assoc *a, const uint8_t *theirs)
 {
 	memcpy(a->peer_incarnation, theirs, INCARNATION_SIZE);
-	memset(a->offered_to, 0, sizeof(a->offered_to));
 	a->is_bound = true;
-	a->is_offered = false;
 }
 
 static enum assoc_verdict judge_response(const struct assoc *a, const struct assoc_join *j)
@@ -301,8 +293,6 @@ static void restart(struct assoc *a, cv_time now, const struct rng *rng, const u
 	make_candidate(a, theirs, candidate);
 	drop_epochs(a, now);
 	begin_object(a, rng, candidate);
-	memcpy(a->offered_to, theirs, INCARNATION_SIZE);
-	a->is_offered = true;
 }
 
 enum assoc_verdict assoc_join(struct assoc *a, cv_time now, const struct rng *rng,
@@ -468,8 +458,6 @@ bool assoc_check(const struct assoc *a)
 				return false;
 		}
 	}
-	if (a->is_bound && a->is_offered)
-		return false;
 	if (a->is_bound != (count > 0)) /* an object is bound by an epoch, and keeps the last two */
 		return false;
 	if (count > 0 && a->opt.epochs[a->send_slot].local_index == 0)

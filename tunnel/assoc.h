@@ -49,10 +49,8 @@ struct assoc {
 	struct assoc_options opt;
 	uint8_t incarnation[INCARNATION_SIZE];
 	uint8_t peer_incarnation[INCARNATION_SIZE]; /* when bound */
-	uint8_t offered_to[INCARNATION_SIZE];       /* when offered and not yet bound */
 	uint8_t candidate_secret[32]; /* our next incarnation is a hash of theirs under it */
 	bool is_bound;
-	bool is_offered;
 	uint8_t peer_policy;      /* enum path_policy, of the newest handshake */
 	uint64_t number_accepted; /* highest handshake number taken in a continuing INIT */
 	uint64_t number_next;     /* of our next INIT */
@@ -64,8 +62,7 @@ struct assoc {
 
 /* A new unbound object. */
 void assoc_init(struct assoc *a, const struct assoc_options *opt, const struct rng *rng);
-/* Names an unbound object that was offered to nobody yet: what a responder drew for the pending
- * entry before it had an object. */
+/* Names an unbound object: what a responder drew for the pending entry before it had an object. */
 void assoc_rename(struct assoc *a, const uint8_t incarnation[INCARNATION_SIZE]);
 /* Frees the indices and wipes every key. */
 void assoc_deinit(struct assoc *a, cv_time now);
@@ -84,7 +81,7 @@ enum assoc_verdict {
 };
 
 /* What a responder offers to @theirs (rule 3.5): copies one of our incarnations to @ours. */
-void assoc_offer(struct assoc *a, const struct rng *rng, const uint8_t theirs[INCARNATION_SIZE],
+void assoc_offer(const struct assoc *a, const uint8_t theirs[INCARNATION_SIZE],
                  uint8_t ours[INCARNATION_SIZE]);
 
 /* One finished handshake, to be joined. */

@@ -196,7 +196,7 @@ static void answer_init(struct hub *h, cv_time now, struct arrival *from, bool i
 		return; /* no memory: the slot is free again */
 	memcpy(e->theirs, in->payload.incarnation, INCARNATION_SIZE);
 	if (s)
-		assoc_offer(&s->light.assoc, h->opt.rng, e->theirs, e->ours);
+		assoc_offer(&s->light.assoc, e->theirs, e->ours);
 	else
 		rng_fill(h->opt.rng, e->ours, INCARNATION_SIZE);
 	memcpy(payload.incarnation, e->ours, INCARNATION_SIZE);

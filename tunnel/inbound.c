@@ -103,7 +103,7 @@ bool inbound_on_init(struct session *s, cv_time now, struct handshake_in *in, co
 			indexes_free(c->indexes, now, index);
 		return false;
 	}
-	assoc_offer(&s->assoc, c->rng, in->payload.incarnation, payload.incarnation);
+	assoc_offer(&s->assoc, in->payload.incarnation, payload.incarnation);
 	aead = aead_choose(c->aead_bits, in->payload.aead_bits);
 	e->aead = (uint8_t)aead;
 	payload.aead_bits = (uint8_t)(1u << e->aead);

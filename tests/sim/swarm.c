@@ -310,6 +310,8 @@ static void be_calm(struct world *w)
 	}
 	if (!sim_until(sim, CALM_FRESH, is_fresh_whole, "a new stream in calm"))
 		return;
+	/* Crossing handshakes of restarted agents may replace an object once more, within 4 s. */
+	sim_run(sim, sim->may_reset ? CV_SEC(4) : 0);
 	for (int i = 0; i < 2 && sim->may_reset; i++) {
 		f[i] = simapp_open(sim, w->agents[i], w->agents[!i], 2000, 2000);
 		simapp_begin(sim, f[i]);

@@ -83,7 +83,7 @@ static struct shake resp(const struct shake *init, struct end *to)
 
 	s.to = to;
 	rng_fill(&rng, &s.secrets, sizeof(s.secrets));
-	assoc_offer(&to->assoc, &rng, s.ours, s.theirs);
+	assoc_offer(&to->assoc, s.ours, s.theirs);
 	s.to_index = indexes_take(&to->indexes, now, &rng, 0);
 	return s;
 }
@@ -418,6 +418,33 @@ static void confirmation_of_an_object_bound_elsewhere_is_void(void **state)
 	end_deinit(&c);
 }
 
+/* Who asked first died in mid-handshake; the next one's INIT crosses our own. */
+static void an_unbound_object_is_offered_to_all(void **state)
+{
+	struct end a, b, dead;
+	struct shake s, ab, ba;
+
+	(void)state;
+	begin(&a, &b);
+	end_init(&dead, ASSOC_EPOCHS_MAX, false);
+	s = init(&dead);
+	(void)resp(&s, &a);
+	ba = init(&b);
+	ab = init(&a);
+	ba = resp(&ba, &a);
+	assert_memory_equal(ba.theirs, a.assoc.incarnation, INCARNATION_SIZE);
+	assert_int_equal(finish(&ba), ASSOC_BOUND);
+	ab = resp(&ab, &b);
+	assert_int_equal(finish(&ab), ASSOC_BOUND);
+	assert_int_equal(confirm(&ba), ASSOC_ADDED);
+	assert_int_equal(confirm(&ab), ASSOC_ADDED);
+	assert_true(talks(&a, &b));
+	assert_true(talks(&b, &a));
+	end_deinit(&a);
+	end_deinit(&b);
+	end_deinit(&dead);
+}
+
 /* INIT left while unbound; meanwhile the object was bound: RESP of another incarnation is void. */
 static void late_resp_to_an_unbound_init_is_void(void **state)
 {
@@ -650,6 +677,7 @@ int main(void)
 		cmocka_unit_test(replayed_inits_change_nothing),
 		cmocka_unit_test(candidates_are_not_shared),
 		cmocka_unit_test(confirmation_of_an_object_bound_elsewhere_is_void),
+		cmocka_unit_test(an_unbound_object_is_offered_to_all),
 		cmocka_unit_test(late_resp_to_an_unbound_init_is_void),
 		cmocka_unit_test(twins_take_turns_whole),
 		cmocka_unit_test(continuing_names_an_epoch_that_was_heard),
