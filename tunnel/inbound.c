@@ -373,14 +373,23 @@ void inbound_on_data(struct session *s, cv_time now, const struct origin *from, 
 	on_frames(s, now, &head, slot, bytes + WIRE_DATA_HEADER, plain);
 }
 
-static void on_challenge(struct session *s, cv_time now, uint8_t slot, const struct wire_probe *p,
-                         const struct origin *from, size_t size)
+/* Paths overtake each other: the last word counts, not the last to arrive. */
+static bool is_newest_nomination(struct session *s, const struct wire_data *head)
+{
+	if (head->receiver == s->nominated_index && head->number < s->nominated_number)
+		return false;
+	s->nominated_index = head->receiver;
+	s->nominated_number = head->number;
+	return true;
+}
+
+static void on_challenge(struct session *s, cv_time now, uint8_t slot, const struct wire_data *head,
+                         const struct wire_probe *p, const struct origin *from, size_t size)
 {
 	struct path *path = &s->paths.list[slot];
 	bool pads = (p->flags & PROBE_FLAG_PAD_ANSWER) != 0;
 
-	if (p->flags & PROBE_FLAG_NOMINATE) {
-		/* The newest word holds: the peer may have chosen another path before. */
+	if ((p->flags & PROBE_FLAG_NOMINATE) && is_newest_nomination(s, head)) {
 		for (uint8_t i = 0; i < PATHS_MAX; i++)
 			s->paths.list[i].is_nominated = i == slot;
 		if (path->state != PATH_USABLE)
@@ -451,7 +460,7 @@ void inbound_on_probe(struct session *s, cv_time now, const struct origin *from,
 	if (slot == PATHS_NONE)
 		return;
 	if (probe.type == PROBE_CHALLENGE)
-		on_challenge(s, now, slot, &probe, from, size);
+		on_challenge(s, now, slot, &head, &probe, from, size);
 	else
 		on_answer(s, now, slot, probe.token, size);
 	session_rechoose(s, now);

@@ -202,6 +202,10 @@ bool paths_probe_due(struct paths *ps, cv_time now, const struct rng *rng, bool 
 		if (p->state == PATH_FREE || path_deadline(p) > now)
 			continue;
 		if (path_probe_due(p, now, rng, is_busy, i == ps->active, out)) {
+			/* Every probe of the chosen path says so: a word that was lost or
+			 * overtaken is said again with the next beat. */
+			if (i == ps->active && ps->has_smaller_key)
+				out->flags |= PROBE_FLAG_NOMINATE;
 			*slot = i;
 			return true;
 		}

@@ -146,6 +146,10 @@ struct session {
 		bool is_app_limited, is_touched, is_spurious;
 	} batch[PATHS_MAX];
 
+	/* the newest nomination: epoch and number of its probe */
+	uint32_t nominated_index;
+	uint64_t nominated_number;
+
 	/* answers to probes, in the order they came */
 	struct {
 		uint8_t slot; /* path to answer on */
