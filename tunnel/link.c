@@ -188,6 +188,11 @@ size_t link_write(struct link *l, cv_time now, struct wr *w)
 	return wr_size(w) - before;
 }
 
+bool link_is_doubtful(const struct link *l)
+{
+	return l->resend_at != CV_TIME_NEVER && l->tries >= 2;
+}
+
 cv_time link_deadline(const struct link *l)
 {
 	return l->resend_at;

@@ -47,4 +47,6 @@ bool link_has_output(const struct link *l, cv_time now);
  * written. */
 size_t link_write(struct link *l, cv_time now, struct wr *w);
 cv_time link_deadline(const struct link *l);
+/* Two timeouts in a row: the other end may have gone. */
+bool link_is_doubtful(const struct link *l);
 bool link_check(const struct link *l);

@@ -360,6 +360,9 @@ void rendezvous_on_deadline(struct rendezvous *r, cv_time now)
 			break;
 		}
 		turn_rekey(r, now);
+		/* A server that lost its state never answers: not at the next keepalive, now. */
+		if (link_is_doubtful(&r->session.link))
+			rendezvous_check_now(r, now);
 		turn_probe(r, now);
 		break;
 	case STATE_CLOSED:
