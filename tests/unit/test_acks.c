@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Goal: what arrived is told neither late nor too often, holes are urgent unless two
+ * paths made them, and what the peer knows is not told for ever. Method: rows with the instant at
+ * which an ACK is due after each packet; ACKs are read back from their bytes; 10,000 random packets
+ * against an array of booleans.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "base/rng.h"
+#include "tunnel/acks.h"
+#include "tunnel/wire.h"
+
+#define NOW CV_SEC(100)
+#define RTT CV_MS(40)
+
+enum { SLOT_A = 3, SLOT_B = 7, NUMBERS = 20000 };
+
+struct told {
+	size_t size;
+	struct wire_frame frame;
+	struct note note;
+	unsigned notes;
+};
+
+/* Writes an ACK into @room bytes and reads it back; size 0: nothing was written. */
+static void tell(struct acks *a, cv_time now, size_t room, struct told *out)
+{
+	uint8_t bytes[1200];
+	struct wr w = wr_init(bytes, room);
+	struct sent sent;
+	struct sent_record *r;
+	struct rd in;
+
+	memset(out, 0, sizeof(*out));
+	sent_init(&sent, 64);
+	assert_int_equal(sent_reserve(&sent, 1, 4), 0);
+	(void)sent_open(&sent);
+	acks_write(a, now, &w, &sent);
+	assert_false(w.bad);
+	sent_commit(&sent, now, 0, 1, 100, true, false);
+	out->size = wr_size(&w);
+	r = sent_find(&sent, 0);
+	out->notes = r->note_count;
+	if (out->notes > 0)
+		out->note = *sent_record_note(&sent, r, 0);
+	in = rd_init(bytes, out->size);
+	if (out->size > 0) {
+		assert_int_equal(wire_read_frame(&in, &out->frame), WIRE_FRAME);
+		assert_int_equal(out->frame.type, FRAME_ACK);
+		assert_int_equal(rd_left(&in), 0);
+	}
+	sent_deinit(&sent);
+	assert_true(acks_check(a));
+}
+
+static void settle(struct acks *a, cv_time now)
+{
+	struct told told;
+
+	tell(a, now, 1200, &told);
+	assert_true(told.size > 0);
+}
+
+static void arrive(struct acks *a, cv_time now, uint64_t number)
+{
+	acks_on_packet(a, now, number, true, false, SLOT_A, RTT);
+	assert_true(acks_check(a));
+}
+
+/* Past the packets that are always told at once; the newest number is 63 and nothing is owed. */
+static void begin(struct acks *a)
+{
+	acks_init(a);
+	for (uint64_t i = 0; i < ACKS_EAGER_PACKETS; i++)
+		arrive(a, NOW, i);
+	settle(a, NOW);
+}
+
+static void the_first_packets_are_told_at_once(void **state)
+{
+	struct acks a;
+
+	(void)state;
+	acks_init(&a);
+	assert_int_equal(a.due_at, CV_TIME_NEVER);
+	for (uint64_t i = 0; i < ACKS_EAGER_PACKETS; i++) {
+		arrive(&a, NOW, i);
+		assert_true(acks_are_due(&a, NOW));
+		settle(&a, NOW);
+		assert_false(acks_are_due(&a, NOW + CV_SEC(1000)));
+	}
+	arrive(&a, NOW, ACKS_EAGER_PACKETS);
+	assert_false(acks_are_due(&a, NOW));
+}
+
+static void at_the_threshold_or_after_the_delay(void **state)
+{
+	static const struct {
+		const char *what;
+		uint16_t told;
+		uint64_t threshold;
+		cv_duration delay, waits;
+	} rows[] = {
+		{ "nothing was asked for", 0, 2, 0, ACKS_DELAY_DEFAULT },
+		{ "every packet", 1, 1, CV_MS(1), CV_MS(1) },
+		{ "ten packets", 10, 10, CV_MS(10), CV_MS(10) },
+		{ "the longest delay", 64, 64, ACKS_DELAY_MAX, ACKS_DELAY_MAX },
+		{ "a longer one is cut", 64, 64, ACKS_DELAY_MAX + 1, ACKS_DELAY_MAX },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		struct acks a;
+
+		print_message("%s\n", rows[i].what);
+		begin(&a);
+		if (rows[i].told)
+			acks_on_frequency(&a, rows[i].told, rows[i].delay);
+		for (uint64_t n = 1; n < rows[i].threshold; n++) {
+			/* The oldest packet decides: later ones do not put it off. */
+			arrive(&a, NOW + n * 1000 - 1000, 63 + n);
+			assert_int_equal(a.due_at, NOW + rows[i].waits);
+		}
+		arrive(&a, NOW + CV_US(900), 63 + rows[i].threshold);
+		assert_int_equal(a.due_at, NOW + CV_US(900));
+	}
+}
+
+static void a_threshold_of_nothing_is_one(void **state)
+{
+	struct acks a;
+
+	(void)state;
+	begin(&a);
+	acks_on_frequency(&a, 0, CV_MS(10));
+	arrive(&a, NOW, 64);
+	assert_true(acks_are_due(&a, NOW));
+}
+
+static void an_ack_is_never_owed_for_an_ack(void **state)
+{
+	struct acks a;
+	struct told told;
+
+	(void)state;
+	begin(&a);
+	acks_on_packet(&a, NOW, 64, false, true, SLOT_A, RTT);
+	acks_on_packet(&a, NOW, 99, false, true, SLOT_A, RTT);
+	assert_int_equal(a.due_at, CV_TIME_NEVER);
+	/* Yet an ACK that leaves for another reason names it. */
+	tell(&a, NOW, 1200, &told);
+	assert_int_equal(told.frame.ack.ranges[0].begin, 99);
+	assert_int_equal(told.frame.ack.ranges[1].end, 65);
+}
+
+static void when_asked_at_once(void **state)
+{
+	struct acks a;
+
+	(void)state;
+	begin(&a);
+	acks_on_frequency(&a, 64, ACKS_DELAY_MAX);
+	acks_on_packet(&a, NOW, 64, true, true, SLOT_A, RTT);
+	assert_true(acks_are_due(&a, NOW));
+}
+
+static void a_hole_is_urgent(void **state)
+{
+	static const struct {
+		const char *what;
+		uint64_t number;
+		bool is_urgent;
+	} rows[] = {
+		{ "the next one", 64, false },
+		{ "one is missing", 65, true },
+		{ "many are missing", 1000, true },
+		{ "an old one, late", 10, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		struct acks a;
+
+		print_message("%s\n", rows[i].what);
+		begin(&a);
+		acks_on_frequency(&a, 64, ACKS_DELAY_MAX);
+		arrive(&a, NOW, rows[i].number);
+		assert_int_equal(acks_are_due(&a, NOW), rows[i].is_urgent);
+	}
+}
+
+/* Rule 5.2: what overtakes on another path leaves holes that are no losses. */
+static void not_while_a_flight_lands_on_the_old_path(void **state)
+{
+	struct acks a;
+	const cv_time moved = NOW + CV_MS(1);
+
+	(void)state;
+	begin(&a);
+	acks_on_frequency(&a, 64, ACKS_DELAY_MAX);
+	acks_on_packet(&a, moved, 80, true, false, SLOT_B, RTT);
+	assert_int_equal(a.path, SLOT_B);
+	assert_int_equal(a.due_at, moved + ACKS_DELAY_MAX);
+
+	/* The old flight lands: it neither hurries nor counts as a move back. */
+	acks_on_packet(&a, moved + 1, 64, true, false, SLOT_A, RTT);
+	assert_int_equal(a.path, SLOT_B);
+	acks_on_packet(&a, moved + RTT - 1, 82, true, false, SLOT_B, RTT);
+	assert_int_equal(a.due_at, moved + ACKS_DELAY_MAX);
+
+	/* One round trip later a hole is a hole. */
+	settle(&a, moved + RTT - 1);
+	acks_on_packet(&a, moved + RTT, 84, true, false, SLOT_B, RTT);
+	assert_true(acks_are_due(&a, moved + RTT));
+}
+
+static void an_ack_says_what_came_and_when(void **state)
+{
+	struct acks a;
+	struct told told;
+
+	(void)state;
+	acks_init(&a);
+	tell(&a, NOW, 1200, &told);
+	assert_int_equal(told.size, 0);
+	assert_int_equal(told.notes, 0);
+
+	arrive(&a, NOW, 5);
+	arrive(&a, NOW, 6);
+	arrive(&a, NOW + CV_MS(1), 9);
+	arrive(&a, NOW + CV_MS(2), 2); /* late: the delay is about the newest */
+	tell(&a, NOW + CV_MS(9), 1200, &told);
+	assert_int_equal(told.frame.ack.count, 3);
+	assert_int_equal(told.frame.ack.ranges[0].begin, 9);
+	assert_int_equal(told.frame.ack.ranges[0].end, 10);
+	assert_int_equal(told.frame.ack.ranges[1].begin, 5);
+	assert_int_equal(told.frame.ack.ranges[1].end, 7);
+	assert_int_equal(told.frame.ack.ranges[2].begin, 2);
+	assert_int_equal(told.frame.ack.ranges[2].end, 3);
+	assert_int_equal(told.frame.ack.delay_ns, CV_MS(8));
+	assert_int_equal(told.notes, 1);
+	assert_int_equal(told.note.tag, NOTE_ACK);
+	assert_int_equal(told.note.offset, 9);
+	assert_int_equal(a.owed, 0);
+	assert_int_equal(a.due_at, CV_TIME_NEVER);
+}
+
+static void what_does_not_fit_stays_owed(void **state)
+{
+	struct acks a;
+	struct told told;
+	size_t size;
+
+	(void)state;
+	acks_init(&a);
+	for (uint64_t i = 0; i < 20; i += 2)
+		arrive(&a, NOW, i);
+	tell(&a, NOW, 1200, &told);
+	size = told.size;
+	arrive(&a, NOW, 20);
+	for (size_t room = 0; room < size; room++) {
+		tell(&a, NOW, room, &told);
+		assert_int_equal(told.size, 0);
+		assert_int_equal(told.notes, 0);
+		assert_true(acks_are_due(&a, NOW));
+	}
+}
+
+static void an_ack_has_32_ranges_at_most(void **state)
+{
+	static const struct {
+		unsigned spans, told, kept;
+	} rows[] = {
+		{ FRAME_ACK_RANGES_MAX - 1, FRAME_ACK_RANGES_MAX - 1, FRAME_ACK_RANGES_MAX - 1 },
+		{ FRAME_ACK_RANGES_MAX, FRAME_ACK_RANGES_MAX, FRAME_ACK_RANGES_MAX },
+		{ FRAME_ACK_RANGES_MAX + 1, FRAME_ACK_RANGES_MAX, FRAME_ACK_RANGES_MAX + 1 },
+		{ ACKS_SPANS, FRAME_ACK_RANGES_MAX, ACKS_SPANS },
+		{ ACKS_SPANS + 1, FRAME_ACK_RANGES_MAX, ACKS_SPANS },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		struct acks a;
+		struct told told;
+
+		acks_init(&a);
+		for (uint64_t n = 0; n < rows[i].spans; n++)
+			arrive(&a, NOW, 2 * n);
+		assert_int_equal(a.received.count, rows[i].kept);
+		tell(&a, NOW, 1200, &told);
+		assert_int_equal(told.frame.ack.count, rows[i].told);
+		assert_in_range(told.size, 1, FRAME_ACK_SIZE_MAX);
+		/* The newest are told. */
+		assert_int_equal(told.frame.ack.ranges[0].begin, 2 * (rows[i].spans - 1));
+	}
+}
+
+static void what_the_peer_knows_is_told_no_more(void **state)
+{
+	struct acks a;
+	struct told told;
+
+	(void)state;
+	acks_init(&a);
+	for (uint64_t n = 0; n < 40; n++) {
+		if (n != 3 && n != 17 && n != 30)
+			arrive(&a, NOW, n);
+	}
+	acks_on_acked(&a, 0); /* names nothing that could be left out */
+	assert_int_equal(a.received.count, 4);
+
+	/* The span that the peer heard of last stays whole: below it no hole is told. */
+	acks_on_acked(&a, 25);
+	tell(&a, NOW, 1200, &told);
+	assert_int_equal(told.frame.ack.count, 2);
+	assert_int_equal(told.frame.ack.ranges[1].begin, 18);
+	assert_int_equal(told.frame.ack.ranges[1].end, 30);
+
+	acks_on_acked(&a, 20); /* an older one, late */
+	tell(&a, NOW, 1200, &told);
+	assert_int_equal(told.frame.ack.ranges[1].begin, 18);
+
+	acks_on_acked(&a, 39);
+	tell(&a, NOW, 1200, &told);
+	assert_int_equal(told.frame.ack.count, 1);
+	assert_int_equal(told.frame.ack.ranges[0].begin, 31);
+	assert_int_equal(told.frame.ack.ranges[0].end, 40);
+}
+
+static void equals_an_array(void **state)
+{
+	static bool has[NUMBERS];
+	struct acks a;
+	struct rng_seeded seeded;
+	struct rng rng;
+	struct told told;
+	uint64_t newest = 0, floor = 0;
+
+	(void)state;
+	rng_seeded_init(&seeded, 42);
+	rng = rng_from_seeded(&seeded);
+	acks_init(&a);
+	for (unsigned i = 0; i < 10000; i++) {
+		uint64_t number = newest + rng_below(&rng, 4);
+
+		if (rng_below(&rng, 8) == 0)
+			number -= CV_MIN(number, rng_below(&rng, 20));
+		if (number >= NUMBERS)
+			break;
+		has[number] = true;
+		newest = CV_MAX(newest, number);
+		acks_on_packet(&a, NOW + i, number, rng_below(&rng, 4) > 0, false,
+		               rng_below(&rng, 50) == 0 ? SLOT_B : SLOT_A, RTT);
+		tell(&a, NOW + i, 1200, &told);
+		assert_int_equal(told.frame.ack.ranges[0].end, newest + 1);
+		for (unsigned k = 0; k < told.frame.ack.count; k++) {
+			const struct wire_range *r = &told.frame.ack.ranges[k];
+
+			/* Exactly what came, as wide as can be; below the floor only stragglers. */
+			assert_true(!has[r->end] || r->end < floor);
+			assert_true(r->begin == 0 || !has[r->begin - 1] || r->begin <= floor);
+			for (uint64_t n = r->begin; n < r->end; n++)
+				assert_true(has[n]);
+		}
+		if (rng_below(&rng, 30) == 0) {
+			acks_on_acked(&a, newest);
+			for (floor = newest; floor > 0 && has[floor - 1]; floor--)
+				;
+			assert_int_equal(a.spans[0].begin, floor);
+			assert_int_equal(a.received.count, 1);
+		}
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_first_packets_are_told_at_once),
+		cmocka_unit_test(at_the_threshold_or_after_the_delay),
+		cmocka_unit_test(a_threshold_of_nothing_is_one),
+		cmocka_unit_test(an_ack_is_never_owed_for_an_ack),
+		cmocka_unit_test(when_asked_at_once),
+		cmocka_unit_test(a_hole_is_urgent),
+		cmocka_unit_test(not_while_a_flight_lands_on_the_old_path),
+		cmocka_unit_test(an_ack_says_what_came_and_when),
+		cmocka_unit_test(what_does_not_fit_stays_owed),
+		cmocka_unit_test(an_ack_has_32_ranges_at_most),
+		cmocka_unit_test(what_the_peer_knows_is_told_no_more),
+		cmocka_unit_test(equals_an_array),
+	};
+
+	return cmocka_run_group_tests_name("acks", tests, NULL, NULL);
+}
