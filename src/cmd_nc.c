@@ -340,30 +340,40 @@ static int time_left(const struct nc *n)
 	return now >= n->end_by ? 0 : (int)((n->end_by - now) / CV_MS(1) + 1);
 }
 
+/* Waits for something to do; an exit code other than 0 ends the command. */
+static int wait_for(const struct nc *n, struct pollfd polled[POLLED])
+{
+	int r;
+
+	plan(n, polled);
+	r = poll(polled, POLLED, time_left(n));
+	if (r < 0 && errno != EINTR) {
+		command_error("cannot wait: %s", strerror(errno));
+		return EXIT_FAILED;
+	}
+	if (r != 0 && (n->end_by == CV_TIME_NEVER || clock_now() < n->end_by))
+		return EXIT_DONE;
+	if (!n->is_answered)
+		command_error("no answer from the agent within 30 s");
+	return EXIT_FAILED;
+}
+
 static int run(struct nc *n, const char *control_path)
 {
 	struct pollfd polled[POLLED];
-	int code, r;
+	int code;
 
 	while (!n->up.is_done || !n->down.is_done) {
-		plan(n, polled);
-		r = poll(polled, POLLED, time_left(n));
-		if (r < 0 && errno != EINTR) {
-			command_error("cannot wait: %s", strerror(errno));
-			return EXIT_FAILED;
-		}
-		if (r == 0 || (n->end_by != CV_TIME_NEVER && clock_now() >= n->end_by)) {
-			if (!n->is_answered)
-				command_error("no answer from the agent within 30 s");
-			return EXIT_FAILED;
-		}
-		if (r > 0)
-			move(n, polled);
-		code = n->is_answered ? EXIT_DONE : take_answer(n, control_path);
+		code = wait_for(n, polled);
+		if (code != EXIT_DONE)
+			return code;
+		move(n, polled);
+		if (!n->is_answered)
+			code = take_answer(n, control_path);
 		if (code != EXIT_DONE)
 			return code;
 		if (n->is_answered && !n->down.is_done)
-			write_output(n, r > 0 && (polled[OUTPUT].revents & POLLOUT));
+			write_output(n, polled[OUTPUT].revents & POLLOUT);
 	}
 	if (n->is_reset && !n->is_failed)
 		command_error("the connection was reset");

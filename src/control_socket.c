@@ -80,7 +80,7 @@ static int check_directory(const char *path, const char *directory, const struct
  * two starts at the same instant is left unguarded. */
 static int lock_directory(const char *directory)
 {
-	const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
+	const struct timespec pause = { .tv_nsec = 20000000L };
 	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	for (int i = 0; fd >= 0 && i < LOCK_TRIES; i++) {
