@@ -45,6 +45,9 @@ enum {
 	GROW_PERMILLE = 750,
 	/* WRITABLE waits until so much room is back: a read of less is not worth its calls. */
 	WAKE_ROOM = 64 * 1024,
+	/* What a stream says first, its target or its status, does not wait for the others' bytes:
+	 * without it there is no stream. */
+	FIRST_WORDS = 4 * 1024,
 };
 
 static bool can_send(const struct stream *st)
@@ -335,8 +338,12 @@ void stream_commit(struct streams *s, struct stream *st, size_t size)
 
 size_t stream_write(struct streams *s, struct stream *st, const void *bytes, size_t size)
 {
-	size_t taken = CV_MIN(size, stream_room(s, st));
+	size_t room = stream_room(s, st);
+	size_t taken;
 
+	if (room < size && size <= FIRST_WORDS && st->out.end <= FIRST_WORDS - size)
+		room = own_room(s, st);
+	taken = CV_MIN(size, room);
 	if (taken > 0) {
 		size = taken;
 		taken = sendbuf_append(&st->out, s->pool, bytes, size);

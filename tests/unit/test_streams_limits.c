@@ -121,6 +121,29 @@ static void a_window_grows_for_a_reader_that_keeps_up(void **state)
 	world_deinit(&w);
 }
 
+/* Its target or its status: without it there would be no stream. */
+static void first_words_do_not_wait_for_others(void **state)
+{
+	static struct world w;
+	struct stream *a, *fara, *b, *farb;
+	uint8_t bytes[4096] = { 0 };
+	uint64_t written = 5;
+
+	(void)state;
+	world_init(&w, 1, 1000);
+	a = open_pair(&w, &fara);
+	b = open_pair(&w, &farb);
+	streams_set_unsent_cap(w.side[0].streams, 100000, 100000);
+	while (write_pattern(&w, &w.side[0], a, &written, 65536) > 0)
+		;
+	assert_int_equal(stream_write(w.side[0].streams, a, "x", 1), 0);
+	assert_int_equal(stream_write(w.side[0].streams, b, bytes, sizeof(bytes)), 0);
+	assert_int_equal(stream_write(w.side[0].streams, b, bytes, sizeof(bytes) - 5),
+	                 sizeof(bytes) - 5);
+	assert_int_equal(stream_write(w.side[0].streams, b, "x", 1), 0);
+	world_deinit(&w);
+}
+
 static void room_comes_back_with_an_event(void **state)
 {
 	static struct world w;
@@ -442,6 +465,7 @@ int main(void)
 		cmocka_unit_test(nothing_beyond_16_kib_before_accept),
 		cmocka_unit_test(unread_streams_stall_only_themselves),
 		cmocka_unit_test(a_window_grows_for_a_reader_that_keeps_up),
+		cmocka_unit_test(first_words_do_not_wait_for_others),
 		cmocka_unit_test(room_comes_back_with_an_event),
 		cmocka_unit_test(memory_refused_is_asked_for_again),
 		cmocka_unit_test(max_streams_is_given_back_when_both_ends_are_gone),
