@@ -28,9 +28,9 @@
 #include "config/report.h"
 
 enum {
-	CONFIG_DEFAULT_PORT = 28583,  /* of an `address` without one, and of a server */
-	CONFIG_LISTEN_ADDRS_MAX = 2,  /* `localhost` and a bare port are one of each family */
-	CONFIG_PATH_MAX = 1024,       /* bytes with the NUL */
+	CONFIG_DEFAULT_PORT = 28583, /* of an `address` without one, and of a server */
+	CONFIG_LISTEN_ADDRS_MAX = 2, /* `localhost` and a bare port are one of each family */
+	CONFIG_PATH_MAX = 1024,      /* bytes with the NUL */
 };
 
 /* Who reads: decides which keys are required and whether key files are looked at. */

@@ -201,8 +201,8 @@ static void fill_train(struct work *k, cv_time now, bool may_elicit)
 		bool is_first = k->train->count == 0;
 		size_t size;
 
-		if (!is_first && (!may_elicit || k->budget < full || s->probes_due > 0 ||
-		                  !has_bulk(k)))
+		if (!is_first &&
+		    (!may_elicit || k->budget < full || s->probes_due > 0 || !has_bulk(k)))
 			return;
 		if (sent_reserve(&s->sent, 2, is_first ? NOTES_FIRST : NOTES_OTHER) < 0)
 			return;

@@ -29,7 +29,7 @@ struct initiator {
 	struct handshake hs;
 	uint8_t init[WIRE_INIT_SIZE];
 	bool is_running;
-	bool was_bound;    /* the object was bound when this INIT was made */
+	bool was_bound; /* the object was bound when this INIT was made */
 	uint8_t ours[INCARNATION_SIZE];
 	uint32_t local_index; /* taken for this attempt */
 	cv_time made_at, send_at, started_at;

@@ -60,7 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memset(has, 0, sizeof(has));
 	/* The first byte is the budget: some runs are short of memory. */
-	pool_init(&pool, UINT64_C(8192) * (1 + data[0]));
+	pool_init(&pool, UINT64_C(8192) * (1u + data[0]));
 	recvbuf_init(&b);
 	for (size_t i = 1; i + 4 <= size; i += 4) {
 		uint64_t where = (uint64_t)data[i + 1] << 8 | data[i + 2];

@@ -168,7 +168,7 @@ static bool step(struct target *t, struct rd *in)
 		(void)streams_probe_data(t->streams);
 		return true;
 	default:
-		use_stream(t, (what >> 4) - 8, what & 15);
+		use_stream(t, (what >> 4) - 8u, what & 15u);
 		return true;
 	}
 }
@@ -183,7 +183,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct pool pool;
 	struct rd in = rd_init(data, size);
 
-	pool_init(&pool, UINT64_C(16384) * (1 + rd_u8(&in)));
+	pool_init(&pool, UINT64_C(16384) * (1u + rd_u8(&in)));
 	opt.pool = &pool;
 	opt.stream_window_max = 1 << 20;
 	opt.session_window_max = 2 << 20;

@@ -364,7 +364,7 @@ static void slow_reader(struct half *h)
 			if (taken > 0)
 				continue;
 		}
-		n = read(h->peer, got + read_size, 100000);
+		n = read(h->peer, got + read_size, CV_MIN((size_t)100000, BULK - read_size));
 		if (n > 0)
 			read_size += (size_t)n;
 		test_loop_turn(&h->t);

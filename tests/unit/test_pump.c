@@ -67,7 +67,7 @@ static void play(struct pump *p, const char *sequence, const char *expected)
 			*at++ = ' ';
 		spell(feed(p, *e), at);
 		if (!*at)
-			strcpy(at, "-");
+			memcpy(at, "-", 2);
 		at += strlen(at);
 		assert_true(pump_check(p));
 	}

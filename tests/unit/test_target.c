@@ -113,84 +113,84 @@ static void addresses_are_reduced(void **state)
 	assert_true(addr_equal(&got.to.addr, &loopback));
 }
 
+static const struct {
+	const char *what;
+	const char *wire;
+	size_t size;
+	enum target_read read;
+} bad_rows[] = {
+	{ "size 0", BYTES("\0\0"), TARGET_READ_MALFORMED },
+	{ "size 1", BYTES("\0\x01\x01"), TARGET_READ_MALFORMED },
+	{ "no host", BYTES("\0\x02\x01\x01"), TARGET_READ_MALFORMED },
+	{ "size 318 is still awaited", BYTES("\x01\x3e"), TARGET_READ_NEED_MORE },
+	{ "size 319", BYTES("\x01\x3f"), TARGET_READ_MALFORMED },
+	{ "size 65535", BYTES("\xff\xff"), TARGET_READ_MALFORMED },
+	{ "version 0", BYTES("\0\x07\0\x01\x04\x03web"), TARGET_READ_UNSUPPORTED },
+	{ "version 2", BYTES("\0\x02\x02\x01"), TARGET_READ_UNSUPPORTED },
+	{ "kind 0", BYTES("\0\x07\x01\0\x04\x03web"), TARGET_READ_UNSUPPORTED },
+	{ "kind UDP", BYTES("\0\x07\x01\x02\x04\x03web"), TARGET_READ_UNSUPPORTED },
+	{ "kind LISTEN", BYTES("\0\x07\x01\x03\x04\x03web"), TARGET_READ_UNSUPPORTED },
+	{ "host 0", BYTES("\0\x07\x01\x01\0\x03web"), TARGET_READ_MALFORMED },
+	{ "host 5", BYTES("\0\x07\x01\x01\x05\x03web"), TARGET_READ_MALFORMED },
+	{ "a byte too many", BYTES("\0\x08\x01\x01\x04\x03web\0"), TARGET_READ_MALFORMED },
+	{ "a byte too few", BYTES("\0\x06\x01\x01\x04\x03we"), TARGET_READ_MALFORMED },
+	{ "family 0", BYTES("\0\x04\x01\x01\x01\0"), TARGET_READ_MALFORMED },
+	{ "family 5", BYTES("\0\x0a\x01\x01\x01\x05\0\x50\x01\x02\x03\x04"),
+	  TARGET_READ_MALFORMED },
+	{ "address, port 0", BYTES("\0\x0a\x01\x01\x01\x04\0\0\x01\x02\x03\x04"),
+	  TARGET_READ_MALFORMED },
+	{ "name, port 0",
+	  BYTES("\0\x07\x01\x01\x02\x01"
+	        "a\0\0"),
+	  TARGET_READ_MALFORMED },
+	{ "empty name", BYTES("\0\x06\x01\x01\x02\0\0\x50"), TARGET_READ_MALFORMED },
+	{ "capital",
+	  BYTES("\0\x07\x01\x01\x02\x01"
+	        "A\0\x50"),
+	  TARGET_READ_MALFORMED },
+	{ "trailing dot",
+	  BYTES("\0\x08\x01\x01\x02\x02"
+	        "a.\0\x50"),
+	  TARGET_READ_MALFORMED },
+	{ "NUL in the name",
+	  BYTES("\0\x09\x01\x01\x02\x03"
+	        "a\0b\0\x50"),
+	  TARGET_READ_MALFORMED },
+	{ "address as a name",
+	  BYTES("\0\x0d\x01\x01\x02\x07"
+	        "1.2.3.4\0\x50"),
+	  TARGET_READ_MALFORMED },
+	{ "disguise",
+	  BYTES("\0\x0b\x01\x01\x02\x05"
+	        "127.1\0\x50"),
+	  TARGET_READ_MALFORMED },
+	{ "relative path",
+	  BYTES("\0\x07\x01\x01\x03\x03"
+	        "a/b"),
+	  TARGET_READ_MALFORMED },
+	{ "root", BYTES("\0\x05\x01\x01\x03\x01/"), TARGET_READ_MALFORMED },
+	{ "NUL in the path", BYTES("\0\x08\x01\x01\x03\x04/a\0b"), TARGET_READ_MALFORMED },
+	{ "service in capitals", BYTES("\0\x07\x01\x01\x04\x03WEB"), TARGET_READ_MALFORMED },
+	{ "service with a dot", BYTES("\0\x07\x01\x01\x04\x03w.b"), TARGET_READ_MALFORMED },
+	{ "empty service", BYTES("\0\x04\x01\x01\x04\0"), TARGET_READ_MALFORMED },
+};
+
 static void bad_requests_are_told_apart(void **state)
 {
-	static const struct {
-		const char *what;
-		const char *wire;
-		size_t size;
-		enum target_read read;
-	} rows[] = {
-		{ "size 0", BYTES("\0\0"), TARGET_READ_MALFORMED },
-		{ "size 1", BYTES("\0\x01\x01"), TARGET_READ_MALFORMED },
-		{ "no host", BYTES("\0\x02\x01\x01"), TARGET_READ_MALFORMED },
-		{ "size 318 is still awaited", BYTES("\x01\x3e"), TARGET_READ_NEED_MORE },
-		{ "size 319", BYTES("\x01\x3f"), TARGET_READ_MALFORMED },
-		{ "size 65535", BYTES("\xff\xff"), TARGET_READ_MALFORMED },
-		{ "version 0", BYTES("\0\x07\0\x01\x04\x03web"), TARGET_READ_UNSUPPORTED },
-		{ "version 2", BYTES("\0\x02\x02\x01"), TARGET_READ_UNSUPPORTED },
-		{ "kind 0", BYTES("\0\x07\x01\0\x04\x03web"), TARGET_READ_UNSUPPORTED },
-		{ "kind UDP", BYTES("\0\x07\x01\x02\x04\x03web"), TARGET_READ_UNSUPPORTED },
-		{ "kind LISTEN", BYTES("\0\x07\x01\x03\x04\x03web"), TARGET_READ_UNSUPPORTED },
-		{ "host 0", BYTES("\0\x07\x01\x01\0\x03web"), TARGET_READ_MALFORMED },
-		{ "host 5", BYTES("\0\x07\x01\x01\x05\x03web"), TARGET_READ_MALFORMED },
-		{ "a byte too many", BYTES("\0\x08\x01\x01\x04\x03web\0"), TARGET_READ_MALFORMED },
-		{ "a byte too few", BYTES("\0\x06\x01\x01\x04\x03we"), TARGET_READ_MALFORMED },
-		{ "family 0", BYTES("\0\x04\x01\x01\x01\0"), TARGET_READ_MALFORMED },
-		{ "family 5", BYTES("\0\x0a\x01\x01\x01\x05\0\x50\x01\x02\x03\x04"),
-		  TARGET_READ_MALFORMED },
-		{ "address, port 0", BYTES("\0\x0a\x01\x01\x01\x04\0\0\x01\x02\x03\x04"),
-		  TARGET_READ_MALFORMED },
-		{ "name, port 0",
-		  BYTES("\0\x07\x01\x01\x02\x01"
-		        "a\0\0"),
-		  TARGET_READ_MALFORMED },
-		{ "empty name", BYTES("\0\x06\x01\x01\x02\0\0\x50"), TARGET_READ_MALFORMED },
-		{ "capital",
-		  BYTES("\0\x07\x01\x01\x02\x01"
-		        "A\0\x50"),
-		  TARGET_READ_MALFORMED },
-		{ "trailing dot",
-		  BYTES("\0\x08\x01\x01\x02\x02"
-		        "a.\0\x50"),
-		  TARGET_READ_MALFORMED },
-		{ "NUL in the name",
-		  BYTES("\0\x09\x01\x01\x02\x03"
-		        "a\0b\0\x50"),
-		  TARGET_READ_MALFORMED },
-		{ "address as a name",
-		  BYTES("\0\x0d\x01\x01\x02\x07"
-		        "1.2.3.4\0\x50"),
-		  TARGET_READ_MALFORMED },
-		{ "disguise",
-		  BYTES("\0\x0b\x01\x01\x02\x05"
-		        "127.1\0\x50"),
-		  TARGET_READ_MALFORMED },
-		{ "relative path",
-		  BYTES("\0\x07\x01\x01\x03\x03"
-		        "a/b"),
-		  TARGET_READ_MALFORMED },
-		{ "root", BYTES("\0\x05\x01\x01\x03\x01/"), TARGET_READ_MALFORMED },
-		{ "NUL in the path", BYTES("\0\x08\x01\x01\x03\x04/a\0b"), TARGET_READ_MALFORMED },
-		{ "service in capitals", BYTES("\0\x07\x01\x01\x04\x03WEB"),
-		  TARGET_READ_MALFORMED },
-		{ "service with a dot", BYTES("\0\x07\x01\x01\x04\x03w.b"), TARGET_READ_MALFORMED },
-		{ "empty service", BYTES("\0\x04\x01\x01\x04\0"), TARGET_READ_MALFORMED },
-	};
 	struct target_request got;
 	enum target_read read = TARGET_READ_NEED_MORE;
 	struct rd in;
 
 	(void)state;
-	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
-		print_message("%s\n", rows[i].what);
-		for (size_t size = 0; size <= rows[i].size; size++) {
-			in = rd_init((const uint8_t *)rows[i].wire, size);
+	for (size_t i = 0; i < CV_ARRAY_SIZE(bad_rows); i++) {
+		print_message("%s\n", bad_rows[i].what);
+		for (size_t size = 0; size <= bad_rows[i].size; size++) {
+			in = rd_init((const uint8_t *)bad_rows[i].wire, size);
 			read = target_read_request(&in, &got);
-			assert_ptr_equal(in.pos, rows[i].wire);
-			assert_true(read == rows[i].read || read == TARGET_READ_NEED_MORE);
+			assert_ptr_equal(in.pos, bad_rows[i].wire);
+			assert_true(read == bad_rows[i].read || read == TARGET_READ_NEED_MORE);
 		}
-		assert_int_equal(read, rows[i].read);
+		assert_int_equal(read, bad_rows[i].read);
 	}
 }
 
