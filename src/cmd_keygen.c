@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <sodium.h>
 
@@ -22,6 +23,16 @@ static bool default_file(char out[CONFIG_PATH_MAX])
 		return false;
 	memcpy(slash + 1, name, sizeof(name));
 	return true;
+}
+
+/* The folders above the default file; what fails is reported when the file is made. */
+static void make_folders(char *file)
+{
+	for (char *slash = strchr(file + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		(void)mkdir(file, S_IRWXU);
+		*slash = '/';
+	}
 }
 
 static void print_key(const uint8_t key[KEY_SIZE])
@@ -45,6 +56,8 @@ int cmd_keygen(const struct command_line *line)
 		command_error("the path of the configuration is too long; name a file");
 		return EXIT_USAGE;
 	}
+	if (line->arg_count == 0)
+		make_folders(path);
 	randombytes_buf(sk, sizeof(sk));
 	if (!line->psk) {
 		/* Clamped as X25519 uses it, so that the file holds the key itself. */
