@@ -9,6 +9,13 @@
 #include "tunnel/builder.h"
 #include "tunnel/recovery.h"
 
+/* Where a NAT gives every destination a port of its own, and hairpins, each probe to a new source
+ * makes one more new source, for both sides and for ever. */
+enum {
+	STRANGER_RATE = 4, /* new sources a second */
+	STRANGER_BURST = 16,
+};
+
 static bool is_acceptable(const struct session *s, const struct origin *from)
 {
 	return from->is_relay || !s->paths.is_relay_only;
@@ -21,6 +28,9 @@ static uint8_t arrival_slot(struct session *s, cv_time now, const struct origin 
 	struct path *active = paths_active(&s->paths);
 
 	if (slot == PATHS_NONE) {
+		if (!from->is_relay && !bucket_take(&s->strangers, now, STRANGER_RATE,
+		                                    STRANGER_BURST, 1))
+			return PATHS_NONE;
 		slot = paths_add(&s->paths, now, from);
 		if (slot == PATHS_NONE)
 			return PATHS_NONE;

@@ -19,6 +19,7 @@
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/pool.h"
+#include "base/ratelimit.h"
 #include "base/rng.h"
 #include "base/trace.h"
 #include "tunnel/acks.h"
@@ -137,6 +138,7 @@ struct session {
 
 	/* ways */
 	struct paths paths;
+	struct bucket strangers; /* paths made for sources that nobody announced */
 	bool must_settle; /* ACKs were read in this batch: loss, congestion and windows are due */
 	cv_time hint_at;  /* newest continuing INIT that a doubt caused */
 	struct {          /* per path, within a batch of ACKs */
