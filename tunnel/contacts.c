@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "tunnel/cookie.h"
 
 /* The link is reliable, so silence means that the server would not: it limits OPENs. */
 #define ASK_AGAIN_AFTER CV_SEC(5)
@@ -166,11 +167,20 @@ static void ask(struct contacts *c, struct contact *p)
 	list_add_tail(&c->opens, &p->asking);
 }
 
+/* A repeat differs in mac2 at most. */
+static bool is_same_init(const uint8_t *a, const uint8_t *b)
+{
+	return memcmp(a, b, WIRE_INIT_SIZE - MAC_SIZE) == 0;
+}
+
 void contacts_open(struct contacts *c, uint32_t peer, const uint8_t *init)
 {
 	struct contact *p = find(c, &c->by_peer, peer);
 
 	if (!p)
+		return;
+	/* What was asked and not answered is not asked again: the link repeats it, and so do we. */
+	if (p->is_asked && (!init || (p->has_init && is_same_init(p->init, init))))
 		return;
 	if (init) {
 		memcpy(p->init, init, WIRE_INIT_SIZE);

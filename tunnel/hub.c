@@ -27,9 +27,19 @@
 static const char FULL_TEXT[] = "the server has as many agents as it may";
 static const char ADDRESS_TEXT[] = "too many agents at your address";
 
+static uint32_t pending_max(const struct hub *h)
+{
+	return CV_MIN(CV_MAX(h->opt.agents_max, HUB_PENDING_MIN), HUB_PENDING_MAX);
+}
+
+static uint32_t sources_max(const struct hub *h)
+{
+	return CV_MIN(CV_MAX(h->opt.agents_max, HUB_SOURCES_MIN), HUB_SOURCES_MAX);
+}
+
 static int allocate(struct hub *h)
 {
-	h->pending_info = cv_zalloc_array(HUB_PENDING_MAX, sizeof(h->pending_info[0]));
+	h->pending_info = cv_zalloc_array(pending_max(h), sizeof(h->pending_info[0]));
 	h->sessions = cv_zalloc_array(h->opt.agents_max, sizeof(struct hub_session *));
 	h->unused = cv_zalloc_array(h->opt.agents_max, sizeof(h->unused[0]));
 	h->replies = cv_zalloc_array(HUB_REPLIES_MAX, sizeof(h->replies[0]));
@@ -69,11 +79,11 @@ int hub_new(struct hub **out, cv_time now, const struct hub_options *opt)
 	idmap_init(&h->access, h->seed);
 	r = allocate(h);
 	if (r == 0)
-		r = gate_init(&h->gate, opt->me, true, HUB_SOURCES_MAX, rng_u64(opt->rng));
+		r = gate_init(&h->gate, opt->me, true, sources_max(h), rng_u64(opt->rng));
 	if (r == 0)
 		r = indexes_init(&h->indexes, rng_u64(opt->rng));
 	if (r == 0)
-		r = pendings_init(&h->pendings, HUB_PENDING_MAX);
+		r = pendings_init(&h->pendings, pending_max(h));
 	if (r == 0)
 		r = directory_init(&h->directory, opt->me->pk, tags_max, rng_u64(opt->rng));
 	if (r == 0)
@@ -372,9 +382,8 @@ static struct hub_session *join(struct hub *h, cv_time now, struct arrival *from
 		hub_session_begin_again(h, now, s);
 	/* RESP went there, and what only its reader can seal came back from there: as good as a
 	 * PROBE answered. */
-	if (verdict == ASSOC_REPLACED ||
-	    (verdict == ASSOC_ADDED && info->socket == from->socket &&
-	     addr_equal(&info->from, &from->from)))
+	if (verdict == ASSOC_REPLACED || (verdict == ASSOC_ADDED && info->socket == from->socket &&
+	                                  addr_equal(&info->from, &from->from)))
 		hub_session_move(h, s, info->socket, &info->from);
 	pendings_drop(&h->pendings, now, &h->indexes, p, true); /* joined, or freed by the join */
 	return verdict == ASSOC_VOID ? NULL : s;

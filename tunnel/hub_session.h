@@ -72,7 +72,9 @@ struct hub_pending {
 
 enum {
 	HUB_REPLIES_MAX = 256, /* a power of two */
+	HUB_PENDING_MIN = 256, /* as many as agents, within these two */
 	HUB_PENDING_MAX = 4096,
+	HUB_SOURCES_MIN = 1024,
 	HUB_SOURCES_MAX = 65536,
 };
 /* Owner of an index that belongs to no session yet. */
