@@ -9,9 +9,9 @@
  *	stdin  --read--> up   --send--> socket     EOF: shutdown(SHUT_WR), FIN to the far side
  *	stdout <-write-- down <-recv--- socket     EOF: stdout is closed
  *
- * Both end: 0. A unix socket has no RST. What an abort looks like: ECONNRESET or EPIPE, or the
- * agent closes while we may still send (the FIN of the far side leaves that half open). Then
- * what has come is still delivered, and the exit code is 1.
+ * Both end: 0. A unix socket has no RST. What an abort looks like: the agent's sign (receive()), or
+ *ECONNRESET or EPIPE, or the agent closes while we may still send (the FIN of the far side leaves
+ *that half open). Then what has come is still delivered, and the exit code is 1.
  *
  * When the reader of our output goes (ssh that ends closes both its pipes at once), the last
  * bytes of our input are still carried, for at most DRAIN_TIMEOUT.
@@ -184,14 +184,45 @@ static void send_up(struct nc *n)
 	}
 }
 
+/* As recv(); the agent's sign of an abort is a last byte, no data, that carries a descriptor. */
+static ssize_t receive(int socket, uint8_t *at, size_t room, bool *is_abort)
+{
+	union {
+		struct cmsghdr head;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec piece = { .iov_base = at, .iov_len = room };
+	struct msghdr message = {
+		.msg_iov = &piece,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
+	ssize_t r = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *head = r > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+	int fd;
+
+	*is_abort = head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS;
+	if (*is_abort) {
+		memcpy(&fd, CMSG_DATA(head), sizeof(fd));
+		(void)close(fd);
+	}
+	return r;
+}
+
 static void receive_down(struct nc *n, short revents)
 {
 	size_t room;
 	uint8_t *at = buffer_room(&n->down, &room);
-	ssize_t r = recv(n->socket, at, room, MSG_DONTWAIT);
+	bool is_abort;
+	ssize_t r = receive(n->socket, at, room, &is_abort);
 
 	if (r > 0) {
-		n->down.end += (size_t)r;
+		n->down.end += (size_t)r - is_abort;
+		if (!is_abort)
+			return;
+		n->down.is_eof = true;
+		on_reset(n);
 		return;
 	}
 	if (r < 0 && would_block(errno))

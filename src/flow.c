@@ -111,6 +111,8 @@ static void act(struct flow *f, unsigned actions)
 		f->state = FLOW_CLOSING;
 		let_stream_go(f, f->pump.code);
 	}
+	if ((actions & PUMP_LOCAL_RST) && f->kind == FLOW_NC)
+		tcp_conn_tell_reset(f->conn);
 	if (actions & PUMP_LOCAL_RST)
 		tcp_conn_reset(f->conn);
 	else if (actions & PUMP_LOCAL_CLOSE)

@@ -20,11 +20,13 @@
 #include "net/tcp_conn.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/list.h"
@@ -425,6 +427,35 @@ void tcp_conn_reset(struct tcp_conn *c)
 	/* For a unix socket it is no error and does nothing. */
 	(void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	tcp_conn_close(c);
+}
+
+void tcp_conn_tell_reset(struct tcp_conn *c)
+{
+	union {
+		struct cmsghdr head;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { .bytes = { 0 } };
+	char mark = 0;
+	struct iovec piece = { .iov_base = &mark, .iov_len = 1 };
+	struct msghdr message = {
+		.msg_iov = &piece,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
+	int any;
+
+	if (!c->is_unix)
+		return;
+	any = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (any < 0)
+		return;
+	control.head.cmsg_len = CMSG_LEN(sizeof(int));
+	control.head.cmsg_level = SOL_SOCKET;
+	control.head.cmsg_type = SCM_RIGHTS;
+	memcpy(CMSG_DATA(&control.head), &any, sizeof(any));
+	(void)sendmsg(c->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL); /* best effort, as said */
+	(void)close(any);
 }
 
 bool tcp_conn_is_unix(const struct tcp_conn *c)

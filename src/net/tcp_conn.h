@@ -89,6 +89,14 @@ void tcp_conn_close(struct tcp_conn *conn);
 /* An abort: RST at once, unsent bytes are dropped. A unix socket has no reset: it closes. */
 void tcp_conn_reset(struct tcp_conn *conn);
 
+/**
+ * tcp_conn_tell_reset() - before tcp_conn_reset() of a unix socket whose reader knows this sign
+ *
+ * A unix socket cannot say RST: to its reader an abort looks like an end. So the last byte sent,
+ * which is no data, carries a descriptor (SCM_RIGHTS). Without effect on TCP, and lost when the
+ * socket's buffer is full.
+ */
+void tcp_conn_tell_reset(struct tcp_conn *conn);
 bool tcp_conn_is_unix(const struct tcp_conn *conn);
 /* ADDR_NONE for unix sockets. */
 struct addr tcp_conn_local_address(const struct tcp_conn *conn);
