@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Goal: a server is tried for ever, at all its addresses, with decent pauses; and a session that is
+ * up is looked after. Method: without a server, what leaves and when; with one, hub_world. What the
+ * two do together is in test_hub.
+ */
+#include "hub_world.h"
+
+struct lone {
+	struct rng_seeded seeded;
+	struct rng rng;
+	uint8_t sk[32], server_sk[32];
+	struct identity me, server;
+	struct indexes indexes;
+	struct rendezvous *r;
+	unsigned resolves, inits[4];
+	cv_time last[4];
+	uint8_t bytes[WIRE_DATAGRAM_MAX];
+};
+
+static const struct addr addresses[3] = {
+	{ .family = ADDR_V4, .port = 1, .ip = { 192, 0, 2, 1 } },
+	{ .family = ADDR_V4, .port = 1, .ip = { 192, 0, 2, 2 } },
+	{ .family = ADDR_V6, .port = 1, .ip = { 0x20, 1 } },
+};
+
+static void lone_init(struct lone *l, cv_time now)
+{
+	struct rendezvous_options opt = { .me = &l->me, .indexes = &l->indexes, .rng = &l->rng };
+
+	memset(l, 0, sizeof(*l));
+	rng_seeded_init(&l->seeded, 1);
+	l->rng = rng_from_seeded(&l->seeded);
+	rng_fill(&l->rng, l->sk, 32);
+	rng_fill(&l->rng, l->server_sk, 32);
+	identity_init(&l->me, l->sk);
+	identity_init(&l->server, l->server_sk);
+	opt.server_pk = l->server.pk;
+	assert_int_equal(indexes_init(&l->indexes, 1), 0);
+	assert_int_equal(rendezvous_new(&l->r, now, &opt), 0);
+}
+
+static void lone_deinit(struct lone *l, cv_time now)
+{
+	rendezvous_free(l->r, now);
+	assert_int_equal(l->indexes.map.count, l->indexes.rest_count);
+	indexes_deinit(&l->indexes);
+}
+
+/* Until @end; resolving gives @count addresses. */
+static void lone_run(struct lone *l, cv_time *now, cv_time end, unsigned count)
+{
+	struct train t = { .bytes = l->bytes };
+	struct rendezvous_event e;
+
+	for (;;) {
+		while (rendezvous_next_event(l->r, &e)) {
+			assert_int_equal(e.kind, RENDEZVOUS_EVENT_RESOLVE);
+			l->resolves++;
+			rendezvous_set_addresses(l->r, *now, addresses, count);
+		}
+		while (rendezvous_write(l->r, *now, &t)) {
+			assert_int_equal(t.size, WIRE_INIT_SIZE);
+			for (unsigned i = 0; i < CV_ARRAY_SIZE(addresses); i++) {
+				if (!addr_equal(&t.to, &addresses[i]))
+					continue;
+				l->inits[i]++;
+				l->last[i] = *now;
+			}
+		}
+		assert_true(rendezvous_check(l->r));
+		if (rendezvous_deadline(l->r) > end)
+			break;
+		*now = CV_MAX(*now, rendezvous_deadline(l->r));
+		rendezvous_on_deadline(l->r, *now);
+	}
+	*now = end;
+}
+
+static void every_address_is_tried(void **state)
+{
+	struct lone l;
+	cv_time now = CV_SEC(100);
+
+	(void)state;
+	lone_init(&l, now);
+	lone_run(&l, &now, now + CV_MS(100), 3);
+	assert_int_equal(l.inits[0], 1);
+	assert_int_equal(l.inits[1], 0);
+	lone_run(&l, &now, now + CV_SEC(2), 3);
+	assert_true(l.inits[1] > 0);
+	assert_true(l.inits[2] > 0);
+	assert_true(l.inits[0] > l.inits[2]);
+	lone_deinit(&l, now);
+}
+
+/* 5 s of trying, then 0, 1, 2, 4 ... 60 s: a server that is down for a day gets little to hear. */
+static void pauses_grow_to_a_minute(void **state)
+{
+	struct lone l;
+	cv_time now = CV_SEC(100);
+	unsigned early, late;
+
+	(void)state;
+	lone_init(&l, now);
+	lone_run(&l, &now, now + CV_SEC(10), 1);
+	early = l.inits[0];
+	assert_in_range(early, 10, 20);
+	assert_in_range(l.resolves, 2, 3);
+	lone_run(&l, &now, now + CV_SEC(3600), 1);
+	late = l.inits[0];
+	lone_run(&l, &now, now + CV_SEC(3600), 1);
+	late = l.inits[0] - late;
+	/* One attempt of 6 to 8 INITs in 50 to 65 s. */
+	assert_in_range(late, 55 * 6, 72 * 9);
+	lone_deinit(&l, now);
+}
+
+static void news_end_a_pause(void **state)
+{
+	struct lone l;
+	cv_time now = CV_SEC(100);
+	unsigned before;
+
+	(void)state;
+	lone_init(&l, now);
+	lone_run(&l, &now, now + CV_SEC(1000), 1);
+	while (now - l.last[0] < CV_SEC(10))
+		lone_run(&l, &now, now + CV_SEC(1), 1);
+	before = l.inits[0];
+	rendezvous_check_now(l.r, now);
+	lone_run(&l, &now, now + CV_MS(1), 1);
+	assert_int_equal(l.inits[0], before + 1);
+	for (unsigned i = 0; i < 100; i++) { /* our own INIT was refused, again and again */
+		rendezvous_check_now(l.r, now);
+		lone_run(&l, &now, now + CV_MS(1), 1);
+	}
+	assert_int_equal(l.inits[0], before + 1);
+	lone_run(&l, &now, now + CV_SEC(60), 1);
+	while (now - l.last[0] < CV_SEC(1))
+		lone_run(&l, &now, now + CV_MS(100), 1);
+	rendezvous_set_addresses(l.r, now, addresses, 3);
+	lone_run(&l, &now, now + CV_SEC(2), 3);
+	assert_true(l.inits[1] > 0);
+	lone_deinit(&l, now);
+}
+
+static void without_an_address_it_asks_again(void **state)
+{
+	struct lone l;
+	cv_time now = CV_SEC(100);
+
+	(void)state;
+	lone_init(&l, now);
+	lone_run(&l, &now, now + CV_SEC(60), 0);
+	assert_in_range(l.resolves, 6, 7);
+	lone_run(&l, &now, now + CV_SEC(60), 1);
+	assert_true(l.inits[0] > 0);
+	lone_deinit(&l, now);
+}
+
+static void nothing_leaves_after_goodbye(void **state)
+{
+	struct lone l;
+	cv_time now = CV_SEC(100);
+	struct train t = { .bytes = l.bytes };
+
+	(void)state;
+	lone_init(&l, now);
+	rendezvous_set_addresses(l.r, now, addresses, 1);
+	rendezvous_close(l.r, now);
+	rendezvous_close(l.r, now);
+	assert_false(rendezvous_write(l.r, now, &t));
+	assert_int_equal(rendezvous_deadline(l.r), CV_TIME_NEVER);
+	lone_deinit(&l, now);
+}
+
+/* What is not from the server's address is not looked at, whatever it is. */
+static void others_are_not_heard(void **state)
+{
+	struct world *w = pair_new(51);
+	struct addr other = addr_v4(203, 0, 113, 9, 9);
+	struct rendezvous_stats before, after;
+
+	(void)state;
+	rendezvous_stats(w->agents[0].rv, &before);
+	for (unsigned kind = 0; kind < 256; kind++) {
+		uint8_t bytes[100] = { (uint8_t)kind };
+
+		rendezvous_on_datagram(w->agents[0].rv, w->now, 0, &other, bytes, sizeof(bytes));
+		rendezvous_on_datagram(w->agents[0].rv, w->now, 1, &w->server_addr, bytes,
+		                       sizeof(bytes));
+		rendezvous_on_datagram(w->agents[0].rv, w->now, 0, &w->server_addr, bytes,
+		                       sizeof(bytes));
+		rendezvous_on_datagram(w->agents[0].rv, w->now, 0, &w->server_addr, bytes, 0);
+	}
+	assert_false(rendezvous_is_from(w->agents[0].rv, 0, &other));
+	assert_false(rendezvous_is_from(w->agents[0].rv, 1, &w->server_addr));
+	rendezvous_stats(w->agents[0].rv, &after);
+	assert_true(after.is_up);
+	assert_true(addr_equal(&before.address, &after.address));
+	world_free(w);
+}
+
+/* An outage shorter than the lapse: the same session goes on, channels and all. */
+static void a_short_outage_keeps_the_channels(void **state)
+{
+	struct world *w = pair_new(52);
+	uint64_t channel;
+
+	(void)state;
+	rendezvous_open(w->agents[0].rv, w->now, 1, NULL);
+	run(w, CV_SEC(1));
+	channel = w->agents[0].channel[1];
+	w->is_server_cut = true;
+	rendezvous_check_now(w->agents[0].rv, w->now);
+	run(w, CV_SEC(20));
+	assert_int_equal(w->agents[0].downs, 1);
+	w->is_server_cut = false;
+	run(w, CV_SEC(15));
+	assert_int_equal(w->agents[0].ups, 2);
+	assert_int_equal(w->agents[0].gones, 0);
+	assert_int_equal(w->agents[0].channel[1], channel);
+	assert_int_equal(stats_of(w).agents, 2);
+	world_free(w);
+}
+
+static void a_removed_peer_is_not_offered(void **state)
+{
+	struct world *w = pair_new(53);
+
+	(void)state;
+	rendezvous_remove_peer(w->agents[0].rv, w->now, 1);
+	run(w, CV_SEC(1));
+	assert_false(w->agents[1].is_present[0]);
+	rendezvous_open(w->agents[1].rv, w->now, 0, NULL);
+	run(w, CV_SEC(1));
+	assert_int_equal(w->agents[0].offers, 0);
+	know(w, 0, 1);
+	run(w, CV_SEC(1));
+	assert_true(w->agents[1].is_present[0]);
+	assert_true(w->agents[0].is_present[1]);
+	world_free(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_address_is_tried),
+		cmocka_unit_test(pauses_grow_to_a_minute),
+		cmocka_unit_test(news_end_a_pause),
+		cmocka_unit_test(without_an_address_it_asks_again),
+		cmocka_unit_test(nothing_leaves_after_goodbye),
+		cmocka_unit_test(others_are_not_heard),
+		cmocka_unit_test(a_short_outage_keeps_the_channels),
+		cmocka_unit_test(a_removed_peer_is_not_offered),
+	};
+
+	return cmocka_run_group_tests_name("rendezvous", tests, NULL, NULL);
+}
