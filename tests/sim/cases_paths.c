@@ -2,5 +2,5 @@
 #include "tests/sim/sim.h"
 
 const struct sim_case CASES_PATHS[] = {
-	{ NULL, NULL, NULL },
+	{ NULL, NULL, NULL, 0 },
 };

@@ -2,5 +2,5 @@
 #include "tests/sim/sim.h"
 
 const struct sim_case CASES_STREAMS[] = {
-	{ NULL, NULL, NULL },
+	{ NULL, NULL, NULL, 0 },
 };

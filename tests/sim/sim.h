@@ -342,5 +342,11 @@ struct sim_case {
 	const char *name;
 	void (*run)(struct sim *sim);
 	const char *what;
+	unsigned variants; /* seeds that tell different stories: sim_variant(); 0: one */
 };
+/* Which variant this seed is. */
+static inline unsigned sim_variant(const struct sim *sim, unsigned variants)
+{
+	return (unsigned)((sim->seed + variants - 1) % variants);
+}
 extern const struct sim_case CASES_START[], CASES_PATHS[], CASES_STREAMS[], CASES_LIVES[];

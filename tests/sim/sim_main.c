@@ -40,7 +40,7 @@ static void on_abort(int number)
 
 static const struct sim_case *find(const char *name)
 {
-	static const struct sim_case swarm = { "swarm", swarm_run, "a world drawn from the seed" };
+	static const struct sim_case swarm = { "swarm", swarm_run, "a world drawn from the seed", 0 };
 
 	if (strcmp(name, swarm.name) == 0)
 		return &swarm;
@@ -161,10 +161,12 @@ static void run_all(const struct arguments *a, uint64_t *passed, uint64_t *faile
 		for (const struct sim_case *c = tables[t]; c->name; c++) {
 			if (a->lists)
 				printf("%-24s %s\n", c->name, c->what);
-			else if (run(c, a->seed, a))
-				(*passed)++;
-			else
-				(*failed)++;
+			for (unsigned v = 0; !a->lists && v < CV_MAX(c->variants, 1); v++) {
+				if (run(c, a->seed + v, a))
+					(*passed)++;
+				else
+					(*failed)++;
+			}
 		}
 	}
 }
