@@ -52,9 +52,19 @@ void hub_close(struct hub *h, cv_time now);
 #define HUB_DROPS(X)                                                                               \
 	X(malformed)                                                                               \
 	X(bad_mac)                                                                                 \
-	X(limited) X(unknown_index) X(forged) X(replay) X(access) X(unknown_channel)               \
-		X(wrong_source) X(silent_peer) X(quota) X(queue_full) X(too_large) X(agents_full)  \
-			X(address_full)
+	X(limited)                                                                                 \
+	X(unknown_index)                                                                           \
+	X(forged)                                                                                  \
+	X(replay)                                                                                  \
+	X(access)                                                                                  \
+	X(unknown_channel)                                                                         \
+	X(wrong_source)                                                                            \
+	X(silent_peer)                                                                             \
+	X(quota)                                                                                   \
+	X(queue_full)                                                                              \
+	X(too_large)                                                                               \
+	X(agents_full)                                                                             \
+	X(address_full)
 
 struct hub_stats {
 	uint64_t agents, channels, relay_rx_bytes, relay_tx_bytes, relay_rx_packets;

@@ -366,7 +366,7 @@ static void replayed_inits_change_nothing(void **state)
 /* A candidate is offered to one incarnation alone, always the same one. */
 static void candidates_are_not_shared(void **state)
 {
-	struct end a, b, c, d;
+	static struct end a, b, c, d;
 	struct shake first, again, other;
 
 	(void)state;

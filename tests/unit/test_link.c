@@ -79,11 +79,13 @@ static void arrive(struct link *to, cv_time now, struct pipe *p, unsigned duplic
 static void run_lossy(uint64_t seed, unsigned loss, unsigned count)
 {
 	struct wire_message m = { .type = MESSAGE_CHANNEL_GONE };
-	struct pipe there = { 0 }, back = { 0 };
+	static struct pipe there, back;
 	uint64_t queued[2] = { 0 }, taken[2] = { 0 };
 	struct link a, b;
 	cv_time now = CV_SEC(1);
 
+	there.count = 0;
+	back.count = 0;
 	rng_seeded_init(&seeded, seed);
 	rng = rng_from_seeded(&seeded);
 	link_init(&a);
@@ -175,7 +177,7 @@ static void only_a_window_is_in_flight(void **state)
 {
 	struct wire_message m = { .type = MESSAGE_CHANNEL_GONE };
 	struct wire_frame ack = { .type = FRAME_MESSAGE_ACK };
-	uint8_t bytes[8 * PACKET_MAX];
+	static uint8_t bytes[8 * PACKET_MAX];
 	struct wr w = wr_init(bytes, sizeof(bytes));
 	struct link l;
 

@@ -80,7 +80,7 @@ static void lone_run(struct lone *l, cv_time *now, cv_time end, unsigned count)
 
 static void every_address_is_tried(void **state)
 {
-	struct lone l;
+	static struct lone l;
 	cv_time now = CV_SEC(100);
 
 	(void)state;
@@ -98,7 +98,7 @@ static void every_address_is_tried(void **state)
 /* 5 s of trying, then 0, 1, 2, 4 ... 60 s: a server that is down for a day gets little to hear. */
 static void pauses_grow_to_a_minute(void **state)
 {
-	struct lone l;
+	static struct lone l;
 	cv_time now = CV_SEC(100);
 	unsigned early, late;
 
@@ -119,7 +119,7 @@ static void pauses_grow_to_a_minute(void **state)
 
 static void news_end_a_pause(void **state)
 {
-	struct lone l;
+	static struct lone l;
 	cv_time now = CV_SEC(100);
 	unsigned before;
 
@@ -148,7 +148,7 @@ static void news_end_a_pause(void **state)
 
 static void without_an_address_it_asks_again(void **state)
 {
-	struct lone l;
+	static struct lone l;
 	cv_time now = CV_SEC(100);
 
 	(void)state;
@@ -162,7 +162,7 @@ static void without_an_address_it_asks_again(void **state)
 
 static void nothing_leaves_after_goodbye(void **state)
 {
-	struct lone l;
+	static struct lone l;
 	cv_time now = CV_SEC(100);
 	struct train t = { .bytes = l.bytes };
 
