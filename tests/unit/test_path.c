@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Goal: a path carries data only after it has proved itself in each direction, is asked
+ * often enough to stay open and no oftener, and is given up when it is silent. Method: one path
+ * under virtual time; a run collects the instants, sizes and flags of its probes and answers
+ * them, or some of them, or with too little.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "tunnel/path.h"
+
+enum { PROBES_MAX = 64 };
+#define START CV_SEC(500)
+#define RTT CV_MS(30)
+
+struct probe {
+	cv_time at;
+	struct path_probe probe;
+};
+
+struct world {
+	struct path p;
+	struct rng_seeded seeded;
+	struct rng rng;
+	cv_time now;
+	bool is_busy, is_idle_path; /* streams are open; data go elsewhere */
+	struct probe probes[PROBES_MAX];
+	unsigned count;
+};
+
+static struct world w;
+
+static struct origin direct(void)
+{
+	return (struct origin){ .addr = addr_v4(198, 51, 100, 7, 4000) };
+}
+
+static struct origin relay(void)
+{
+	return (struct origin){ .is_relay = true, .server = 2, .channel = 77 };
+}
+
+static void begin(const struct origin *to)
+{
+	memset(&w, 0, sizeof(w));
+	rng_seeded_init(&w.seeded, 3);
+	w.rng = rng_from_seeded(&w.seeded);
+	w.now = START;
+	path_init(&w.p, w.now, 5, to, CC_CUBIC);
+	assert_true(path_check(&w.p));
+}
+
+/* Moves to the path's next deadline; true when it asks for a probe, which is noted. */
+static bool next(void)
+{
+	struct path_probe out;
+
+	w.now = CV_MAX(w.now, path_deadline(&w.p));
+	if (!path_probe_due(&w.p, w.now, &w.rng, w.is_busy, !w.is_idle_path, &out)) {
+		assert_true(path_check(&w.p));
+		assert_true(path_deadline(&w.p) > w.now);
+		return false;
+	}
+	assert_true(path_check(&w.p));
+	assert_true(w.count < PROBES_MAX);
+	w.probes[w.count++] = (struct probe){ w.now, out };
+	return true;
+}
+
+static const struct probe *last(void)
+{
+	assert_true(w.count > 0);
+	return &w.probes[w.count - 1];
+}
+
+/* The newest probe is answered after RTT with a datagram of @size. */
+static bool answer(uint32_t size)
+{
+	w.now = last()->at + RTT;
+	return path_on_answer(&w.p, w.now, last()->probe.token, size);
+}
+
+/* Every probe until the state is @state. */
+static void reach(enum path_state state)
+{
+	while (w.p.state != state) {
+		assert_true(next());
+		assert_true(answer(last()->probe.size + path_overhead(&w.p)));
+	}
+}
+
+/* Runs for @d without an answer to anything. */
+static void wait(cv_duration d)
+{
+	cv_time until = w.now + d;
+
+	while (path_deadline(&w.p) <= until && w.p.state != PATH_FAILED)
+		(void)next();
+	w.now = CV_MAX(w.now, until);
+}
+
+/* A usable path that knows its packet size; no probe of any kind is out. */
+static void be_usable(const struct origin *to)
+{
+	begin(to);
+	reach(PATH_USABLE);
+	while (w.p.pmtud.state == PMTUD_SEARCHING) {
+		assert_true(next());
+		assert_true(answer(last()->probe.size + path_overhead(&w.p)));
+	}
+	w.count = 0;
+}
+
+/* ---- validation ---- */
+
+static void a_small_exchange_then_a_padded_one(void **state)
+{
+	struct origin ways[] = { direct(), relay() };
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(ways); i++) {
+		begin(&ways[i]);
+		assert_int_equal(w.p.state, PATH_CHECKING);
+		assert_true(next());
+		assert_int_equal(last()->at, START);
+		assert_int_equal(last()->probe.size, WIRE_PROBE_MIN);
+		assert_int_equal(last()->probe.flags, 0);
+		assert_true(answer(WIRE_PROBE_MIN));
+		assert_int_equal(w.p.state, PATH_VALID);
+		assert_false(path_can_carry(&w.p, w.now)); /* 64 bytes prove nothing about 1,200 */
+
+		assert_true(next());
+		assert_int_equal(last()->at, w.now); /* at once */
+		assert_int_equal(last()->probe.size + path_overhead(&w.p), WIRE_DATAGRAM_BASE);
+		assert_int_equal(last()->probe.flags, PROBE_FLAG_PAD_ANSWER);
+		assert_true(answer(WIRE_DATAGRAM_BASE));
+		assert_int_equal(w.p.state, PATH_USABLE);
+		assert_true(path_can_carry(&w.p, w.now));
+		assert_int_equal(w.p.probe_rtt, RTT);
+		assert_int_equal(w.p.rtt.smoothed, RTT);
+	}
+}
+
+static void only_our_token_counts_and_only_once(void **state)
+{
+	struct origin to = direct();
+	uint64_t token;
+
+	(void)state;
+	begin(&to);
+	assert_false(path_on_answer(&w.p, w.now, 0, WIRE_PROBE_MIN)); /* a free place is no token */
+	assert_true(next());
+	token = last()->probe.token;
+	assert_int_not_equal(token, 0);
+	assert_false(path_on_answer(&w.p, w.now, token + 2, WIRE_PROBE_MIN));
+	assert_int_equal(w.p.state, PATH_CHECKING);
+	assert_int_equal(w.p.heard_at, 0);
+	assert_true(path_on_answer(&w.p, w.now, token, WIRE_PROBE_MIN));
+	assert_false(path_on_answer(&w.p, w.now, token, WIRE_PROBE_MIN));
+	assert_int_equal(w.p.state, PATH_VALID);
+}
+
+static void the_answer_must_be_as_large_as_the_question(void **state)
+{
+	static const struct {
+		uint32_t size;
+		enum path_state state;
+	} rows[] = {
+		{ WIRE_PROBE_MIN, PATH_VALID },
+		{ WIRE_DATAGRAM_BASE - 1, PATH_VALID },
+		{ WIRE_DATAGRAM_BASE, PATH_USABLE },
+	};
+	struct origin to = direct();
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		begin(&to);
+		reach(PATH_VALID);
+		assert_true(next());
+		assert_true(answer(rows[i].size));
+		assert_int_equal(w.p.state, rows[i].state);
+	}
+}
+
+static void a_late_answer_to_a_small_check_is_no_padded_one(void **state)
+{
+	struct origin to = direct();
+	uint64_t token;
+
+	(void)state;
+	begin(&to);
+	assert_true(next());
+	token = last()->probe.token;
+	assert_true(next());
+	assert_true(answer(WIRE_PROBE_MIN));
+	assert_true(next()); /* padded */
+	/* The peer pads what was not padded: the way there is still unproven. */
+	assert_true(path_on_answer(&w.p, w.now, token, WIRE_DATAGRAM_BASE));
+	assert_int_equal(w.p.state, PATH_VALID);
+}
+
+static void nine_checks_then_a_pause_that_doubles(void **state)
+{
+	static const cv_duration at[PATH_CHECK_TRIES] = {
+		0,           CV_MS(100),  CV_MS(300),  CV_MS(700),  CV_MS(1500),
+		CV_MS(2500), CV_MS(3500), CV_MS(4500), CV_MS(5500),
+	};
+	static const unsigned pauses[] = { 5, 10, 20, 40, 60, 60 };
+	struct origin to = direct();
+
+	(void)state;
+	begin(&to);
+	for (size_t k = 0; k < CV_ARRAY_SIZE(pauses); k++) {
+		cv_time began = w.now;
+
+		w.count = 0;
+		while (next())
+			;
+		assert_int_equal(w.p.state, PATH_FAILED);
+		assert_int_equal(w.count, PATH_CHECK_TRIES);
+		for (unsigned i = 0; i < w.count; i++)
+			assert_int_equal(w.probes[i].at - began, at[i]);
+		assert_int_equal(path_deadline(&w.p), w.now + CV_SEC(pauses[k]));
+		assert_false(path_on_answer(&w.p, w.now, last()->probe.token, WIRE_PROBE_MIN));
+		w.now = path_deadline(&w.p);
+		path_check_now(&w.p, w.now);
+		assert_int_equal(w.p.state, PATH_CHECKING);
+	}
+}
+
+static void a_narrow_path_is_found_out(void **state)
+{
+	struct origin to = direct();
+	unsigned padded = 0;
+
+	(void)state;
+	begin(&to);
+	reach(PATH_VALID);
+	while (next())
+		padded++;
+	assert_int_equal(padded, PATH_PAD_TRIES);
+	assert_int_equal(w.p.state, PATH_FAILED);
+	assert_true(w.p.is_narrow);
+	assert_false(path_can_carry(&w.p, w.now));
+	path_check_now(&w.p, w.now); /* it may have become wider */
+	assert_false(w.p.is_narrow);
+}
+
+/* The handshake's own path may carry at once: both ends proved themselves on it. */
+static void the_path_of_the_handshake_is_trusted_until_it_fails(void **state)
+{
+	struct origin to = direct();
+
+	(void)state;
+	begin(&to);
+	path_on_handshake(&w.p, w.now);
+	assert_int_equal(w.p.state, PATH_VALID);
+	assert_true(path_can_carry(&w.p, w.now));
+	while (next())
+		;
+	assert_int_equal(w.p.state, PATH_FAILED);
+	assert_false(path_can_carry(&w.p, w.now));
+
+	/* The next handshake gives it another chance; a usable one it does not set back. */
+	path_on_handshake(&w.p, w.now);
+	assert_int_equal(w.p.state, PATH_VALID);
+	reach(PATH_USABLE);
+	path_on_handshake(&w.p, w.now);
+	assert_int_equal(w.p.state, PATH_USABLE);
+}
+
+/* ---- life ---- */
+
+static void beats_while_busy_keepalives_while_not(void **state)
+{
+	static const struct {
+		const char *what;
+		bool is_busy, is_idle_path;
+		cv_duration from, to; /* after it was heard; a mapping lives by what goes out, a
+		                         round trip before */
+	} rows[] = {
+		{ "busy", true, false, PATH_BEAT_BUSY, PATH_BEAT_BUSY },
+		{ "busy, on another path", true, true, PATH_KEEPALIVE_MIN - RTT,
+		  PATH_KEEPALIVE_MIN + PATH_KEEPALIVE_SPAN },
+		{ "idle", false, false, PATH_KEEPALIVE_MIN - RTT,
+		  PATH_KEEPALIVE_MIN + PATH_KEEPALIVE_SPAN },
+	};
+	struct origin to = direct();
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		print_message("%s\n", rows[i].what);
+		be_usable(&to);
+		w.is_busy = rows[i].is_busy;
+		w.is_idle_path = rows[i].is_idle_path;
+		for (unsigned k = 0; k < 5; k++) {
+			cv_time heard = w.now;
+
+			while (!next())
+				;
+			assert_in_range(w.now - heard, rows[i].from, rows[i].to);
+			assert_int_equal(last()->probe.size, WIRE_PROBE_MIN);
+			assert_true(answer(WIRE_PROBE_MIN));
+		}
+		assert_int_equal(w.p.state, PATH_USABLE);
+	}
+}
+
+static void traffic_is_as_good_as_a_beat(void **state)
+{
+	struct origin to = direct();
+
+	(void)state;
+	be_usable(&to);
+	w.is_busy = true;
+	for (unsigned i = 0; i < 20; i++) {
+		w.now += CV_MS(500);
+		path_on_heard(&w.p, w.now);
+		if (path_deadline(&w.p) <= w.now)
+			assert_false(next());
+	}
+	/* Yet a mapping lives by what goes out: a probe leaves though traffic comes in. */
+	for (unsigned i = 0; i < 30 && w.count == 0; i++) {
+		w.now += CV_MS(500);
+		path_on_heard(&w.p, w.now);
+		if (path_deadline(&w.p) <= w.now)
+			(void)next();
+	}
+	assert_int_equal(w.count, 1);
+}
+
+static void two_missed_beats_are_a_doubt_and_thirty_seconds_the_end(void **state)
+{
+	struct origin to = direct();
+	cv_time heard;
+
+	(void)state;
+	be_usable(&to);
+	w.is_busy = true;
+	heard = w.now;
+	wait(PATH_BEAT_BUSY);
+	assert_int_equal(w.count, 1);
+	assert_false(w.p.is_doubtful);
+	(void)next();
+	assert_int_equal(w.count, 2);
+	assert_false(w.p.is_doubtful);
+	(void)next(); /* two are unanswered now */
+	assert_true(w.p.is_doubtful);
+	assert_true(w.now - heard < CV_SEC(7));
+	assert_true(path_can_carry(&w.p, w.now)); /* better than none */
+
+	wait(CV_SEC(40));
+	assert_int_equal(w.p.state, PATH_FAILED);
+	assert_in_range(w.p.retry_at - PATH_RETRY_MIN - heard, PATH_ALIVE, PATH_ALIVE + CV_SEC(5));
+}
+
+static void an_answer_ends_the_doubt(void **state)
+{
+	struct origin to = direct();
+
+	(void)state;
+	be_usable(&to);
+	w.is_busy = true;
+	while (!w.p.is_doubtful)
+		(void)next();
+	assert_true(answer(WIRE_PROBE_MIN));
+	assert_false(w.p.is_doubtful);
+	assert_int_equal(w.p.beats_missed, 0);
+}
+
+/* What comes in does not prove that what goes out arrives. */
+static void timeouts_of_data_are_no_doubt_that_hearing_ends(void **state)
+{
+	struct origin to = direct();
+
+	(void)state;
+	be_usable(&to);
+	w.p.is_doubtful = true;
+	w.p.loss.pto_count = 3;
+	path_on_heard(&w.p, w.now);
+	assert_true(w.p.is_doubtful);
+	w.p.loss.pto_count = 0;
+	path_on_heard(&w.p, w.now);
+	assert_false(w.p.is_doubtful);
+}
+
+static void consent_ends_after_thirty_seconds(void **state)
+{
+	struct origin to = direct();
+
+	(void)state;
+	be_usable(&to);
+	assert_true(path_can_carry(&w.p, w.p.heard_at + PATH_ALIVE - 1));
+	assert_false(path_can_carry(&w.p, w.p.heard_at + PATH_ALIVE));
+}
+
+static void a_nomination_is_repeated_until_it_is_answered(void **state)
+{
+	struct origin to = direct();
+
+	(void)state;
+	be_usable(&to);
+	w.p.must_nominate = true;
+	path_check_now(&w.p, w.now);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(next());
+		assert_int_equal(last()->probe.flags, PROBE_FLAG_NOMINATE);
+	}
+	assert_true(w.now < START + CV_SEC(2)); /* soon */
+	assert_true(answer(WIRE_PROBE_MIN));
+	assert_false(w.p.must_nominate);
+	path_check_now(&w.p, w.now);
+	w.p.is_doubtful = true;
+	assert_true(next());
+	assert_int_equal(last()->probe.flags, 0);
+}
+
+static void a_ping_is_one_round_trip_measured_now(void **state)
+{
+	struct origin to = direct();
+
+	(void)state;
+	be_usable(&to);
+	w.p.is_pinging = true;
+	path_check_now(&w.p, w.now);
+	assert_true(next());
+	w.now += CV_MS(7);
+	assert_true(path_on_answer(&w.p, w.now, last()->probe.token, WIRE_PROBE_MIN));
+	assert_int_equal(w.p.ping_rtt, CV_MS(7));
+	assert_false(w.p.is_pinging);
+}
+
+static void refusals_are_counted_by_the_quarter_second(void **state)
+{
+	struct origin to = direct();
+
+	(void)state;
+	be_usable(&to);
+	for (unsigned i = 0; i < 10; i++)
+		path_on_refused(&w.p, w.now + CV_MS(249) * (i % 2)); /* a burst counts once */
+	assert_int_equal(w.p.refusals, 1);
+	assert_true(path_deadline(&w.p) <= w.now + CV_MS(300)); /* asked whether it is so */
+	w.now += CV_MS(250);
+	path_on_refused(&w.p, w.now);
+	assert_int_equal(w.p.refusals, 2);
+	path_on_heard(&w.p, w.now); /* ICMP is forged more easily than this */
+	assert_int_equal(w.p.refusals, 0);
+}
+
+static void after_a_sleep_silence_begins_anew(void **state)
+{
+	struct origin to = direct();
+
+	(void)state;
+	be_usable(&to);
+	w.is_busy = true;
+	while (!w.p.is_doubtful)
+		(void)next();
+	w.now += CV_SEC(7200);
+	assert_false(path_can_carry(&w.p, w.now));
+	path_restart(&w.p, w.now);
+	assert_true(path_can_carry(&w.p, w.now));
+	assert_false(w.p.is_doubtful);
+	assert_true(path_deadline(&w.p) <= w.now); /* and it is asked at once */
+	w.count = 0;
+	wait(CV_SEC(2));
+	assert_in_range(w.count, 1, 5);
+	assert_int_equal(w.p.state, PATH_USABLE);
+
+	/* A free slot stays free. */
+	w.p.state = PATH_FREE;
+	path_restart(&w.p, w.now);
+	path_check_now(&w.p, w.now);
+	assert_int_equal(w.p.state, PATH_FREE);
+	assert_int_equal(path_deadline(&w.p), CV_TIME_NEVER);
+}
+
+/* ---- packet size ---- */
+
+static void the_size_is_searched_once_it_is_usable(void **state)
+{
+	struct origin six = { 0 };
+	const struct {
+		struct origin to;
+		uint32_t size;
+	} rows[] = {
+		{ direct(), 1472 },
+		{ six, 1452 },
+		{ relay(), WIRE_RELAYED_MAX + WIRE_RELAY_HEADER },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		struct origin to = rows[i].to;
+
+		if (!to.is_relay && to.addr.family == ADDR_NONE)
+			assert_int_equal(addr_parse("[2001:db8::7]:4000", &to.addr), 0);
+		begin(&to);
+		reach(PATH_USABLE);
+		assert_int_equal(w.p.pmtud.size, WIRE_DATAGRAM_BASE);
+		assert_true(next());
+		assert_int_equal(last()->probe.size + path_overhead(&w.p), rows[i].size);
+		assert_true(answer(last()->probe.size + path_overhead(&w.p)));
+		assert_int_equal(w.p.pmtud.size, rows[i].size);
+		assert_int_equal(w.p.cc.mss, rows[i].size);
+	}
+}
+
+/* ---- names ---- */
+
+static void a_path_is_where_it_leads(void **state)
+{
+	struct origin a = direct(), b = a, r = relay();
+
+	(void)state;
+	begin(&a);
+	assert_true(path_is_to(&w.p, &b));
+	b.socket = 1;
+	assert_false(path_is_to(&w.p, &b));
+	b = a;
+	b.addr.port++;
+	assert_false(path_is_to(&w.p, &b));
+	assert_false(path_is_to(&w.p, &r));
+	begin(&r);
+	assert_true(path_is_to(&w.p, &r));
+	r.channel++;
+	assert_false(path_is_to(&w.p, &r));
+	r = relay();
+	r.server++;
+	assert_false(path_is_to(&w.p, &r));
+	w.p.state = PATH_FREE;
+	r = relay();
+	assert_false(path_is_to(&w.p, &r));
+}
+
+static void kinds_follow_from_addresses(void **state)
+{
+	static const struct {
+		const char *text;
+		enum path_kind kind;
+		const char *name;
+	} rows[] = {
+		{ "127.0.0.1:1", PATH_KIND_LAN, "lan" },
+		{ "[fe80::1]:1", PATH_KIND_LAN, "lan" },
+		{ "10.0.0.1:1", PATH_KIND_LAN, "lan" },
+		{ "100.64.0.1:1", PATH_KIND_DIRECT, "direct" },
+		{ "198.51.100.1:1", PATH_KIND_DIRECT, "direct" },
+	};
+	struct origin to = relay();
+
+	(void)state;
+	begin(&to);
+	assert_int_equal(w.p.kind, PATH_KIND_RELAY);
+	assert_string_equal(path_kind_name(PATH_KIND_RELAY), "relay");
+	assert_string_equal(path_kind_name(PATH_KIND_NONE), "none");
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		to = (struct origin){ 0 };
+		assert_int_equal(addr_parse(rows[i].text, &to.addr), 0);
+		begin(&to);
+		assert_int_equal(w.p.kind, rows[i].kind);
+		assert_string_equal(path_kind_name(w.p.kind), rows[i].name);
+	}
+}
+
+static void each_use_of_a_slot_has_another_age(void **state)
+{
+	struct origin to = direct();
+
+	(void)state;
+	begin(&to);
+	for (unsigned i = 0; i < 600; i++) {
+		uint8_t before = w.p.age;
+
+		path_init(&w.p, w.now, 5, &to, CC_CUBIC);
+		assert_int_not_equal(w.p.age, before);
+		assert_int_not_equal(w.p.age, 0);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_small_exchange_then_a_padded_one),
+		cmocka_unit_test(only_our_token_counts_and_only_once),
+		cmocka_unit_test(the_answer_must_be_as_large_as_the_question),
+		cmocka_unit_test(a_late_answer_to_a_small_check_is_no_padded_one),
+		cmocka_unit_test(nine_checks_then_a_pause_that_doubles),
+		cmocka_unit_test(a_narrow_path_is_found_out),
+		cmocka_unit_test(the_path_of_the_handshake_is_trusted_until_it_fails),
+		cmocka_unit_test(beats_while_busy_keepalives_while_not),
+		cmocka_unit_test(traffic_is_as_good_as_a_beat),
+		cmocka_unit_test(two_missed_beats_are_a_doubt_and_thirty_seconds_the_end),
+		cmocka_unit_test(an_answer_ends_the_doubt),
+		cmocka_unit_test(timeouts_of_data_are_no_doubt_that_hearing_ends),
+		cmocka_unit_test(consent_ends_after_thirty_seconds),
+		cmocka_unit_test(a_nomination_is_repeated_until_it_is_answered),
+		cmocka_unit_test(a_ping_is_one_round_trip_measured_now),
+		cmocka_unit_test(refusals_are_counted_by_the_quarter_second),
+		cmocka_unit_test(after_a_sleep_silence_begins_anew),
+		cmocka_unit_test(the_size_is_searched_once_it_is_usable),
+		cmocka_unit_test(a_path_is_where_it_leads),
+		cmocka_unit_test(kinds_follow_from_addresses),
+		cmocka_unit_test(each_use_of_a_slot_has_another_age),
+	};
+
+	return cmocka_run_group_tests_name("path", tests, NULL, NULL);
+}
