@@ -23,11 +23,11 @@ static bool may_use_addresses(const struct session *s)
 
 void attempt_begin(struct session *s, cv_time now)
 {
+	s->attempt_at = CV_TIME_NEVER;
 	if (now < s->duplicate_until) {
 		attempt_plan(s, now, s->duplicate_until - now);
 		return;
 	}
-	s->attempt_at = CV_TIME_NEVER;
 	if (s->initiator.is_running)
 		return;
 	s->attempt_began_at = now;
