@@ -470,6 +470,17 @@ static bool write_session(struct endpoint *e, cv_time now, struct session *s, st
 	return false;
 }
 
+/* After the sessions' goodbyes: a relay carries them only while its server knows us. */
+static bool close_servers(struct endpoint *e, cv_time now, struct train *out)
+{
+	for (uint32_t i = 0; i < e->server_count; i++) {
+		rendezvous_close(e->servers[i].r, now);
+		if (rendezvous_write(e->servers[i].r, now, out))
+			return true;
+	}
+	return false;
+}
+
 bool endpoint_write(struct endpoint *e, cv_time now, struct train *out)
 {
 	if (write_reply(e, out))
@@ -495,7 +506,8 @@ bool endpoint_write(struct endpoint *e, cv_time now, struct train *out)
 				goto sent;
 		}
 	}
-	return false;
+	if (!e->is_closing || !close_servers(e, now, out))
+		return false;
 
 sent:
 	e->counters.tx_packets += out->count;
@@ -563,8 +575,6 @@ void endpoint_close(struct endpoint *e, cv_time now)
 		session_close(e->sessions[i], now, CLOSE_SHUTDOWN);
 		endpoint_touch_session(e, e->sessions[i]);
 	}
-	for (uint32_t i = 0; i < e->server_count; i++)
-		rendezvous_close(e->servers[i].r, now);
 }
 
 /* ---- state ---- */

@@ -156,6 +156,9 @@ void session_renew_object(struct session *s, cv_time now, uint16_t code)
 			continue;
 		p->inflight = 0;
 		loss_init(&p->loss, (uint8_t)i, p->age, p->loss.peer_ack_delay);
+		/* It led to the old object; the new one may be elsewhere. */
+		p->is_doubtful = true;
+		path_check_now(p, now);
 	}
 	/* The pool refuses buffers, not these few kilobytes; without them the process cannot go on.
 	 */
