@@ -101,7 +101,9 @@ void cookie_jar_turn(struct cookie_jar *j, cv_time now, const struct rng *rng)
 {
 	if (j->changed_at != 0 && cv_time_since(now, j->changed_at) < SECRET_LIFE)
 		return;
-	j->has_previous = j->changed_at != 0;
+	/* A jar that was long left alone holds a secret whose grace is over, too. */
+	j->has_previous = j->changed_at != 0 &&
+	                  cv_time_since(now, j->changed_at) < SECRET_LIFE + SECRET_GRACE;
 	memcpy(j->previous, j->secret, sizeof(j->previous));
 	rng_fill(rng, j->secret, sizeof(j->secret));
 	j->changed_at = CV_MAX(now, 1); /* 0 is "never", and a simulation begins there */

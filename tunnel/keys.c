@@ -74,8 +74,7 @@ void epoch_init(struct epoch *e, const struct handshake_secrets *secrets, bool i
 		.is_initiator = is_initiator,
 		.made_at = now,
 	};
-	replay_init(&e->probe_window, e->probe_words, CV_ARRAY_SIZE(e->probe_words),
-	            EPOCH_PROBE_WINDOW);
+	replay_init(&e->probe_window, e->probe_words, EPOCH_PROBE_WORDS, EPOCH_PROBE_WINDOW);
 
 	derive(e->send_key, send_secret, 32, "culvert data ", ops->name);
 	derive(e->recv_key, recv_secret, 32, "culvert data ", ops->name);

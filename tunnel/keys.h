@@ -21,7 +21,9 @@
 #include "tunnel/replay.h"
 #include "tunnel/wire.h"
 
-enum { EPOCH_PROBE_WINDOW = 1024 };
+/* A power of two of words, of which one is always being recycled: a window of 1,024 would take
+ * twice the memory, and a server keeps two of these for each agent. */
+enum { EPOCH_PROBE_WORDS = 16, EPOCH_PROBE_WINDOW = (EPOCH_PROBE_WORDS - 1) * 64 };
 
 /* Output of a finished handshake; wiped by whoever holds it. */
 struct handshake_secrets {
@@ -52,7 +54,7 @@ struct epoch {
 	uint64_t forged;     /* failed opens */
 	uint64_t probe_next; /* counter of probes sent */
 	struct replay probe_window;
-	uint64_t probe_words[REPLAY_WORDS(EPOCH_PROBE_WINDOW)];
+	uint64_t probe_words[EPOCH_PROBE_WORDS];
 	uint8_t send_key[AEAD_KEY_SIZE], recv_key[AEAD_KEY_SIZE];
 	uint8_t send_probe_key[AEAD_KEY_SIZE], recv_probe_key[AEAD_KEY_SIZE];
 	uint8_t mac2_secret[32];
