@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Goal: data take the best living path, both ends agree on it, and a dead one is left at
+ * once. Method: paths put into the state that a row asks for, then paths_choose(); the state
+ * machine of one path is tested in test_path.c.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "tunnel/paths.h"
+
+#define NOW CV_SEC(900)
+#define DECIDES true
+#define FOLLOWS false
+
+static struct paths ps;
+static struct rng_seeded seeded;
+static struct rng rng;
+
+static struct origin direct(unsigned i)
+{
+	return (struct origin){ .addr = addr_v4(198, 51, (uint8_t)(i >> 8), (uint8_t)i, 4000) };
+}
+
+static struct origin lan(unsigned i)
+{
+	return (struct origin){ .addr = addr_v4(10, 0, 0, (uint8_t)i, 4000) };
+}
+
+static struct origin relay(unsigned i)
+{
+	return (struct origin){ .is_relay = true, .server = i, .channel = 1000 + i };
+}
+
+static void begin(bool decides)
+{
+	rng_seeded_init(&seeded, 9);
+	rng = rng_from_seeded(&seeded);
+	paths_init(&ps, CC_CUBIC, decides);
+	assert_int_equal(ps.active, PATHS_NONE);
+	assert_null(paths_active(&ps));
+	assert_int_equal(paths_heard_at(&ps), 0);
+}
+
+static struct path *path(uint8_t slot)
+{
+	assert_true(slot < PATHS_MAX);
+	return &ps.list[slot];
+}
+
+/* A usable path that was heard just now. */
+static uint8_t add(struct origin to, cv_duration probe_rtt)
+{
+	uint8_t slot = paths_add(&ps, NOW, &to);
+
+	path(slot)->state = PATH_USABLE;
+	path(slot)->probe_rtt = probe_rtt;
+	path(slot)->probe_at = NOW + CV_SEC(5);
+	path_on_heard(path(slot), NOW);
+	assert_true(paths_check(&ps));
+	return slot;
+}
+
+static bool choose(void)
+{
+	uint8_t before, active = ps.active;
+	bool changed = paths_choose(&ps, NOW, &before);
+
+	assert_int_equal(before, active);
+	assert_int_equal(changed, ps.active != active);
+	assert_true(paths_check(&ps));
+	return changed;
+}
+
+static void expect(uint8_t slot)
+{
+	(void)choose();
+	assert_int_equal(ps.active, slot);
+	assert_false(choose()); /* and stays there */
+}
+
+/* ---- choice ---- */
+
+static void the_better_kind_then_the_shorter_way(void **state)
+{
+	static const struct {
+		const char *what;
+		struct {
+			enum path_kind kind;
+			unsigned us;
+			bool is_first; /* carried the handshake, the padded exchange is to come */
+		} active, other;
+		bool moves;
+	} rows[] = {
+		{ "lan before direct",
+		  { PATH_KIND_DIRECT, 1000, 0 },
+		  { PATH_KIND_LAN, 9000, 0 },
+		  true },
+		{ "direct before relay",
+		  { PATH_KIND_RELAY, 1000, 0 },
+		  { PATH_KIND_DIRECT, 90000, 0 },
+		  true },
+		{ "never from direct to relay",
+		  { PATH_KIND_DIRECT, 90000, 0 },
+		  { PATH_KIND_RELAY, 1000, 0 },
+		  false },
+		{ "never from lan to direct",
+		  { PATH_KIND_LAN, 90000, 0 },
+		  { PATH_KIND_DIRECT, 1000, 0 },
+		  false },
+		{ "the same",
+		  { PATH_KIND_DIRECT, 50000, 0 },
+		  { PATH_KIND_DIRECT, 50000, 0 },
+		  false },
+		{ "a little shorter",
+		  { PATH_KIND_DIRECT, 50000, 0 },
+		  { PATH_KIND_DIRECT, 45000, 0 },
+		  false },
+		/* 38.4 ms * 5/4 + 2 ms is 50 ms: no longer clearly shorter */
+		{ "a fifth and 2 ms, less a bit",
+		  { PATH_KIND_DIRECT, 50000, 0 },
+		  { PATH_KIND_DIRECT, 38400, 0 },
+		  false },
+		{ "a fifth and 2 ms",
+		  { PATH_KIND_DIRECT, 50000, 0 },
+		  { PATH_KIND_DIRECT, 38399, 0 },
+		  true },
+		{ "microseconds are no reason",
+		  { PATH_KIND_LAN, 1900, 0 },
+		  { PATH_KIND_LAN, 1, 0 },
+		  false },
+		{ "measured before unmeasured",
+		  { PATH_KIND_DIRECT, 0, 0 },
+		  { PATH_KIND_DIRECT, 90000, 0 },
+		  true },
+		{ "unmeasured is no better",
+		  { PATH_KIND_DIRECT, 90000, 0 },
+		  { PATH_KIND_DIRECT, 0, 0 },
+		  false },
+		{ "proven before believed",
+		  { PATH_KIND_DIRECT, 1000, true },
+		  { PATH_KIND_DIRECT, 90000, 0 },
+		  true },
+		{ "kind counts more than proof",
+		  { PATH_KIND_RELAY, 1000, 0 },
+		  { PATH_KIND_DIRECT, 1000, true },
+		  true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		uint8_t slot[2];
+
+		print_message("%s\n", rows[i].what);
+		begin(DECIDES);
+		for (unsigned k = 0; k < 2; k++) {
+			enum path_kind kind = k ? rows[i].other.kind : rows[i].active.kind;
+			unsigned us = k ? rows[i].other.us : rows[i].active.us;
+			struct origin to = direct(k);
+
+			if (kind == PATH_KIND_LAN)
+				to = lan(k);
+			if (kind == PATH_KIND_RELAY)
+				to = relay(k);
+			slot[k] = add(to, CV_US(us));
+			assert_int_equal(path(slot[k])->kind, kind);
+			if (k ? rows[i].other.is_first : rows[i].active.is_first) {
+				path(slot[k])->state = PATH_VALID;
+				path(slot[k])->is_first = true;
+			}
+			if (k == 0)
+				assert_true(choose());
+		}
+		expect(slot[rows[i].moves]);
+	}
+}
+
+static void what_cannot_carry_is_not_chosen(void **state)
+{
+	uint8_t good, other;
+
+	(void)state;
+	begin(DECIDES);
+	good = add(relay(0), CV_MS(80));
+	other = add(direct(0), CV_MS(5));
+	path(other)->state = PATH_CHECKING;
+	expect(good);
+	path(other)->state = PATH_VALID; /* not the handshake's */
+	expect(good);
+	path(other)->state = PATH_USABLE;
+	path(other)->is_doubtful = true;
+	expect(good);
+	path(other)->is_doubtful = false;
+	path(other)->heard_at = NOW - PATH_ALIVE;
+	expect(good);
+	path(other)->heard_at = NOW;
+	expect(other);
+}
+
+static void the_relay_alone_where_the_policy_says_so(void **state)
+{
+	uint8_t slot;
+
+	(void)state;
+	begin(DECIDES);
+	ps.is_relay_only = true;
+	(void)add(lan(0), CV_MS(1));
+	expect(PATHS_NONE);
+	slot = add(relay(0), CV_MS(90));
+	expect(slot);
+	assert_false(paths_have_other(&ps, NOW, slot));
+}
+
+/* ---- who decides ---- */
+
+static void the_smaller_key_decides_and_nominates(void **state)
+{
+	uint8_t a, b, c;
+
+	(void)state;
+	begin(DECIDES);
+	a = add(relay(0), CV_MS(50));
+	expect(a);
+	assert_true(path(a)->must_nominate);
+	b = add(direct(0), CV_MS(20));
+	expect(b);
+	assert_true(path(b)->must_nominate);
+	assert_true(path(b)->probe_at <= NOW); /* told at once */
+	assert_false(path(a)->must_nominate);
+	/* The other's wishes do not count. */
+	c = add(direct(1), CV_MS(19));
+	path(c)->is_nominated = true;
+	expect(b);
+}
+
+static void the_other_follows(void **state)
+{
+	uint8_t a, b;
+
+	(void)state;
+	begin(FOLLOWS);
+	a = add(relay(0), CV_MS(50));
+	expect(a); /* the first one needs no word */
+	assert_false(path(a)->must_nominate);
+	b = add(lan(0), CV_MS(1));
+	expect(a); /* better, but nobody said so */
+	path(b)->is_nominated = true;
+	path(b)->state = PATH_VALID;
+	path(b)->is_first = true;
+	expect(a); /* not before it has validated */
+	path(b)->state = PATH_USABLE;
+	expect(b);
+	assert_false(path(b)->is_nominated); /* done: an older word does not pull back later */
+	path(a)->is_nominated = true;
+	expect(a); /* even to a worse one */
+}
+
+static void either_leaves_a_dead_path_alone(void **state)
+{
+	bool sides[] = { DECIDES, FOLLOWS };
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(sides); i++) {
+		uint8_t a, b;
+
+		begin(sides[i]);
+		a = add(direct(0), CV_MS(20));
+		expect(a);
+		b = add(relay(0), CV_MS(50));
+		expect(a);
+		path(a)->is_doubtful = true;
+		expect(b);
+		assert_int_equal(path(b)->must_nominate, sides[i]);
+		/* It comes back. */
+		path(a)->is_doubtful = false;
+		path(a)->is_nominated = true;
+		expect(a);
+		path_fail(path(a), NOW);
+		expect(b);
+		path_fail(path(b), NOW);
+		expect(PATHS_NONE);
+	}
+}
+
+static void a_doubtful_path_is_better_than_none(void **state)
+{
+	uint8_t a;
+
+	(void)state;
+	begin(DECIDES);
+	a = add(direct(0), CV_MS(20));
+	expect(a);
+	path(a)->is_doubtful = true;
+	expect(a);
+	path(a)->heard_at = NOW - PATH_ALIVE;
+	expect(PATHS_NONE);
+}
+
+/* What died may have taken others with it: those heard lately are the refuge. */
+static void flight_is_to_what_was_heard_lately(void **state)
+{
+	uint8_t dead, stale, fresh;
+
+	(void)state;
+	begin(DECIDES);
+	dead = add(lan(0), CV_MS(1));
+	expect(dead);
+	stale = add(direct(0), CV_MS(5));
+	fresh = add(relay(0), CV_MS(80));
+	path(stale)->heard_at = NOW - CV_SEC(2);
+	path(stale)->probe_at = NOW + CV_SEC(3);
+	path(dead)->is_doubtful = true;
+	expect(fresh);
+	assert_true(path(stale)->is_doubtful); /* until it answers */
+	assert_true(path(stale)->probe_at <= NOW);
+
+	/* With nothing fresh the best of the others must do. */
+	path(fresh)->heard_at = NOW - CV_SEC(2);
+	path(fresh)->is_doubtful = true;
+	path(stale)->is_doubtful = false;
+	expect(stale);
+}
+
+static void is_there_another(void **state)
+{
+	uint8_t a, b;
+
+	(void)state;
+	begin(DECIDES);
+	a = add(direct(0), CV_MS(20));
+	assert_false(paths_have_other(&ps, NOW, a));
+	b = add(relay(0), CV_MS(50));
+	assert_true(paths_have_other(&ps, NOW, a));
+	path(b)->is_doubtful = true;
+	assert_false(paths_have_other(&ps, NOW, a));
+	assert_true(paths_have_other(&ps, NOW, b));
+}
+
+/* ---- the table ---- */
+
+static void a_path_is_found_again(void **state)
+{
+	struct origin a = direct(0), b = direct(1);
+	uint8_t slot;
+
+	(void)state;
+	begin(DECIDES);
+	assert_int_equal(paths_find(&ps, &a), PATHS_NONE);
+	slot = paths_add(&ps, NOW, &a);
+	assert_int_equal(paths_find(&ps, &a), slot);
+	assert_int_equal(paths_find(&ps, &b), PATHS_NONE);
+	path(slot)->tries = 4;
+	assert_int_equal(paths_add(&ps, NOW, &a), slot); /* and not begun again */
+	assert_int_equal(path(slot)->tries, 4);
+}
+
+/* Every slot is worth something, in this order; the one that is worth least goes. */
+static void a_full_table_gives_up_what_is_worth_least(void **state)
+{
+	static const struct {
+		const char *what;
+		enum path_state state;
+		bool is_candidate;
+	} worth[] = {
+		{ "failed, never announced", PATH_FAILED, false },
+		{ "failed candidate", PATH_FAILED, true },
+		{ "under test, never announced", PATH_CHECKING, false },
+		{ "candidate under test", PATH_CHECKING, true },
+	};
+	struct origin fresh = direct(500);
+
+	(void)state;
+	for (unsigned least = 0; least <= CV_ARRAY_SIZE(worth); least++) {
+		uint8_t victim = PATHS_NONE;
+
+		begin(DECIDES);
+		for (unsigned i = 0; i < PATHS_MAX; i++)
+			(void)add(direct(i), CV_MS(20));
+		for (unsigned k = CV_ARRAY_SIZE(worth); k-- > least;) {
+			victim = (uint8_t)(3 + 2 * k);
+			path(victim)->state = (uint8_t)worth[k].state;
+			path(victim)->is_candidate = worth[k].is_candidate;
+			path(victim)->retry_at = NOW;
+		}
+		print_message("%s\n", victim == PATHS_NONE ? "nothing" : worth[least].what);
+		assert_int_equal(paths_add(&ps, NOW, &fresh), victim);
+		if (victim == PATHS_NONE)
+			assert_int_equal(paths_find(&ps, &fresh), PATHS_NONE);
+		else
+			assert_int_equal(path(victim)->state, PATH_CHECKING);
+	}
+}
+
+static void neither_the_active_path_nor_a_flight_is_given_up(void **state)
+{
+	struct origin fresh = direct(500);
+
+	(void)state;
+	begin(DECIDES);
+	for (unsigned i = 0; i < PATHS_MAX; i++)
+		(void)add(direct(i), CV_MS(20));
+	ps.active = 4;
+	path_fail(path(4), NOW);
+	path_fail(path(6), NOW);
+	path(6)->inflight = 1;
+	assert_int_equal(paths_add(&ps, NOW, &fresh), PATHS_NONE);
+	path(6)->inflight = 0;
+	assert_int_equal(paths_add(&ps, NOW, &fresh), 6);
+}
+
+static void a_record_finds_its_path_or_nobody(void **state)
+{
+	struct origin a = direct(0), b = direct(1);
+	uint8_t slot, age;
+
+	(void)state;
+	begin(DECIDES);
+	slot = paths_add(&ps, NOW, &a);
+	age = path(slot)->age;
+	assert_ptr_equal(paths_of(&ps, slot, age), path(slot));
+	assert_null(paths_of(&ps, slot, (uint8_t)(age + 1)));
+	assert_null(paths_of(&ps, PATHS_NONE, age));
+	paths_remove(&ps, slot);
+	assert_null(paths_of(&ps, slot, age));
+	assert_int_equal(paths_add(&ps, NOW, &b), slot);
+	assert_null(paths_of(&ps, slot, age));
+}
+
+static void removal_forgets_the_path_but_not_the_peer(void **state)
+{
+	uint8_t a, b;
+	struct origin to = direct(0);
+
+	(void)state;
+	begin(DECIDES);
+	a = add(to, CV_MS(20));
+	expect(a);
+	path(a)->heard_at = NOW - CV_SEC(1);
+	path(a)->inflight = 5000;
+	paths_remove(&ps, a);
+	assert_int_equal(ps.active, PATHS_NONE);
+	assert_int_equal(paths_find(&ps, &to), PATHS_NONE);
+	assert_int_equal(path(a)->inflight, 0);
+	assert_int_equal(paths_heard_at(&ps), NOW - CV_SEC(1));
+	b = add(direct(1), CV_MS(20));
+	assert_int_equal(paths_heard_at(&ps), NOW);
+	/* Of a slot that is taken over too. */
+	path_fail(path(b), NOW);
+	for (unsigned i = 2; i < 2 + PATHS_MAX; i++) {
+		struct origin o = direct(i);
+
+		(void)paths_add(&ps, NOW, &o);
+	}
+	assert_int_equal(paths_find(&ps, &(struct origin){ .addr = direct(1).addr }), PATHS_NONE);
+	assert_int_equal(paths_heard_at(&ps), NOW);
+	assert_true(paths_check(&ps));
+}
+
+static void failed_candidates_are_tried_again_others_forgotten(void **state)
+{
+	uint8_t candidate, stranger, loaded;
+	struct origin to = direct(1);
+
+	(void)state;
+	begin(DECIDES);
+	candidate = add(direct(0), CV_MS(20));
+	stranger = add(to, CV_MS(20));
+	loaded = add(direct(2), CV_MS(20));
+	path(candidate)->is_candidate = true;
+	path(loaded)->inflight = 1000;
+	path_fail(path(candidate), NOW);
+	path_fail(path(stranger), NOW);
+	path_fail(path(loaded), NOW);
+	assert_int_equal(paths_deadline(&ps), NOW + PATH_RETRY_MIN);
+
+	paths_on_deadline(&ps, NOW + PATH_RETRY_MIN - 1);
+	assert_int_equal(path(candidate)->state, PATH_FAILED);
+	assert_int_equal(path(stranger)->state, PATH_FAILED);
+	paths_on_deadline(&ps, NOW + PATH_RETRY_MIN);
+	assert_int_equal(path(candidate)->state, PATH_CHECKING);
+	assert_int_equal(path(stranger)->state, PATH_FREE);
+	assert_int_equal(paths_find(&ps, &to), PATHS_NONE);
+	/* Until its flight is accounted for. */
+	assert_int_equal(path(loaded)->state, PATH_FAILED);
+	path(loaded)->inflight = 0;
+	paths_on_deadline(&ps, NOW + 2 * PATH_RETRY_MIN);
+	assert_int_equal(path(loaded)->state, PATH_FREE);
+}
+
+static void news_make_every_path_answer(void **state)
+{
+	struct path_probe out;
+	uint8_t slot;
+	unsigned probes = 0;
+	bool seen[PATHS_MAX] = { false };
+
+	(void)state;
+	begin(DECIDES);
+	for (unsigned i = 0; i < 5; i++)
+		(void)add(direct(i), CV_MS(20));
+	for (unsigned i = 0; i < 5; i++) {
+		path((uint8_t)i)->is_doubtful = true; /* asks whatever was heard */
+		path((uint8_t)i)->pmtud.due_at = CV_TIME_NEVER;
+	}
+	assert_false(paths_probe_due(&ps, NOW, &rng, false, &slot, &out));
+	paths_check_now(&ps, NOW);
+	assert_int_equal(paths_deadline(&ps), NOW);
+	while (paths_probe_due(&ps, NOW, &rng, false, &slot, &out)) {
+		assert_false(seen[slot]);
+		seen[slot] = true;
+		probes++;
+	}
+	assert_int_equal(probes, 5);
+	assert_true(paths_deadline(&ps) > NOW);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_better_kind_then_the_shorter_way),
+		cmocka_unit_test(what_cannot_carry_is_not_chosen),
+		cmocka_unit_test(the_relay_alone_where_the_policy_says_so),
+		cmocka_unit_test(the_smaller_key_decides_and_nominates),
+		cmocka_unit_test(the_other_follows),
+		cmocka_unit_test(either_leaves_a_dead_path_alone),
+		cmocka_unit_test(a_doubtful_path_is_better_than_none),
+		cmocka_unit_test(flight_is_to_what_was_heard_lately),
+		cmocka_unit_test(is_there_another),
+		cmocka_unit_test(a_path_is_found_again),
+		cmocka_unit_test(a_full_table_gives_up_what_is_worth_least),
+		cmocka_unit_test(neither_the_active_path_nor_a_flight_is_given_up),
+		cmocka_unit_test(a_record_finds_its_path_or_nobody),
+		cmocka_unit_test(removal_forgets_the_path_but_not_the_peer),
+		cmocka_unit_test(failed_candidates_are_tried_again_others_forgotten),
+		cmocka_unit_test(news_make_every_path_answer),
+	};
+
+	return cmocka_run_group_tests_name("paths", tests, NULL, NULL);
+}
