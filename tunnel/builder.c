@@ -242,7 +242,9 @@ static struct epoch *choose_epoch(struct session *s, cv_time now)
 	}
 	if (now < s->confirm_at || !p)
 		return assoc_send_epoch(&s->assoc, now);
-	s->confirm_at = cv_time_after(now, CV_MIN(rtt_pto(&p->rtt), CV_SEC(1)));
+	/* Doubles, beyond the probe timeout's own bound: each of these starts that anew. */
+	s->confirm_interval = CV_MIN(CV_MAX(2 * s->confirm_interval, rtt_pto(&p->rtt)), CV_SEC(5));
+	s->confirm_at = cv_time_after(now, s->confirm_interval);
 	s->is_pinging = true;
 	s->probes_due = CV_MAX(s->probes_due, 1);
 	return confirm;
@@ -257,7 +259,8 @@ bool builder_write(struct session *s, cv_time now, struct train *train, struct s
 	if (!e || !s->assoc.is_bound || k.slot == PATHS_NONE)
 		return false;
 	k.p = &s->paths.list[k.slot];
-	k.may_carry_streams = streams_may_use(s, k.p);
+	/* A confirmation stays small: its path may have become too narrow for data. */
+	k.may_carry_streams = streams_may_use(s, k.p) && e != assoc_confirm_epoch(&s->assoc, now);
 	k.budget = allowance(s, k.p, now);
 	if (s->probes_due > 0)
 		k.budget = CV_MAX(k.budget, (uint64_t)k.p->pmtud.size);

@@ -173,6 +173,7 @@ void inbound_on_resp(struct session *s, cv_time now, const struct origin *from,
 	}
 	/* Something must arrive under the new keys before the peer may use them. */
 	s->confirm_at = now;
+	s->confirm_interval = 0;
 	s->is_pinging = true;
 	s->probes_due = CV_MAX(s->probes_due, 1);
 }

@@ -291,6 +291,12 @@ static void on_probe_timeout(struct session *s, cv_time now, uint8_t slot)
 		recovery_take_back(s, now, slot);
 		return;
 	}
+	/* Where nothing large passes any more nothing is acknowledged, hence nothing declared lost:
+	 * silence counts as a burst of losses. */
+	if (pmtud_on_lost(&p->pmtud, now, p->pmtud.size)) {
+		cc_set_mss(&p->cc, p->pmtud.size);
+		trace_emit(s->core->trace, now, TRACE_MTU, s->number, slot, p->pmtud.size);
+	}
 	s->probes_due = 2;
 	if (!streams_probe_data(s->streams))
 		s->is_pinging = true;

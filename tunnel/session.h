@@ -127,6 +127,7 @@ struct session {
 	uint8_t probes_due; /* probe-timeout packets to send beyond the window */
 	bool is_pinging;    /* a PING frame is due (confirmation of an epoch, probe without data) */
 	cv_time confirm_at; /* an epoch that we began is confirmed again then */
+	cv_duration confirm_interval;
 	cv_time turned_at;  /* `now` of the newest call */
 	uint8_t farewell[WIRE_RELAY_HEADER + WIRE_DATA_OVERHEAD +
 	                 8]; /* CLOSE(replaced), sealed before its keys were wiped */
