@@ -297,13 +297,14 @@ def stay_up(stage):
     print("\n stopped", flush=True)
 
 
-def make_stage(loopback):
-    if not loopback:
-        try:
-            return Routers()
-        except labs.Unavailable as error:
-            say("note", f"{error}; on loopback instead")
-    return Loopback()
+def why_no_lab():
+    """None where namespaces can be. Tried in a child: trying moves a process for good."""
+    code = "import lab; lab.main(lab._enter_namespaces)"
+    done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True)
+    if done.returncode == 0:
+        return None
+    return ([*done.stdout.splitlines(), "the lab does not start"])[0].removeprefix("skipped: ")
 
 
 def has_sudo():
@@ -312,18 +313,19 @@ def has_sudo():
                        capture_output=True).returncode == 0
 
 
-def may_lab():
-    """Tried in a child: a Lab moves its process for good."""
-    code = "import lab; lab.main(lab._enter_namespaces)"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+def make_stage(loopback):
+    why = None if loopback else why_no_lab()
+    if why and has_sudo():
+        names = ("CULVERT", "LABNET", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+        kept = [f"{name}={os.environ[name]}" for name in names]
+        os.execvp("sudo", ["sudo", "-n", "env", *kept, sys.executable, *sys.argv])
+    if why:
+        say("note", f"{why}; on loopback instead")
+    return Loopback() if why or loopback else Routers()
 
 
 def main():
     options = sys.argv[1:]
-    if "--loopback" not in options and has_sudo() and not may_lab():
-        names = ("CULVERT", "LABNET", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
-        kept = [f"{name}={os.environ[name]}" for name in names]
-        os.execvp("sudo", ["sudo", "-n", "env", *kept, sys.executable, *sys.argv])
     # Before anything is started: the signals that end it end it in order.
     signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     for number in signals - {signal.SIGINT}:
