@@ -436,12 +436,25 @@ bool session_write(struct session *s, cv_time now, struct train *train, struct s
 	return builder_write(s, now, train, out);
 }
 
+/* What writing caused is still to be told: room that a train made, or the end of the object that
+ * its last CLOSE was. */
+static bool has_unsaid(const struct session *s)
+{
+	if (s->news || streams_has_events(s->streams))
+		return true;
+	for (unsigned i = 0; i < SESSION_OLD_STREAMS; i++) {
+		if (s->old_streams[i] && streams_has_events(s->old_streams[i]))
+			return true;
+	}
+	return false;
+}
+
 cv_time session_deadline(const struct session *s)
 {
 	cv_time at = attempt_deadline(s);
 
-	if (streams_has_events(s->streams))
-		return s->turned_at; /* room that the train just built has made */
+	if (has_unsaid(s))
+		return s->turned_at;
 	at = cv_time_min(at, liveness_linger_at(s));
 	at = cv_time_min(at, datagrams_deadline(s->datagrams));
 	if (!s->assoc.is_bound || !assoc_is_live(&s->assoc, s->turned_at))
