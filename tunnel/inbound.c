@@ -16,6 +16,10 @@ enum {
 	STRANGER_BURST = 16,
 };
 
+/* New addresses that one peer may have us probe: two whole lists at once, then three a second. With
+ * the table's size this bounds what a peer can make us send to strangers (T40). */
+enum { CANDIDATES_RATE = 3, CANDIDATES_BURST = 2 * FRAME_CANDIDATES_MAX };
+
 static bool is_acceptable(const struct session *s, const struct origin *from)
 {
 	return from->is_relay || !s->paths.is_relay_only;
@@ -28,8 +32,8 @@ static uint8_t arrival_slot(struct session *s, cv_time now, const struct origin 
 	struct path *active = paths_active(&s->paths);
 
 	if (slot == PATHS_NONE) {
-		if (!from->is_relay && !bucket_take(&s->strangers, now, STRANGER_RATE,
-		                                    STRANGER_BURST, 1))
+		if (!from->is_relay &&
+		    !bucket_take(&s->strangers, now, STRANGER_RATE, STRANGER_BURST, 1))
 			return PATHS_NONE;
 		slot = paths_add(&s->paths, now, from);
 		if (slot == PATHS_NONE)
@@ -55,6 +59,9 @@ static void on_candidates(struct session *s, cv_time now, const struct wire_fram
 		uint8_t slot;
 
 		if (!candidate_is_allowed(&s->core->scope, &o.addr))
+			continue;
+		if (paths_find(&s->paths, &o) == PATHS_NONE &&
+		    !bucket_take(&s->candidates, now, CANDIDATES_RATE, CANDIDATES_BURST, 1))
 			continue;
 		slot = paths_add(&s->paths, now, &o);
 		if (slot == PATHS_NONE)

@@ -50,7 +50,11 @@ uint8_t paths_add(struct paths *ps, cv_time now, const struct origin *o)
 	for (uint8_t i = 0; i < PATHS_MAX; i++) {
 		unsigned w = worth(&ps->list[i]);
 
-		if (i != ps->active && ps->list[i].inflight == 0 && w < least) {
+		if (i == ps->active || ps->list[i].inflight > 0 || w > least)
+			continue;
+		/* Of equals the oldest: else a long list of candidates would replace itself. */
+		if (w < least ||
+		    (slot != PATHS_NONE && w > 0 && ps->list[i].made_at < ps->list[slot].made_at)) {
 			least = w;
 			slot = i;
 		}

@@ -128,7 +128,7 @@ struct session {
 	bool is_pinging;    /* a PING frame is due (confirmation of an epoch, probe without data) */
 	cv_time confirm_at; /* an epoch that we began is confirmed again then */
 	cv_duration confirm_interval;
-	cv_time turned_at;  /* `now` of the newest call */
+	cv_time turned_at; /* `now` of the newest call */
 	uint8_t farewell[WIRE_RELAY_HEADER + WIRE_DATA_OVERHEAD +
 	                 8]; /* CLOSE(replaced), sealed before its keys were wiped */
 	uint8_t farewell_size;
@@ -141,8 +141,9 @@ struct session {
 	struct paths paths;
 	struct bucket strangers; /* paths made for sources that nobody announced */
 	bool must_settle; /* ACKs were read in this batch: loss, congestion and windows are due */
-	cv_time hint_at;  /* newest continuing INIT that a doubt caused */
-	struct {          /* per path, within a batch of ACKs */
+	struct bucket candidates; /* new addresses that the peer may have us probe (T40) */
+	cv_time hint_at;          /* newest continuing INIT that a doubt caused */
+	struct {                  /* per path, within a batch of ACKs */
 		uint64_t acked, newest_number, inflight_before;
 		cv_time newest_sent_at;
 		cv_duration sample, ack_delay;
