@@ -61,7 +61,8 @@ static void forge_probe(struct rd *in)
 	if (!e || !path)
 		return;
 	memset(packet, 0, sizeof(packet));
-	memcpy(packet + WIRE_DATA_HEADER, rd_take(in, part), part);
+	if (part > 0)
+		memcpy(packet + WIRE_DATA_HEADER, rd_take(in, part), part);
 	size = epoch_seal_probe(e, packet, size);
 	pair_send(&p, EVIL, &path->to.addr, packet, size);
 }
