@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "tunnel/aead.h"
+
 /* How sessions begin and go on: first handshakes, rekeys, replays, twins. */
 
 static const struct sim_link NEAR = { .delay = CV_MS(12), .jitter = CV_MS(1) };
@@ -112,6 +114,9 @@ static void rekey(struct sim *sim)
 
 enum { RECORDED_MAX = 64 };
 
+/* Nobody is there; what goes to it must not be more than came in its name (P7). */
+static const struct addr VICTIM = { .family = ADDR_V4, .port = 666, .ip = { 66, 6, 6, 6 } };
+
 static struct sim_datagram recorded[RECORDED_MAX];
 static unsigned recorded_count;
 
@@ -126,12 +131,12 @@ static bool record_inits(struct sim *sim, const struct sim_datagram *d)
 static void replay_one(struct sim *sim, uint64_t left)
 {
 	const struct sim_datagram *d;
-	struct addr as = addr_v4(66, 6, 6, 6, (uint16_t)(1000 + left % 1000));
 
 	if (recorded_count > 0) {
 		d = &recorded[sim_below(sim, recorded_count)];
 		/* From its own address as often as from another. */
-		simnet_inject(sim, SIM_NOBODY, left & 1 ? &as : &d->src, &d->dst, d->bytes, d->size);
+		simnet_inject(sim, SIM_NOBODY, left & 1 ? &VICTIM : &d->src, &d->dst, d->bytes,
+		              d->size);
 	}
 	if (left > 0)
 		sim_at(sim, sim->now + CV_MS(10), replay_one, left - 1);
@@ -141,6 +146,7 @@ static void replay_one(struct sim *sim, uint64_t left)
 static void replayed_inits(struct sim *sim)
 {
 	recorded_count = 0;
+	simwatch_add_victim(sim, &VICTIM);
 	add_pair(sim, &NEAR);
 	sim->tap = record_inits;
 	simhost_start_all(sim);
@@ -164,6 +170,49 @@ static void replayed_inits(struct sim *sim)
 	sim_run(sim, CV_SEC(180));
 	sim_expect(sim, simapp_are_done(sim));
 	sim_expect(sim, sim->hosts[0].downs[1] == 0 && sim->hosts[1].downs[0] == 0);
+}
+
+/* S36: whoever sits on the path copies what one side sends, and is faster with a forged source. */
+static bool copy_faster(struct sim *sim, const struct sim_datagram *d)
+{
+	if (sim->now > SIM_START + CV_SEC(1) && d->from == 0)
+		simnet_inject(sim, SIM_NOBODY, &VICTIM, &d->dst, d->bytes, d->size);
+	return false;
+}
+
+static void copied(struct sim *sim)
+{
+	add_pair(sim, &TEN);
+	simwatch_add_victim(sim, &VICTIM);
+	sim->tap = copy_faster;
+	simhost_start_all(sim);
+	transfer(sim, 0, 1, 1000, 1000);
+	sim_run(sim, CV_SEC(2));
+	transfer(sim, 0, 1, 500000, 500000);
+	sim_until(sim, CV_SEC(5), simapp_are_done, "a transfer that is copied ahead");
+	sim_run(sim, CV_SEC(30));
+	transfer(sim, 1, 0, 1000, 1000);
+	sim_until(sim, CV_SEC(1), simapp_are_done, "a stream the other way");
+	sim_expect(sim, sim->hosts[0].downs[1] == 0 && sim->hosts[1].downs[0] == 0);
+}
+
+/* ---- ciphers ---- */
+
+/* Each side may lack AES: the choice is common, and each epoch makes it anew. */
+static void ciphers(struct sim *sim)
+{
+	unsigned v = sim_variant(sim, 3);
+	uint8_t all = aead_available();
+
+	add_pair(sim, &NEAR);
+	sim->hosts[0].aead_bits = v == 1 ? AEAD_BIT_CHACHA : all;
+	sim->hosts[1].aead_bits = v == 2 ? AEAD_BIT_CHACHA : all;
+	simhost_start_all(sim);
+	transfer(sim, 0, 1, 300000, 300000);
+	sim_run(sim, CV_SEC(200));
+	transfer(sim, 1, 0, 3000, 3000);
+	sim_until(sim, CV_SEC(1), simapp_are_done, "streams under either cipher");
+	sim_expect(sim, simapp_is_whole(&sim->flows[0]) && simapp_is_whole(&sim->flows[1]));
 }
 
 /* ---- restarts in mid-handshake ---- */
@@ -251,8 +300,11 @@ const struct sim_case CASES_START[] = {
 	{ "static-address", static_address, "two public agents, one address", 0 },
 	{ "crossing", crossing, "first handshakes cross, each message lost in turn",
 	  CROSSING_MESSAGES },
-	{ "rekey", rekey, "rekeys of both sides, any subset of their messages lost", REKEY_VARIANTS },
+	{ "rekey", rekey, "rekeys of both sides, any subset of their messages lost",
+	  REKEY_VARIANTS },
 	{ "replayed-inits", replayed_inits, "INITs replayed at 100/s during start and rekey", 0 },
+	{ "copied", copied, "S36: copies with a forged source overtake the originals", 0 },
+	{ "ciphers", ciphers, "AES on both sides, on one, on the other", 3 },
 	{ "restart-in-handshake", restart_in_handshake, "one or both die in mid-handshake",
 	  RESTART_VARIANTS },
 	{ "twins", twins, "two agents with one identity", 0 },

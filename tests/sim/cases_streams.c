@@ -47,8 +47,8 @@ static void unread(struct sim *sim)
 /* 7.5: either direction ends first, or both at once, with data still on the way. */
 static void half_close(struct sim *sim)
 {
-	static const uint64_t sizes[][2] = { { 8, 0 },           { 8, 500000 },  { 500000, 1 },
-		                             { 500000, 500000 }, { 100, 100 },   { 300000, 0 },
+	static const uint64_t sizes[][2] = { { 8, 0 },           { 8, 500000 },     { 500000, 1 },
+		                             { 500000, 500000 }, { 100, 100 },      { 300000, 0 },
 		                             { 16384, 16385 },   { 262144, 262145 } };
 	unsigned v = sim_variant(sim, CV_ARRAY_SIZE(sizes));
 
@@ -169,7 +169,8 @@ const struct sim_case CASES_STREAMS[] = {
 	{ "unread", unread, "S33: 64 unread streams beside one", 2 },
 	{ "half-close", half_close, "ends in every order", 8 },
 	{ "resets", resets, "S34: streams abandoned after any number of bytes", 0 },
-	{ "first-frame-late", first_frame_late, "7.2: the opening packet comes again after the end", 0 },
+	{ "first-frame-late", first_frame_late, "7.2: the opening packet comes again after the end",
+	  0 },
 	{ "lost-acks", lost_acks, "S03: three of four small packets get lost", 0 },
 	{ "uniform-loss", uniform_loss, "S01: 0.1 to 30 % each way", 5 },
 	{ "disorder", disorder, "S04, S06: reordering and duplicates", 0 },

@@ -28,9 +28,10 @@ static const char *running_scenario;
 static void on_abort(int number)
 {
 	char text[160];
-	int size = snprintf(text, sizeof(text),
-	                    "\nAN ASSERTION FAILED\n  culvert-sim --scenario %s --seed %llu --trace\n",
-	                    running_scenario, (unsigned long long)running_seed);
+	int size =
+		snprintf(text, sizeof(text),
+	                 "\nAN ASSERTION FAILED\n  culvert-sim --scenario %s --seed %llu --trace\n",
+	                 running_scenario, (unsigned long long)running_seed);
 
 	(void)number;
 	if (size > 0 && write(STDOUT_FILENO, text, (size_t)size) < 0)
@@ -40,7 +41,8 @@ static void on_abort(int number)
 
 static const struct sim_case *find(const char *name)
 {
-	static const struct sim_case swarm = { "swarm", swarm_run, "a world drawn from the seed", 0 };
+	static const struct sim_case swarm = { "swarm", swarm_run, "a world drawn from the seed",
+		                               0 };
 
 	if (strcmp(name, swarm.name) == 0)
 		return &swarm;
@@ -97,9 +99,11 @@ static bool read_number(const char *text, uint64_t *out)
 {
 	char *end;
 
+	if (!text)
+		return false;
 	errno = 0;
-	*out = text ? strtoull(text, &end, 10) : 0;
-	return text && errno == 0 && end != text && *end == '\0';
+	*out = strtoull(text, &end, 10);
+	return errno == 0 && end != text && *end == '\0';
 }
 
 static bool read_arguments(int argc, char **argv, struct arguments *a)
@@ -178,8 +182,10 @@ int main(int argc, char **argv)
 	const struct sim_case *c;
 
 	if (!read_arguments(argc, argv, &a) || !(c = find(a.scenario))) {
-		(void)fprintf(stderr, "usage: culvert-sim [--seed N] [--count M] [--scenario NAME | --all | "
-		                      "--list] [--regressions FILE] [--trace] [--verify]\n");
+		(void)fprintf(
+			stderr,
+			"usage: culvert-sim [--seed N] [--count M] [--scenario NAME | --all | "
+			"--list] [--regressions FILE] [--trace] [--verify]\n");
 		return 2;
 	}
 	(void)aead_available();

@@ -279,7 +279,8 @@ static void on_opened(struct sim *sim, struct sim_host *h, const struct endpoint
 	if (got < HEADER)
 		return; /* READABLE comes */
 	if ((name ^ MAGIC) >= sim->flow_count) {
-		sim_fail(sim, "P1: %s: a stream begins with %llx", h->name, (unsigned long long)name);
+		sim_fail(sim, "P1: %s: a stream begins with %llx", h->name,
+		         (unsigned long long)name);
 		return;
 	}
 	f = &sim->flows[name ^ MAGIC];
@@ -307,8 +308,8 @@ static void on_reset(struct sim *sim, struct sim_flow *f, unsigned side, uint16_
 	s->is_reset = true;
 	s->end_at = sim->now;
 	sim_tell(sim, "reset of flow", s->host, index_of(sim, f), code);
-	if (!f->may_reset && !sim->may_reset && !s->was_reset && !other->was_reset && !other->is_lost &&
-	    !other->is_reset)
+	if (!f->may_reset && !sim->may_reset && !s->was_reset && !other->was_reset &&
+	    !other->is_lost && !other->is_reset)
 		sim_fail(sim, "P4: flow %u was reset with code %u for no reason", index_of(sim, f),
 		         code);
 	if (s->stream) {
@@ -467,13 +468,14 @@ void simapp_print(const struct sim *sim, FILE *out)
 		for (unsigned k = 0; k < 2; k++) {
 			const struct sim_side *s = &f->side[k];
 
-			(void)fprintf(out,
-			              "  flow %u side %u (%s): wrote %llu of %llu, read %llu%s%s%s%s%s\n",
-			              i, k, sim->hosts[s->host].name, (unsigned long long)s->written,
-			              (unsigned long long)s->size, (unsigned long long)s->read,
-			              s->birth ? "" : ", no stream", s->was_finished ? ", finished" : "",
-			              s->was_ended ? ", ended" : "", s->is_reset ? ", reset" : "",
-			              s->is_lost ? ", lost" : "");
+			(void)fprintf(
+				out,
+				"  flow %u side %u (%s): wrote %llu of %llu, read %llu%s%s%s%s%s\n",
+				i, k, sim->hosts[s->host].name, (unsigned long long)s->written,
+				(unsigned long long)s->size, (unsigned long long)s->read,
+				s->birth ? "" : ", no stream", s->was_finished ? ", finished" : "",
+				s->was_ended ? ", ended" : "", s->is_reset ? ", reset" : "",
+				s->is_lost ? ", lost" : "");
 		}
 	}
 }

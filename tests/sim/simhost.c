@@ -153,7 +153,8 @@ static void start_agent(struct sim *sim, struct sim_host *h)
 		if (!h->knows[i])
 			continue;
 		if (sim->hosts[i].is_hub) {
-			CV_ASSERT(endpoint_add_server(h->endpoint, sim->now, peer.pk, &number) == 0);
+			CV_ASSERT(endpoint_add_server(h->endpoint, sim->now, peer.pk, &number) ==
+			          0);
 			h->servers[i] = number;
 		} else {
 			CV_ASSERT(endpoint_add_peer(h->endpoint, sim->now, &peer, &number) == 0);

@@ -123,8 +123,8 @@ static uint64_t digest(const uint8_t *bytes, size_t size)
 /* For the reader of a trace: what kind of datagram goes where. */
 static void describe(const struct sim *sim, const struct sim_datagram *d)
 {
-	static const char *const kinds[] = { "STUN", "?", "?", "?", "INIT", "RESP", "COOKIE", "VERSION",
-		                             "DATA", "PROBE", "RELAY" };
+	static const char *const kinds[] = { "STUN",   "?",       "?",    "?",     "INIT", "RESP",
+		                             "COOKIE", "VERSION", "DATA", "PROBE", "RELAY" };
 	char to[ADDR_TEXT_MAX];
 	unsigned kind = d->bytes[0] >> 4;
 	unsigned inner = kind == WIRE_RELAY >> 4 && d->size > WIRE_RELAY_HEADER
@@ -266,8 +266,8 @@ void simnet_route(struct sim *sim, struct sim_datagram *d)
 	if (!sim->filter || !sim->filter(sim, d))
 		h = walk(sim, d);
 	if (!h || (from >= 0 && !d->is_spoofed &&
-	           (sim->blocked[from][h->number] ||
-	            (sim->pair_mtu[from][h->number] && d->size > sim->pair_mtu[from][h->number])))) {
+	           (sim->blocked[from][h->number] || (sim->pair_mtu[from][h->number] &&
+	                                              d->size > sim->pair_mtu[from][h->number])))) {
 		sim_tell(sim, h ? "is blocked" : "finds no way", from, d->size, d->bytes[0]);
 		free(d);
 		return;

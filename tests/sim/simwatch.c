@@ -158,7 +158,8 @@ void simwatch_on_arrival(struct sim *sim, const struct sim_host *h, const struct
 
 	if (w->victim.family != ADDR_NONE && addr_equal(&d->src, &w->victim))
 		w->victim_in += d->size;
-	/* Who confirms a RESP has read it: where it went is proven, wherever the proof comes from. */
+	/* Who confirms a RESP has read it: where it went is proven, wherever the proof comes from.
+	 */
 	if (d->from >= 0 && sim->hosts[d->from].is_hub && kind == WIRE_RESP && !d->is_corrupt) {
 		s = source_of(w, d->from, &d->sent_to);
 		if (s)
