@@ -86,11 +86,28 @@ static void on_bound(struct session *s, cv_time now)
 		session_set_addresses(s, now, s->addresses, s->address_count);
 }
 
-static void on_handshake_done(struct session *s, cv_time now, const struct origin *from,
-                              enum assoc_verdict verdict)
+/* RESP is sealed, its source is not: whoever copies it faster would become our router. */
+static bool was_asked(const struct session *s, const struct origin *from)
 {
-	uint8_t slot = paths_add(&s->paths, now, from);
+	if (from->is_relay || paths_find(&s->paths, from) != PATHS_NONE)
+		return true;
+	for (unsigned i = 0; i < s->address_count; i++) {
+		if (from->socket == 0 && addr_equal(&s->addresses[i], &from->addr))
+			return true;
+	}
+	return false;
+}
 
+static void on_handshake_done(struct session *s, cv_time now, const struct origin *from,
+                              enum assoc_verdict verdict, bool is_asked)
+{
+	uint8_t slot = PATHS_NONE;
+
+	/* An INIT of ours went there, or RESP did: else the source is a claim like any other. */
+	if (is_asked)
+		slot = paths_add(&s->paths, now, from);
+	else
+		(void)arrival_slot(s, now, from);
 	if (verdict == ASSOC_BOUND || verdict == ASSOC_REPLACED)
 		on_bound(s, now);
 	if (slot != PATHS_NONE)
@@ -150,6 +167,7 @@ static void on_restart(struct session *s, cv_time now)
 void inbound_on_resp(struct session *s, cv_time now, const struct origin *from,
                      const uint8_t *bytes, size_t size)
 {
+	bool is_asked = was_asked(s, from);
 	enum assoc_verdict verdict;
 	bool is_forged;
 
@@ -165,11 +183,11 @@ void inbound_on_resp(struct session *s, cv_time now, const struct origin *from,
 	switch (verdict) {
 	case ASSOC_REPLACED:
 		session_renew_object(s, now, CLOSE_REPLACED);
-		on_handshake_done(s, now, from, verdict);
+		on_handshake_done(s, now, from, verdict, is_asked);
 		break;
 	case ASSOC_ADDED:
 	case ASSOC_BOUND:
-		on_handshake_done(s, now, from, verdict);
+		on_handshake_done(s, now, from, verdict, is_asked);
 		break;
 	case ASSOC_RESTART:
 		on_restart(s, now);
@@ -263,7 +281,7 @@ static bool confirm(struct session *s, cv_time now, const struct origin *from,
 	if (verdict == ASSOC_REPLACED)
 		session_renew_object(s, now, CLOSE_REPLACED);
 	initiator_stop(&s->initiator, now, &s->assoc);
-	on_handshake_done(s, now, from, verdict);
+	on_handshake_done(s, now, from, verdict, true);
 	return true;
 }
 
@@ -439,13 +457,25 @@ static void doubt_left_paths(struct session *s, cv_time now, const struct path *
 	}
 }
 
+/* An answer proves the path that its question took, wherever it arrives (RFC 9000, 8.2.3): else
+ * whoever copies answers faster, with a source of his own, ends every path. */
+static struct path *asker(struct session *s, uint8_t slot, uint64_t token)
+{
+	for (uint8_t i = 0; i < PATHS_MAX && !path_has_asked(&s->paths.list[slot], token); i++) {
+		if (path_has_asked(&s->paths.list[i], token))
+			return &s->paths.list[i];
+	}
+	return &s->paths.list[slot];
+}
+
 static void on_answer(struct session *s, cv_time now, uint8_t slot, uint64_t token, size_t size)
 {
-	struct path *p = &s->paths.list[slot];
+	struct path *p = asker(s, slot, token);
 	enum path_state before = (enum path_state)p->state;
 
 	if (!path_on_answer(p, now, token, (uint32_t)size + path_overhead(p)))
 		return;
+	slot = (uint8_t)(p - s->paths.list);
 	if (p->state != PATH_USABLE || before == PATH_USABLE)
 		return;
 	trace_emit(s->core->trace, now, TRACE_PATH_VALIDATED, s->number, slot, p->probe_rtt / 1000);

@@ -243,6 +243,17 @@ static void measure(struct path *p, cv_duration sample)
 		rtt_on_sample(&p->rtt, sample, 0);
 }
 
+bool path_has_asked(const struct path *p, uint64_t token)
+{
+	if (p->state == PATH_FREE || token == 0)
+		return false;
+	for (unsigned i = 0; i < PATH_TOKENS; i++) {
+		if (p->tokens[i].token == token)
+			return true;
+	}
+	return p->pmtud.probing != 0 && p->pmtud.token == token;
+}
+
 bool path_on_answer(struct path *p, cv_time now, uint64_t token, uint32_t size)
 {
 	struct path_token *found = NULL;

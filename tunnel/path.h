@@ -125,6 +125,8 @@ struct path_probe {
  * session; @is_active: data go here. */
 bool path_probe_due(struct path *p, cv_time now, const struct rng *rng, bool is_busy,
                     bool is_active, struct path_probe *out);
+/* True when a challenge with this token went out here and awaits its answer. */
+bool path_has_asked(const struct path *p, uint64_t token);
 /* An answer came by this path. @size: of the datagram. True when the token was ours; state and RTT
  * are updated. */
 bool path_on_answer(struct path *p, cv_time now, uint64_t token, uint32_t size);
