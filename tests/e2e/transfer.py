@@ -116,10 +116,12 @@ def drain(options, target, streams, seconds):
         s.setblocking(False)
         selector.register(s, selectors.EVENT_READ, number)
     counts = [0] * streams
-    begin = None
+    started, begin = time.monotonic(), None
     while begin is None or time.monotonic() < begin + seconds:
         if begin is None and all(counts):
             begin, counts = time.monotonic(), [0] * streams
+        if begin is None and time.monotonic() > started + 20:
+            sys.exit(f"after 20 s a stream has brought nothing: {counts}")
         for key, _ in selector.select(1):
             block = key.fileobj.recv(1 << 18)
             if not block:
