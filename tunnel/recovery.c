@@ -6,6 +6,9 @@
 
 #include "tunnel/attempt.h"
 
+/* The largest delay that an ACK can name stands for any longer one. */
+#define DELAY_UNKNOWN ((cv_duration)UINT16_MAX * FRAME_ACK_DELAY_UNIT_NS)
+
 /* What a path is asked at most to hold unsent, so that a request beside bulk waits for little of
  * it. */
 enum {
@@ -191,6 +194,9 @@ static void settle_path(struct session *s, cv_time now, uint8_t slot)
 		.next_number = s->sent.next,
 	};
 
+	/* The peer slept over this ACK: how long is not known, and it is no round trip. */
+	if (s->batch[slot].ack_delay >= DELAY_UNKNOWN)
+		ack.rtt_sample = 0;
 	if (ack.rtt_sample)
 		rtt_on_sample(&p->rtt, ack.rtt_sample, s->batch[slot].ack_delay);
 	/* One late packet does not excuse the hundred that are really gone. */

@@ -163,7 +163,10 @@ void session_renew_object(struct session *s, cv_time now, uint16_t code)
 	/* The pool refuses buffers, not these few kilobytes; without them the process cannot go on.
 	 */
 	CV_ASSERT(object_init(s) == 0);
-	if (s->is_up)
+	/* An object that came and went before anybody was told of it makes no news. */
+	if (s->news & SESSION_NEWS_UP)
+		s->news &= ~(uint32_t)SESSION_NEWS_UP;
+	else if (s->is_up)
 		s->news |= SESSION_NEWS_DOWN;
 	s->is_up = false;
 }
