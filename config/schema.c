@@ -249,7 +249,7 @@ static const struct schema_key root_keys[] = {
 	  .table = &peer_table, .help = "other agents by name" },
 	{ "proxies", SCHEMA_MAP, SCHEMA_LIST,
 	  ARRAY(config, proxies, proxy_count, REPORT_HIDDEN_MAX), .table = &proxy_table,
-	  .help = "SOCKS5, SOCKS4a and HTTP, told apart on one port" },
+	  .help = "SOCKS5 listeners for local clients" },
 	{ "forwards", SCHEMA_MAP, SCHEMA_LIST, ARRAY(config, forwards, forward_count, 1024),
 	  .table = &forward_table, .help = "ports here that lead to targets there, like ssh -L" },
 	{ "remote_forwards", SCHEMA_MAP, SCHEMA_LIST, SCHEMA_NOT_YET,
