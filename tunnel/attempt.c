@@ -31,6 +31,7 @@ void attempt_begin(struct session *s, cv_time now)
 	if (s->initiator.is_running)
 		return;
 	s->attempt_began_at = now;
+	s->address_at = CV_TIME_NEVER;
 	if (s->has_address)
 		s->news |= SESSION_NEWS_RESOLVE;
 	initiator_start(&s->initiator, now);
@@ -107,8 +108,14 @@ static void turn(struct session *s, cv_time now)
 	}
 	if (is_repeat || !assoc_is_live(&s->assoc, now)) {
 		s->init_servers = true;
-		s->address_next = 0;
-		s->address_at = may_use_addresses(s) ? now : CV_TIME_NEVER;
+		if (!may_use_addresses(s)) {
+			s->address_at = CV_TIME_NEVER;
+		} else if (s->address_at == CV_TIME_NEVER) {
+			/* Not while a round of them goes on: repeats are a second apart, and the
+			 * fifth of eight addresses would never have its turn. */
+			s->address_next = 0;
+			s->address_at = now;
+		}
 	}
 }
 
