@@ -50,6 +50,7 @@ struct pair_flow {
 	uint64_t id;
 	uint64_t goal, written, read; /* bytes */
 	bool echoes;                  /* writes what it has read */
+	bool stays_open;              /* is not finished at its goal */
 	bool is_finished, is_at_end, is_reset, was_acked;
 	uint16_t code;
 };
@@ -286,7 +287,8 @@ static inline void pair_write_flow(struct pair_flow *f)
 		if (taken == 0)
 			return;
 	}
-	if (f->stream && !f->is_finished && f->written == goal && (!f->echoes || f->is_at_end)) {
+	if (f->stream && !f->is_finished && !f->stays_open && f->written == goal &&
+	    (!f->echoes || f->is_at_end)) {
 		stream_finish(f->streams, f->stream);
 		f->is_finished = true;
 	}
@@ -609,7 +611,8 @@ static inline void pair_wake(struct pair *p, unsigned i)
 /* ---- doing ---- */
 
 /* A stream with @size bytes, which the far side echoes; NULL when none may be opened. */
-static inline struct pair_flow *pair_open(struct pair *p, unsigned i, uint64_t size)
+static inline struct pair_flow *pair_open_for(struct pair *p, unsigned i, uint64_t size,
+                                              bool stays_open)
 {
 	struct pair_side *s = &p->side[i];
 	struct streams *streams = endpoint_streams(s->e, s->peer);
@@ -620,9 +623,15 @@ static inline struct pair_flow *pair_open(struct pair *p, unsigned i, uint64_t s
 		return NULL;
 	f = pair_add_flow(s, streams, stream);
 	f->goal = size;
+	f->stays_open = stays_open;
 	pair_write_flow(f);
 	pair_poke(p, i);
 	return f;
+}
+
+static inline struct pair_flow *pair_open(struct pair *p, unsigned i, uint64_t size)
+{
+	return pair_open_for(p, i, size, false);
 }
 
 static inline bool pair_is_echoed(const struct pair_flow *f)
