@@ -40,7 +40,7 @@ static void damage(struct sim *sim, struct sim_datagram *d)
 	size_t skip = (d->bytes[0] & WIRE_KIND_MASK) == WIRE_RELAY ? WIRE_RELAY_HEADER : 0;
 	unsigned bit;
 
-	if (d->size <= skip + 1)
+	if (d->is_corrupt || d->size <= skip + 1) /* twice might undo it */
 		return;
 	if (sim_below(sim, 4) == 0) {
 		d->size = (uint16_t)(1 + skip + sim_below(sim, d->size - skip - 1));
