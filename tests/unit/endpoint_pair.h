@@ -101,6 +101,7 @@ struct pair {
 	uint64_t arg;
 	struct addr strays[PAIR_STRAYS];
 	unsigned stray_count;
+	bool sinks;        /* what is opened is read, not echoed */
 	bool is_unchecked; /* for long transfers */
 	bool is_hostile;   /* a side invents frames: contents are not compared */
 	unsigned spins;
@@ -341,7 +342,8 @@ static inline void pair_on_stream(struct pair *p, struct pair_side *s,
 		f = pair_add_flow(s, ev->streams, stream);
 		if (!f)
 			return;
-		f->echoes = true;
+		f->echoes = !p->sinks;
+		f->stays_open = p->sinks;
 		stream_accept(ev->streams, stream);
 	} else {
 		CV_ASSERT(stream_tag(stream) > 0 && stream_tag(stream) <= s->flow_count);
@@ -622,6 +624,8 @@ static inline struct pair_flow *pair_open_for(struct pair *p, unsigned i, uint64
 	if (s->flow_count == PAIR_FLOWS || streams_open(streams, &stream) < 0)
 		return NULL;
 	f = pair_add_flow(s, streams, stream);
+	if (!f)
+		return NULL;
 	f->goal = size;
 	f->stays_open = stays_open;
 	pair_write_flow(f);
