@@ -48,6 +48,9 @@ enum {
 	/* What a stream says first, its target or its status, does not wait for the others' bytes:
 	 * without it there is no stream. */
 	FIRST_WORDS = 4 * 1024,
+	/* What a stream with nothing to send may hand over while others wait: the scheduler lets
+	 * as much of a sparse stream go ahead. */
+	SPARSE_ROOM = 16 * 1024,
 };
 
 static bool can_send(const struct stream *st)
@@ -257,8 +260,14 @@ static size_t own_room(const struct streams *s, const struct stream *st)
 static void await_session(struct streams *s, struct stream *st)
 {
 	st->wants_room = true;
-	if (!list_is_linked(&st->waiting))
-		list_add_tail(&s->waiting, &st->waiting);
+	if (!list_is_linked(&st->waiting)) {
+		/* Whose turn it was when another took the room is the next again. */
+		if (st->has_turn)
+			list_add_head(&s->waiting, &st->waiting);
+		else
+			list_add_tail(&s->waiting, &st->waiting);
+	}
+	st->has_turn = false;
 }
 
 /* Tells the peer, once a limit, that its window stops an application that has more. */
@@ -273,6 +282,11 @@ size_t stream_room(struct streams *s, struct stream *st)
 	size_t own = own_room(s, st);
 	size_t room = CV_MIN(own, room_below(s->unsent_cap_all, s->unsent));
 
+	/* Whoever has something to send already stands behind those that wait, else the first to
+	 * come would keep the session's room among them. Who has not is let through with a little.
+	 */
+	if (!list_is_empty(&s->waiting) && !st->has_turn)
+		room = sendbuf_unsent(&st->out) > 0 ? 0 : CV_MIN(room, (size_t)SPARSE_ROOM);
 	if (room > 0) {
 		st->wants_room = false;
 		list_remove(&st->waiting);
@@ -289,27 +303,31 @@ size_t stream_room(struct streams *s, struct stream *st)
 	return 0;
 }
 
-void stream_wake(struct streams *s, struct stream *st)
+size_t stream_wake(struct streams *s, struct stream *st)
 {
 	size_t own;
 
 	if (!st->wants_room)
-		return;
+		return 0;
 	own = own_room(s, st);
 	/* With nothing left to send, any room will do: more may never come. */
 	if (own == 0 ||
 	    (own < CV_MIN(s->unsent_cap / 4, (size_t)WAKE_ROOM) && sendbuf_unsent(&st->out) > 0)) {
 		if (own == 0)
 			call_blocked(s, st);
-		return;
+		/* It is its own windows that it waits for, and nobody behind it. */
+		list_remove(&st->waiting);
+		return 0;
 	}
 	if (s->unsent >= s->unsent_cap_all) {
 		await_session(s, st);
-		return;
+		return 0;
 	}
 	st->wants_room = false;
+	st->has_turn = list_is_linked(&st->waiting);
 	list_remove(&st->waiting);
 	stream_add_event(s, st, STREAM_EVENT_WRITABLE);
+	return own;
 }
 
 uint8_t *stream_reserve(struct streams *s, struct stream *st, size_t *size)
@@ -332,6 +350,7 @@ void stream_commit(struct streams *s, struct stream *st, size_t size)
 	if (st->send != STREAM_SEND_OPEN)
 		return;
 	sendbuf_commit(&st->out, s->pool, size);
+	st->has_turn = st->has_turn && size == 0;
 	s->unsent += size;
 	stream_reschedule(s, st);
 }
@@ -349,6 +368,7 @@ size_t stream_write(struct streams *s, struct stream *st, const void *bytes, siz
 		taken = sendbuf_append(&st->out, s->pool, bytes, size);
 		if (taken < size)
 			await_session(s, st);
+		st->has_turn = false;
 		s->unsent += taken;
 		stream_reschedule(s, st);
 	}
@@ -446,7 +466,7 @@ void stream_on_max_data(struct streams *s, struct stream *st, uint64_t max)
 	if (!flow_out_raise(&st->out_limit, max) || !can_send(st))
 		return;
 	stream_reschedule(s, st);
-	stream_wake(s, st);
+	(void)stream_wake(s, st);
 }
 
 /* ---- receiving: the application's side ---- */

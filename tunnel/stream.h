@@ -82,6 +82,7 @@ struct stream {
 	bool is_fin_sent : 1;
 	bool is_fin_acked : 1;
 	bool wants_room : 1; /* stream_room() was 0 */
+	bool has_turn : 1;   /* it has waited for the session's room, and some is there */
 };
 
 /* Session-wide control frames that are owed. */
@@ -133,8 +134,8 @@ void stream_announce(struct streams *s, struct stream *st);
 void stream_owe(struct streams *s, struct stream *st, unsigned what);
 /* After any change of what could be sent: lists of the scheduler and of unacknowledged streams. */
 void stream_reschedule(struct streams *s, struct stream *st);
-/* WRITABLE, when it was asked for and there is room worth a read. */
-void stream_wake(struct streams *s, struct stream *st);
+/* WRITABLE, when it was asked for and there is room worth a read. Returns what it may take then. */
+size_t stream_wake(struct streams *s, struct stream *st);
 /* The object goes when both halves ended and the application released it. It may be gone after. */
 void stream_settle(struct streams *s, struct stream *st);
 /* Session window: tells the peer when enough was used up. */

@@ -106,6 +106,7 @@ struct stream *streams_find(const struct streams *s, uint64_t id)
 static void wake_waiting(struct streams *s)
 {
 	struct list *node, *next;
+	size_t left;
 
 	if (list_is_empty(&s->waiting) || s->unsent > s->unsent_cap_all / 4 * 3 ||
 	    pool_permille(s->pool) >= WAKE_PERMILLE)
@@ -115,8 +116,14 @@ static void wake_waiting(struct streams *s)
 	if (pool_charge(s->pool, pool_block_size(POOL_4K)) < 0)
 		return;
 	pool_uncharge(s->pool, pool_block_size(POOL_4K));
-	list_for_each(node, next, &s->waiting)
-		stream_wake(s, list_entry(node, struct stream, waiting));
+	/* No more of them than there is room for: who reads first among those that are woken is not
+	 * ours to say. */
+	left = s->unsent_cap_all - s->unsent;
+	list_for_each(node, next, &s->waiting) {
+		left -= CV_MIN(left, stream_wake(s, list_entry(node, struct stream, waiting)));
+		if (left == 0)
+			break;
+	}
 }
 
 void streams_set_unsent_cap(struct streams *s, size_t per_stream, size_t all)
@@ -545,8 +552,10 @@ static void account(struct streams *s, struct stream *st, const struct piece *p,
 		st->is_fin_sent = true;
 	}
 	stream_reschedule(s, st);
-	if (p->is_new && st->wants_room)
-		stream_wake(s, st);
+	/* One that waits for the session has its turn in wake_waiting(). */
+	if (p->is_new && st->wants_room &&
+	    (!list_is_linked(&st->waiting) || sendbuf_unsent(&st->out) == 0))
+		(void)stream_wake(s, st);
 }
 
 /* One frame of @st; false when the packet has no room for it. */

@@ -144,6 +144,38 @@ static void first_words_do_not_wait_for_others(void **state)
 	world_deinit(&w);
 }
 
+/* Ten streams that always have more, asked in the same order, with room for two at a time. */
+static void room_goes_round(void **state)
+{
+	enum { STREAMS = 10, ROUNDS = 100 };
+	static struct world w;
+	struct stream *st[STREAMS], *far;
+	uint64_t written[STREAMS], least = UINT64_MAX, most = 0;
+
+	(void)state;
+	world_init(&w, 1, 1000);
+	for (unsigned i = 0; i < STREAMS; i++) {
+		st[i] = open_pair(&w, &far);
+		written[i] = 5;
+	}
+	streams_set_unsent_cap(w.side[0].streams, 20000, 40000);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		struct stream_event ev;
+
+		for (unsigned i = 0; i < STREAMS; i++)
+			(void)write_pattern(&w, &w.side[0], st[i], &written[i], 65536);
+		assert_true(turn(&w, 8));
+		while (streams_next_event(w.side[0].streams, &ev))
+			;
+	}
+	for (unsigned i = 0; i < STREAMS; i++) {
+		least = CV_MIN(least, written[i]);
+		most = CV_MAX(most, written[i]);
+	}
+	assert_true(least * 8 > most); /* without taking turns: some seventy times */
+	world_deinit(&w);
+}
+
 static void room_comes_back_with_an_event(void **state)
 {
 	static struct world w;
@@ -466,6 +498,7 @@ int main(void)
 		cmocka_unit_test(unread_streams_stall_only_themselves),
 		cmocka_unit_test(a_window_grows_for_a_reader_that_keeps_up),
 		cmocka_unit_test(first_words_do_not_wait_for_others),
+		cmocka_unit_test(room_goes_round),
 		cmocka_unit_test(room_comes_back_with_an_event),
 		cmocka_unit_test(memory_refused_is_asked_for_again),
 		cmocka_unit_test(max_streams_is_given_back_when_both_ends_are_gone),
