@@ -331,6 +331,8 @@ void simwatch_init(struct sim *sim);
 void simwatch_deinit(struct sim *sim);
 void simwatch_on_sent(struct sim *sim, const struct sim_datagram *d);
 void simwatch_on_arrival(struct sim *sim, const struct sim_host *h, const struct sim_datagram *d);
+/* True for DATA and PROBE exactly as their author sealed them. */
+bool simwatch_is_whole(const struct sim *sim, const struct sim_datagram *d);
 /* Bytes that went to an address that nobody has: a victim's. */
 void simwatch_add_victim(struct sim *sim, const struct addr *victim);
 

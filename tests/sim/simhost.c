@@ -398,6 +398,7 @@ static void on_arrival(struct sim *sim, struct sim_host *h, struct sim_datagram 
 		.from = d->src,
 	};
 	unsigned kind = d->bytes[0] & WIRE_KIND_MASK;
+	bool is_damaged = d->is_corrupt && !simwatch_is_whole(sim, d);
 
 	if (!h->is_running || h->is_asleep) {
 		if (!h->is_silent && !h->is_asleep && h->is_trusted)
@@ -412,7 +413,7 @@ static void on_arrival(struct sim *sim, struct sim_host *h, struct sim_datagram 
 	} else {
 		endpoint_on_turn(h->endpoint, sim->now);
 		endpoint_on_arrival(h->endpoint, sim->now, &in);
-		if (d->is_corrupt)
+		if (is_damaged)
 			check_silence(sim, h);
 	}
 	drain(sim, h);

@@ -73,31 +73,52 @@ static void grow(struct sim_watch *w)
 	w->use_cap = cap;
 }
 
+/* Bytes behind a RELAY header, if there is one. */
+static const uint8_t *sealed_part(const struct sim_datagram *d, size_t *size)
+{
+	size_t skip = (d->bytes[0] & WIRE_KIND_MASK) == WIRE_RELAY ? WIRE_RELAY_HEADER : 0;
+
+	*size = d->size > skip ? d->size - skip : 0;
+	return d->bytes + skip;
+}
+
+static uint64_t name_of(const uint8_t *bytes)
+{
+	return digest(bytes + 1, WIRE_DATA_HEADER - 1, bytes[0] & WIRE_KIND_MASK) | 1;
+}
+
+/* Damaged before a relay and behind it in the same bit: as its author sealed it. */
+bool simwatch_is_whole(const struct sim *sim, const struct sim_datagram *d)
+{
+	const struct sim_watch *w = sim->watch;
+	size_t size;
+	const uint8_t *bytes = sealed_part(d, &size);
+	const struct use *u;
+
+	if (size < WIRE_DATA_OVERHEAD || w->use_cap == 0)
+		return false;
+	u = place_of(w->uses, w->use_cap, name_of(bytes));
+	return u->name != 0 && u->bytes == digest(bytes, size, 1);
+}
+
 /* P9: a number under a key seals one packet; the very same bytes may leave again. */
 static void check_number(struct sim *sim, const struct sim_datagram *d)
 {
 	struct sim_watch *w = sim->watch;
-	const uint8_t *bytes = d->bytes;
-	size_t size = d->size;
-	uint64_t name;
+	size_t size;
+	const uint8_t *bytes = sealed_part(d, &size);
+	unsigned kind = bytes[0] & WIRE_KIND_MASK;
 	struct use *u;
-	unsigned kind;
 
-	if ((bytes[0] & WIRE_KIND_MASK) == WIRE_RELAY && size > WIRE_RELAY_HEADER) {
-		if (sim->hosts[d->from].is_hub)
-			return; /* sealed by another, and perhaps damaged on the way here */
-		bytes += WIRE_RELAY_HEADER;
-		size -= WIRE_RELAY_HEADER;
-	}
-	kind = bytes[0] & WIRE_KIND_MASK;
+	if (bytes != d->bytes && sim->hosts[d->from].is_hub)
+		return; /* sealed by another, and perhaps damaged on the way here */
 	if ((kind != WIRE_DATA && kind != WIRE_PROBE) || size < WIRE_DATA_OVERHEAD)
 		return;
 	if (4 * w->use_count >= 3 * w->use_cap)
 		grow(w);
-	name = digest(bytes + 1, WIRE_DATA_HEADER - 1, kind) | 1;
-	u = place_of(w->uses, w->use_cap, name);
+	u = place_of(w->uses, w->use_cap, name_of(bytes));
 	if (u->name == 0) {
-		*u = (struct use){ name, digest(bytes, size, 1) };
+		*u = (struct use){ name_of(bytes), digest(bytes, size, 1) };
 		w->use_count++;
 	} else if (u->bytes != digest(bytes, size, 1)) {
 		sim_fail(sim, "P9: %s sealed two packets of kind %x under one number",
