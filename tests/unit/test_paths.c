@@ -88,81 +88,75 @@ static void expect(uint8_t slot)
 
 /* ---- choice ---- */
 
+static const struct {
+	const char *what;
+	struct {
+		enum path_kind kind;
+		unsigned us;
+		bool is_first; /* carried the handshake, the padded exchange is to come */
+	} active, other;
+	bool moves;
+} choices[] = {
+	{ "lan before direct", { PATH_KIND_DIRECT, 1000, 0 }, { PATH_KIND_LAN, 9000, 0 }, true },
+	{ "direct before relay",
+	  { PATH_KIND_RELAY, 1000, 0 },
+	  { PATH_KIND_DIRECT, 90000, 0 },
+	  true },
+	{ "never from direct to relay",
+	  { PATH_KIND_DIRECT, 90000, 0 },
+	  { PATH_KIND_RELAY, 1000, 0 },
+	  false },
+	{ "never from lan to direct",
+	  { PATH_KIND_LAN, 90000, 0 },
+	  { PATH_KIND_DIRECT, 1000, 0 },
+	  false },
+	{ "the same", { PATH_KIND_DIRECT, 50000, 0 }, { PATH_KIND_DIRECT, 50000, 0 }, false },
+	{ "a little shorter",
+	  { PATH_KIND_DIRECT, 50000, 0 },
+	  { PATH_KIND_DIRECT, 45000, 0 },
+	  false },
+	/* 38.4 ms * 5/4 + 2 ms is 50 ms: no longer clearly shorter */
+	{ "a fifth and 2 ms, less a bit",
+	  { PATH_KIND_DIRECT, 50000, 0 },
+	  { PATH_KIND_DIRECT, 38400, 0 },
+	  false },
+	{ "a fifth and 2 ms",
+	  { PATH_KIND_DIRECT, 50000, 0 },
+	  { PATH_KIND_DIRECT, 38399, 0 },
+	  true },
+	{ "microseconds are no reason",
+	  { PATH_KIND_LAN, 1900, 0 },
+	  { PATH_KIND_LAN, 1, 0 },
+	  false },
+	{ "measured before unmeasured",
+	  { PATH_KIND_DIRECT, 0, 0 },
+	  { PATH_KIND_DIRECT, 90000, 0 },
+	  true },
+	{ "unmeasured is no better",
+	  { PATH_KIND_DIRECT, 90000, 0 },
+	  { PATH_KIND_DIRECT, 0, 0 },
+	  false },
+	{ "proven before believed",
+	  { PATH_KIND_DIRECT, 1000, true },
+	  { PATH_KIND_DIRECT, 90000, 0 },
+	  true },
+	{ "kind counts more than proof",
+	  { PATH_KIND_RELAY, 1000, 0 },
+	  { PATH_KIND_DIRECT, 1000, true },
+	  true },
+};
+
 static void the_better_kind_then_the_shorter_way(void **state)
 {
-	static const struct {
-		const char *what;
-		struct {
-			enum path_kind kind;
-			unsigned us;
-			bool is_first; /* carried the handshake, the padded exchange is to come */
-		} active, other;
-		bool moves;
-	} rows[] = {
-		{ "lan before direct",
-		  { PATH_KIND_DIRECT, 1000, 0 },
-		  { PATH_KIND_LAN, 9000, 0 },
-		  true },
-		{ "direct before relay",
-		  { PATH_KIND_RELAY, 1000, 0 },
-		  { PATH_KIND_DIRECT, 90000, 0 },
-		  true },
-		{ "never from direct to relay",
-		  { PATH_KIND_DIRECT, 90000, 0 },
-		  { PATH_KIND_RELAY, 1000, 0 },
-		  false },
-		{ "never from lan to direct",
-		  { PATH_KIND_LAN, 90000, 0 },
-		  { PATH_KIND_DIRECT, 1000, 0 },
-		  false },
-		{ "the same",
-		  { PATH_KIND_DIRECT, 50000, 0 },
-		  { PATH_KIND_DIRECT, 50000, 0 },
-		  false },
-		{ "a little shorter",
-		  { PATH_KIND_DIRECT, 50000, 0 },
-		  { PATH_KIND_DIRECT, 45000, 0 },
-		  false },
-		/* 38.4 ms * 5/4 + 2 ms is 50 ms: no longer clearly shorter */
-		{ "a fifth and 2 ms, less a bit",
-		  { PATH_KIND_DIRECT, 50000, 0 },
-		  { PATH_KIND_DIRECT, 38400, 0 },
-		  false },
-		{ "a fifth and 2 ms",
-		  { PATH_KIND_DIRECT, 50000, 0 },
-		  { PATH_KIND_DIRECT, 38399, 0 },
-		  true },
-		{ "microseconds are no reason",
-		  { PATH_KIND_LAN, 1900, 0 },
-		  { PATH_KIND_LAN, 1, 0 },
-		  false },
-		{ "measured before unmeasured",
-		  { PATH_KIND_DIRECT, 0, 0 },
-		  { PATH_KIND_DIRECT, 90000, 0 },
-		  true },
-		{ "unmeasured is no better",
-		  { PATH_KIND_DIRECT, 90000, 0 },
-		  { PATH_KIND_DIRECT, 0, 0 },
-		  false },
-		{ "proven before believed",
-		  { PATH_KIND_DIRECT, 1000, true },
-		  { PATH_KIND_DIRECT, 90000, 0 },
-		  true },
-		{ "kind counts more than proof",
-		  { PATH_KIND_RELAY, 1000, 0 },
-		  { PATH_KIND_DIRECT, 1000, true },
-		  true },
-	};
-
 	(void)state;
-	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+	for (size_t i = 0; i < CV_ARRAY_SIZE(choices); i++) {
 		uint8_t slot[2];
 
-		print_message("%s\n", rows[i].what);
+		print_message("%s\n", choices[i].what);
 		begin(DECIDES);
 		for (unsigned k = 0; k < 2; k++) {
-			enum path_kind kind = k ? rows[i].other.kind : rows[i].active.kind;
-			unsigned us = k ? rows[i].other.us : rows[i].active.us;
+			enum path_kind kind = k ? choices[i].other.kind : choices[i].active.kind;
+			unsigned us = k ? choices[i].other.us : choices[i].active.us;
 			struct origin to = direct(k);
 
 			if (kind == PATH_KIND_LAN)
@@ -171,14 +165,14 @@ static void the_better_kind_then_the_shorter_way(void **state)
 				to = relay(k);
 			slot[k] = add(to, CV_US(us));
 			assert_int_equal(path(slot[k])->kind, kind);
-			if (k ? rows[i].other.is_first : rows[i].active.is_first) {
+			if (k ? choices[i].other.is_first : choices[i].active.is_first) {
 				path(slot[k])->state = PATH_VALID;
 				path(slot[k])->is_first = true;
 			}
 			if (k == 0)
 				assert_true(choose());
 		}
-		expect(slot[rows[i].moves]);
+		expect(slot[choices[i].moves]);
 	}
 }
 
