@@ -143,6 +143,7 @@ bool inbound_on_init(struct session *s, cv_time now, struct handshake_in *in, co
 	payload.aead_bits = (uint8_t)(1u << e->aead);
 	e->index = index;
 	e->remote_index = in->head.sender;
+	pending_add_source(e, attempt_path_name(from));
 	e->number = in->head.number;
 	e->policy = in->payload.policy;
 	memcpy(e->ours, payload.incarnation, INCARNATION_SIZE);
@@ -249,7 +250,7 @@ static bool confirm(struct session *s, cv_time now, const struct origin *from,
 	struct epoch trial = { 0 };
 	struct assoc_join join;
 	enum assoc_verdict verdict;
-	bool opened;
+	bool opened, was_sent_there;
 
 	if (!e || e->owner != s->number || !session_has_room(s))
 		return false;
@@ -272,6 +273,7 @@ static bool confirm(struct session *s, cv_time now, const struct origin *from,
 		.local_index = e->index,
 		.remote_index = e->remote_index,
 	};
+	was_sent_there = pending_was_sent_to(e, attempt_path_name(from));
 	verdict = assoc_join(&s->assoc, now, c->rng, &join);
 	if (verdict != ASSOC_REPLACED)
 		s->farewell_size = 0;
@@ -281,7 +283,7 @@ static bool confirm(struct session *s, cv_time now, const struct origin *from,
 	if (verdict == ASSOC_REPLACED)
 		session_renew_object(s, now, CLOSE_REPLACED);
 	initiator_stop(&s->initiator, now, &s->assoc);
-	on_handshake_done(s, now, from, verdict, true);
+	on_handshake_done(s, now, from, verdict, was_sent_there);
 	return true;
 }
 

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "tunnel/attempt.h"
 #include "tunnel/inbound.h"
 
 struct session *intake_find_peer(const struct endpoint *e, const uint8_t pk[32])
@@ -44,7 +45,7 @@ void intake_init(struct endpoint *e, cv_time now, const struct origin *from, con
 	struct handshake_in in = { 0 };
 	struct session *s = NULL;
 	struct assoc *continues = NULL;
-	const struct pending *repeat;
+	struct pending *repeat;
 	uint8_t out[WIRE_INIT_SIZE];
 	uint64_t owner;
 	size_t out_size = 0;
@@ -56,6 +57,7 @@ void intake_init(struct endpoint *e, cv_time now, const struct origin *from, con
 	}
 	repeat = pendings_repeat(&e->pendings, bytes + WIRE_INIT_SIZE - 2 * MAC_SIZE);
 	if (repeat) {
+		pending_add_source(repeat, attempt_path_name(from));
 		reply(e, from, repeat->resp, WIRE_RESP_SIZE);
 		return;
 	}

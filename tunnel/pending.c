@@ -275,3 +275,18 @@ bool pendings_under_pressure(const struct pendings *p, cv_time now)
 {
 	return p->expired >= PRESSURE_MIN && cv_time_since(now, p->expired_since) <= PRESSURE_TIME;
 }
+
+void pending_add_source(struct pending *e, uint64_t name)
+{
+	if (e->source_count < PENDING_SOURCES && !pending_was_sent_to(e, name))
+		e->sources[e->source_count++] = name;
+}
+
+bool pending_was_sent_to(const struct pending *e, uint64_t name)
+{
+	for (uint8_t i = 0; i < e->source_count; i++) {
+		if (e->sources[i] == name)
+			return true;
+	}
+	return false;
+}

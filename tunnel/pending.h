@@ -16,7 +16,7 @@
 #include "base/time.h"
 #include "tunnel/assoc.h"
 
-enum { PENDING_PER_OWNER = 2 };
+enum { PENDING_PER_OWNER = 2, PENDING_SOURCES = 4 };
 #define PENDING_NONE UINT32_MAX
 #define PENDING_LIFE CV_SEC(5)
 
@@ -31,6 +31,10 @@ struct pending {
 	uint8_t ours[INCARNATION_SIZE], theirs[INCARNATION_SIZE];
 	uint8_t aead, policy;
 	struct handshake_secrets secrets;
+	/* Names of the paths that RESP was sent to: whoever confirms from elsewhere is not yet
+	 * proven to be there. */
+	uint64_t sources[PENDING_SOURCES];
+	uint8_t source_count;
 	uint8_t resp[WIRE_RESP_SIZE];
 	uint32_t older,
 		newer; /* by age; PENDING_NONE at the ends. Free ones: newer is the next free */
@@ -55,6 +59,9 @@ void pendings_deinit(struct pendings *p, cv_time now, struct indexes *indexes);
  * index 0 it is free again. */
 struct pending *pendings_take(struct pendings *p, cv_time now, struct indexes *indexes,
                               uint64_t owner, bool is_continuing);
+/* RESP goes to this path, too. */
+void pending_add_source(struct pending *e, uint64_t name);
+bool pending_was_sent_to(const struct pending *e, uint64_t name);
 struct pending *pendings_find(struct pendings *p, uint32_t index);
 /* The answered handshake of this very INIT, or NULL. */
 struct pending *pendings_repeat(struct pendings *p, const uint8_t mac1[MAC_SIZE]);
