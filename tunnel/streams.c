@@ -119,7 +119,8 @@ static void wake_waiting(struct streams *s)
 	/* No more of them than there is room for: who reads first among those that are woken is not
 	 * ours to say. */
 	left = s->unsent_cap_all - s->unsent;
-	list_for_each(node, next, &s->waiting) {
+	list_for_each(node, next, &s->waiting)
+	{
 		left -= CV_MIN(left, stream_wake(s, list_entry(node, struct stream, waiting)));
 		if (left == 0)
 			break;

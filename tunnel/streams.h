@@ -82,8 +82,8 @@ uint8_t *stream_reserve(struct streams *s, struct stream *st, size_t *size);
 /* @size bytes of the reserved memory were filled; 0 gives it back. Every reservation ends with
  * this. */
 void stream_commit(struct streams *s, struct stream *st, size_t size);
-/* Copies up to @size bytes; returns how many were taken. The first 4 KiB of a stream do not wait for
- * room that other streams have used up. */
+/* Copies up to @size bytes; returns how many were taken. The first 4 KiB of a stream do not wait
+ * for room that other streams have used up. */
 size_t stream_write(struct streams *s, struct stream *st, const void *bytes, size_t size);
 /* No more will be written: FIN after the last byte. Harmless when finished or reset. */
 void stream_finish(struct streams *s, struct stream *st);
