@@ -81,6 +81,7 @@ static void write_bytes(unsigned side, size_t size)
 {
 	static const uint8_t zeros[STREAM_FIRST_WINDOW_UNACCEPTED];
 	struct streams *streams = pair_session(&p, side)->streams;
+	struct pair_flow *f;
 	struct stream *st;
 
 	while (size > 0) {
@@ -88,7 +89,10 @@ static void write_bytes(unsigned side, size_t size)
 
 		assert_int_equal(streams_open(streams, &st), 0);
 		assert_int_equal(stream_write(streams, st, zeros, part), part);
-		pair_add_flow(&p.side[side], streams, st)->stays_open = true;
+		f = pair_add_flow(&p.side[side], streams, st);
+		assert_non_null(f);
+		if (f)
+			f->stays_open = true;
 		size -= part;
 	}
 }
