@@ -126,7 +126,7 @@ static void check_train(struct pair *pair, unsigned side, const struct train *t)
 		/* Only the last may be shorter; those behind the first carry stream data alone. */
 		assert_true(size == t->segment_size || at + size == t->size);
 		for (unsigned i = 0; i < o.count && count > 0; i++)
-			assert_int_equal(o.types[i], FRAME_STREAM);
+			assert_true(o.types[i] == FRAME_STREAM || o.types[i] == FRAME_DATAGRAM);
 		with_acks += has(&o, FRAME_ACK);
 		at += size;
 		count++;
@@ -219,6 +219,29 @@ static void an_odd_packet_ends_the_train(void **state)
 	pair_deinit(&p);
 }
 
+/* Datagrams leave packets of any size behind, though more is waiting. */
+static void datagrams_do_not_mix_sizes(void **state)
+{
+	static const uint8_t zeros[1400];
+	struct session_out out;
+	unsigned packets = 0;
+
+	(void)state;
+	meet(11);
+	for (unsigned i = 0; i < 12; i++) {
+		assert_int_equal(datagrams_send(pair_session(&p, A)->datagrams, p.now, 1, zeros,
+		                                i % 3 ? 900 : 1400),
+		                 0);
+	}
+	while (build(A, &out)) {
+		check_train(&p, A, &p.train);
+		packets += p.train.count;
+		p.now += CV_MS(1);
+	}
+	assert_in_range(packets, 10, 20);
+	pair_deinit(&p);
+}
+
 static void a_relayed_packet_has_room_for_its_header(void **state)
 {
 	struct session_out out;
@@ -298,6 +321,12 @@ static void a_window_bounds_the_train(void **state)
 	assert_int_equal(p.train.count, 5);
 	assert_int_equal(active(A)->inflight, 5 * 1472);
 	assert_false(build(A, &out));
+	p.now += CV_MS(20);         /* the pacer's leave is there */
+	active(A)->cc.cwnd += 1471; /* no room for a whole packet: it waits, small ones are waste */
+	assert_false(build(A, &out));
+	active(A)->cc.cwnd++;
+	assert_true(build(A, &out));
+	assert_int_equal(p.train.count, 1);
 	pair_deinit(&p);
 }
 
@@ -399,6 +428,7 @@ int main(void)
 		cmocka_unit_test(packets_of_a_train_are_equal),
 		cmocka_unit_test(the_first_packet_makes_room_for_the_ack),
 		cmocka_unit_test(an_odd_packet_ends_the_train),
+		cmocka_unit_test(datagrams_do_not_mix_sizes),
 		cmocka_unit_test(a_relayed_packet_has_room_for_its_header),
 		cmocka_unit_test(with_a_closed_window_only_acks_leave),
 		cmocka_unit_test(a_window_bounds_the_train),

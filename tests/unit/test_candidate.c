@@ -157,8 +157,9 @@ static void ports_that_amplify_are_avoided(void **state)
 static void public_interfaces_open_nothing(void **state)
 {
 	struct candidate_scope scope = { 0 };
-	static const char *const own[] = { "198.51.100.1:1", "127.0.0.1:1", "100.64.0.1:1",
-		                           "[2001:db8::1]:1", "[fe80::1]:1" };
+	static const char *const own[] = { "198.51.100.1:1", "127.0.0.1:1",     "100.64.0.1:1",
+		                           "172.15.0.1:1",   "172.32.0.1:1",    "192.169.0.1:1",
+		                           "11.0.0.1:1",     "[2001:db8::1]:1", "[fe80::1]:1" };
 
 	(void)state;
 	for (size_t i = 0; i < CV_ARRAY_SIZE(own); i++) {

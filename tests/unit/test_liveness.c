@@ -218,6 +218,24 @@ static void streams_survive_sleep(void **state)
 	}
 }
 
+/* Two machines in one bag: neither has waited for the other. */
+static void both_may_sleep(void **state)
+{
+	struct pair_flow *f;
+
+	(void)state;
+	f = meet(29);
+	p.side[A].is_asleep = p.side[B].is_asleep = true;
+	pair_run(&p, CV_SEC(7200));
+	pair_wake(&p, A);
+	pair_wake(&p, B);
+	resume(f);
+	pair_run(&p, CV_SEC(3));
+	assert_true(pair_is_echoed(f));
+	assert_int_equal(p.side[A].downs + p.side[B].downs, 0);
+	pair_deinit(&p);
+}
+
 /* The one that slept finds that everything moved on without a pause: nothing is taken for a loss.
  */
 static void a_short_stall_is_no_gap(void **state)
@@ -254,6 +272,7 @@ int main(void)
 		cmocka_unit_test(a_server_may_lie),
 		cmocka_unit_test(without_streams_nothing_lingers),
 		cmocka_unit_test(streams_survive_sleep),
+		cmocka_unit_test(both_may_sleep),
 		cmocka_unit_test(a_short_stall_is_no_gap),
 	};
 

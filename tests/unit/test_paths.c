@@ -378,7 +378,7 @@ static void a_full_table_gives_up_what_is_worth_least(void **state)
 		for (unsigned i = 0; i < PATHS_MAX; i++)
 			(void)add(direct(i), CV_MS(20));
 		for (unsigned k = CV_ARRAY_SIZE(worth); k-- > least;) {
-			victim = (uint8_t)(3 + 2 * k);
+			victim = (uint8_t)(20 - 2 * k); /* not by its place */
 			path(victim)->state = (uint8_t)worth[k].state;
 			path(victim)->is_candidate = worth[k].is_candidate;
 			path(victim)->retry_at = NOW;
@@ -389,6 +389,25 @@ static void a_full_table_gives_up_what_is_worth_least(void **state)
 			assert_int_equal(paths_find(&ps, &fresh), PATHS_NONE);
 		else
 			assert_int_equal(path(victim)->state, PATH_CHECKING);
+	}
+}
+
+static void of_equals_the_oldest_goes(void **state)
+{
+	struct origin fresh = direct(500);
+
+	(void)state;
+	begin(DECIDES);
+	for (unsigned i = 0; i < PATHS_MAX; i++)
+		path(add(direct(i), CV_MS(20)))->made_at = NOW - CV_SEC(i);
+	for (uint8_t i = 2; i < 9; i++) {
+		path(i)->state = PATH_CHECKING;
+		path(i)->is_candidate = true;
+	}
+	for (uint8_t i = 8; i >= 2; i--) {
+		assert_int_equal(paths_add(&ps, NOW + 1, &fresh), i);
+		path(i)->is_candidate = true;
+		fresh.addr.port++;
 	}
 }
 
@@ -529,6 +548,7 @@ int main(void)
 		cmocka_unit_test(is_there_another),
 		cmocka_unit_test(a_path_is_found_again),
 		cmocka_unit_test(a_full_table_gives_up_what_is_worth_least),
+		cmocka_unit_test(of_equals_the_oldest_goes),
 		cmocka_unit_test(neither_the_active_path_nor_a_flight_is_given_up),
 		cmocka_unit_test(a_record_finds_its_path_or_nobody),
 		cmocka_unit_test(removal_forgets_the_path_but_not_the_peer),

@@ -157,6 +157,21 @@ static void the_smaller_key_renews_the_epoch(void **state)
 	pair_deinit(&p);
 }
 
+static void in_calm_on_the_active_path_alone(void **state)
+{
+	uint64_t inits;
+
+	(void)state;
+	pair_init(&p, 40);
+	p.side[A].announced = p.side[B].announced = 7;
+	pair_start(&p);
+	pair_run(&p, CV_SEC(110));
+	inits = p.side[A].kinds[WIRE_INIT >> 4];
+	pair_run(&p, CV_SEC(17));
+	assert_int_equal(p.side[A].kinds[WIRE_INIT >> 4], inits + 1);
+	pair_deinit(&p);
+}
+
 static bool lose_inits_of_a(struct pair *pair, struct pair_datagram *d)
 {
 	(void)pair;
@@ -550,6 +565,7 @@ int main(void)
 		cmocka_unit_test(crossing_handshakes_with_each_message_lost),
 		cmocka_unit_test(any_subset_of_the_first_messages_lost),
 		cmocka_unit_test(the_smaller_key_renews_the_epoch),
+		cmocka_unit_test(in_calm_on_the_active_path_alone),
 		cmocka_unit_test(the_other_renews_it_if_need_be),
 		cmocka_unit_test(many_packets_renew_it_too),
 		cmocka_unit_test(a_goodbye_resets_streams_at_once),
