@@ -33,9 +33,9 @@ static void forge_ack(struct rd *in)
 	uint64_t at = next + 2;
 
 	f.ack.delay_ns = (uint64_t)rd_u8(in) * 100000;
-	f.ack.count = 1 + rd_u8(in) % 8;
+	f.ack.count = 1u + rd_u8(in) % 8u;
 	for (unsigned i = 0; i < f.ack.count; i++) {
-		uint64_t gap = rd_u8(in) % 32, size = 1 + rd_u8(in) % 32;
+		uint64_t gap = rd_u8(in) % 32u, size = 1u + rd_u8(in) % 32u;
 
 		if (at < gap + size + 2)
 			f.ack.count = i;
