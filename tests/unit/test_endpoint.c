@@ -366,6 +366,26 @@ static void a_forgotten_mapping_is_followed(void **state)
 	}
 }
 
+/* What came from a new place, and nothing any more from the old, is believed once the new one has
+ * answered both exchanges: no timeout is waited for. */
+static void and_within_three_round_trips(void **state)
+{
+	struct endpoint_peer_stats stats;
+	struct pair_flow *f;
+
+	(void)state;
+	meet(16);
+	pair_run(&p, CV_SEC(3));
+	p.side[A].addr[PAIR_PUBLIC].port++;
+	f = pair_open(&p, A, 10);
+	pair_run(&p, 3 * 2 * p.delay + CV_MS(5));
+	endpoint_peer_stats(p.side[B].e, p.now, p.side[B].peer, &stats);
+	assert_true(addr_equal(&stats.path_address, &p.side[A].addr[PAIR_PUBLIC]));
+	pair_run(&p, 2 * p.delay);
+	assert_true(pair_is_echoed(f));
+	pair_deinit(&p);
+}
+
 /* T41: copies of genuine packets from elsewhere move nothing. */
 static bool copy_from_elsewhere(struct pair *pair, struct pair_datagram *d)
 {
@@ -414,6 +434,7 @@ int main(void)
 		cmocka_unit_test(a_ping_is_answered_once),
 		cmocka_unit_test(candidates_lead_to_the_lan),
 		cmocka_unit_test(a_forgotten_mapping_is_followed),
+		cmocka_unit_test(and_within_three_round_trips),
 		cmocka_unit_test(copies_from_elsewhere_move_nothing),
 	};
 
