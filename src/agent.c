@@ -405,6 +405,8 @@ static int listen_at(struct agent *a, const struct hostport *at, const struct co
 	(void)hostport_format(&local, l->address);
 	if (local.kind == HOST_ADDR)
 		bridge_add_own(&a->bridge, &local.addr);
+	else if (local.kind == HOST_UNIX)
+		bridge_add_own_unix(&a->bridge, local.text);
 	a->listener_count++;
 	return 0;
 }
@@ -636,6 +638,7 @@ static int start(struct agent *a, const char *control)
 		log_error("%s", why);
 		return -1;
 	}
+	bridge_add_own_unix(&a->bridge, control);
 	if (open_port(a) < 0 || open_listeners(a) < 0)
 		return -1;
 	if (interfaces_open(&a->loop, on_network_change, a, &a->interfaces) < 0)

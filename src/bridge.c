@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
@@ -185,6 +186,27 @@ void bridge_add_own(struct bridge *b, const struct addr *a)
 {
 	if (b->own_count < CV_ARRAY_SIZE(b->own))
 		b->own[b->own_count++] = *a;
+}
+
+void bridge_add_own_unix(struct bridge *b, const char *path)
+{
+	struct stat st;
+
+	if (b->own_unix_count < CV_ARRAY_SIZE(b->own_unix) && stat(path, &st) == 0)
+		b->own_unix[b->own_unix_count++] = (struct own_socket){ st.st_dev, st.st_ino };
+}
+
+bool bridge_is_own_unix(const struct bridge *b, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return false;
+	for (size_t i = 0; i < b->own_unix_count; i++) {
+		if (b->own_unix[i].device == st.st_dev && b->own_unix[i].number == st.st_ino)
+			return true;
+	}
+	return false;
 }
 
 void bridge_set_local(struct bridge *b, const struct addr *list, size_t count)

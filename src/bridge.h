@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <uv.h>
 
 #include "base/heap.h"
@@ -112,8 +113,13 @@ struct bridge {
 	struct route_rule *rules;           /* owned */
 	const char **names;                 /* owned array */
 	struct socks5_user *users;          /* owned */
-	struct addr own[64];                /* our listeners, for the policy */
+	struct addr own[320];               /* our listeners, for the policy */
 	size_t own_count;
+	struct own_socket {
+		dev_t device;
+		ino_t number;
+	} own_unix[320]; /* those that are files, and the control socket */
+	size_t own_unix_count;
 	struct addr local[64];
 	size_t local_count;
 	struct list flows;
@@ -135,6 +141,9 @@ void bridge_close(struct bridge *b);
 void bridge_deinit(struct bridge *b);
 /* An address of ours that the policy protects; also for the control and tunnel ports. */
 void bridge_add_own(struct bridge *b, const struct addr *a);
+/* The same for a unix socket, by whatever path it is reached. */
+void bridge_add_own_unix(struct bridge *b, const char *path);
+bool bridge_is_own_unix(const struct bridge *b, const char *path);
 void bridge_set_local(struct bridge *b, const struct addr *list, size_t count);
 
 /* A client of proxy number @proxy, or of forward number @forward, was accepted. Takes @conn. */

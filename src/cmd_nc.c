@@ -6,12 +6,12 @@
  * The request goes out, and standard input behind it at once: its first bytes travel with the
  * opening of the stream. The agent answers with one line; what follows are the stream's bytes.
  *
- *	stdin  --read--> up   --send--> socket     EOF: shutdown(SHUT_WR), FIN to the far side
- *	stdout <-write-- down <-recv--- socket     EOF: stdout is closed
+ *	stdin  --read--> up   --send--> socket     EOF: a sign, shutdown(SHUT_WR), FIN to the far
+ *side stdout <-write-- down <-recv--- socket     EOF: stdout is closed
  *
- * Both end: 0. A unix socket has no RST. What an abort looks like: the agent's sign (receive()), or
- *ECONNRESET or EPIPE, or the agent closes while we may still send (the FIN of the far side leaves
- *that half open). Then what has come is still delivered, and the exit code is 1.
+ * Both end: 0. A unix socket has no RST. What an abort looks like: the agent's sign (net/fds.h), or
+ * ECONNRESET or EPIPE, or the agent closes while we may still send (the FIN of the far side leaves
+ * that half open). Then what has come is still delivered, and the exit code is 1.
  *
  * When the reader of our output goes (ssh that ends closes both its pipes at once), the last
  * bytes of our input are still carried, for at most DRAIN_TIMEOUT.
@@ -35,10 +35,12 @@
 #include "client.h"
 #include "command.h"
 #include "net/clock.h"
+#include "net/fds.h"
 #include "net/signals.h"
 
 enum {
 	BUFFER_SIZE = 64 * 1024,
+	EARLY_MAX = 2048, /* what the agent takes along with the request */
 };
 
 #define ANSWER_TIMEOUT CV_SEC(30) /* the agent answers within 12 s, whatever the target does */
@@ -56,10 +58,12 @@ struct nc {
 	int socket;
 	bool is_input_socket, is_output_socket;
 	bool is_output_nonblocking;
-	bool is_answered; /* the line came: `down` holds stream bytes */
-	bool is_reset;    /* the flow was aborted */
-	bool is_failed;   /* standard input or output failed */
-	cv_time end_by;   /* for the answer; or for the last input when output is gone */
+	bool is_answered;  /* the line came, or nobody wants it: `down` holds stream bytes */
+	bool has_line;     /* it came */
+	size_t early_left; /* what may go up before it */
+	bool is_reset;     /* the flow was aborted */
+	bool is_failed;    /* standard input or output failed */
+	cv_time end_by;    /* for the answer; or for the last input when output is gone */
 	struct buffer up, down;
 };
 
@@ -162,52 +166,39 @@ static void read_input(struct nc *n)
 	}
 }
 
-/* Bytes to the agent, and our FIN after the last. */
+static size_t sendable(const struct nc *n)
+{
+	size_t size = buffer_size(&n->up);
+
+	return n->has_line ? size : CV_MIN(size, n->early_left);
+}
+
+/* Bytes to the agent, and after the last our sign and FIN. */
 static void send_up(struct nc *n)
 {
 	struct buffer *b = &n->up;
+	size_t size = sendable(n);
 	ssize_t r;
 
-	if (buffer_size(b) > 0) {
-		r = send(n->socket, b->bytes + b->begin, buffer_size(b),
-		         MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (size > 0) {
+		r = send(n->socket, b->bytes + b->begin, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (r < 0 && !would_block(errno)) {
 			on_reset(n);
 			return;
 		}
-		b->begin += r > 0 ? (size_t)r : 0;
+		size = r > 0 ? (size_t)r : 0;
+		b->begin += size;
+		n->early_left -= CV_MIN(n->early_left, size);
 	}
-	if (b->is_eof && buffer_size(b) == 0) {
-		b->is_done = true;
-		(void)shutdown(n->socket,
-		               SHUT_WR); /* fails if the agent went: then reading tells */
-	}
-}
-
-/* As recv(); the agent's sign of an abort is a last byte, no data, that carries a descriptor. */
-static ssize_t receive(int socket, uint8_t *at, size_t room, bool *is_abort)
-{
-	union {
-		struct cmsghdr head;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct iovec piece = { .iov_base = at, .iov_len = room };
-	struct msghdr message = {
-		.msg_iov = &piece,
-		.msg_iovlen = 1,
-		.msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes),
-	};
-	ssize_t r = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	const struct cmsghdr *head = r > 0 ? CMSG_FIRSTHDR(&message) : NULL;
-	int fd;
-
-	*is_abort = head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS;
-	if (*is_abort) {
-		memcpy(&fd, CMSG_DATA(head), sizeof(fd));
-		(void)close(fd);
-	}
-	return r;
+	/* An end without our sign would be an abort to the agent. Before it has answered, the
+	 * bytes still pass through its control socket, which knows no signs. */
+	if (!b->is_eof || buffer_size(b) > 0 || !n->has_line)
+		return;
+	r = fds_send_sign(n->socket);
+	if (r < 0 && would_block((int)-r))
+		return;
+	b->is_done = true;
+	(void)shutdown(n->socket, SHUT_WR); /* fails if the agent went: then reading tells */
 }
 
 static void receive_down(struct nc *n, short revents)
@@ -215,7 +206,7 @@ static void receive_down(struct nc *n, short revents)
 	size_t room;
 	uint8_t *at = buffer_room(&n->down, &room);
 	bool is_abort;
-	ssize_t r = receive(n->socket, at, room, &is_abort);
+	ssize_t r = fds_receive_sign(n->socket, at, room, &is_abort);
 
 	if (r > 0) {
 		n->down.end += (size_t)r - is_abort;
@@ -304,7 +295,7 @@ static int take_answer(struct nc *n, const char *control_path)
 	if (newline) {
 		code = read_answer((const char *)at, (size_t)(newline - at), control_path);
 		b->begin += (size_t)(newline - at) + 1;
-		n->is_answered = true;
+		n->is_answered = n->has_line = true;
 		n->end_by = CV_TIME_NEVER;
 		return code;
 	}
@@ -325,7 +316,7 @@ enum { INPUT, OUTPUT, SOCKET, POLLED };
  * wake us for ever. */
 static void plan(const struct nc *n, struct pollfd polled[POLLED])
 {
-	const bool has_up = buffer_size(&n->up) > 0;
+	const bool has_up = sendable(n) > 0 || (n->up.is_eof && !n->up.is_done && n->has_line);
 	const bool has_down = n->is_answered && buffer_size(&n->down) > 0;
 	const bool wants_down = has_room(&n->down);
 	const bool watches_hangup = n->down.is_eof && !n->up.is_done;
@@ -463,6 +454,7 @@ int cmd_nc(const struct command_line *line)
 	n->is_input_socket = is_socket(STDIN_FILENO);
 	n->is_output_socket = is_socket(STDOUT_FILENO);
 	n->is_output_nonblocking = reopen_output();
+	n->early_left = EARLY_MAX;
 	n->end_by = cv_time_after(clock_now(), ANSWER_TIMEOUT);
 	code = run(n, path);
 	cv_free(n);

@@ -8,6 +8,7 @@
  */
 #include "bridge.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -134,6 +135,18 @@ static void on_dialled(void *ctx, struct tcp_conn *conn, int error)
 	pump_dial(f, now);
 }
 
+/* Our own sockets are protected from patterns that end in `*`. */
+static bool names_unix(const struct flow *f, const char *path)
+{
+	const struct peer_state_of_bridge *p = &f->b->peers[f->peer];
+
+	for (size_t i = 0; i < p->allow_count; i++) {
+		if (!p->allow[i].is_prefix && pattern_match_unix(&p->allow[i], path))
+			return true;
+	}
+	return false;
+}
+
 /* The only place where this process connects to anything for a peer; dial asked the policy about
  * just this address. */
 static void connect_to(struct flow *f, cv_time now, const struct dial_action *action)
@@ -143,6 +156,10 @@ static void connect_to(struct flow *f, cv_time now, const struct dial_action *ac
 	int r;
 
 	if (action->kind == DIAL_CONNECT_UNIX) {
+		if (bridge_is_own_unix(f->b, action->name) && !names_unix(f, action->name)) {
+			dial_on_connect_failed(&f->far->dial, now, action->index, -EACCES);
+			return;
+		}
 		to = (struct hostport){ .kind = HOST_UNIX };
 		memcpy(to.text, action->name, strlen(action->name) + 1);
 	}

@@ -371,6 +371,7 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 	f->near->to = to;
 	f->near->early_size = early_size;
 	memcpy(f->near->in, early, early_size);
+	tcp_conn_expect_end(conn);
 	tcp_conn_start(conn, &eager_events, f);
 	open_stream(f, f->began_at);
 	if (f->state == FLOW_WAITING)

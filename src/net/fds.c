@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "net/convert.h"
@@ -99,4 +100,57 @@ struct addr fds_peer(int fd)
 	if (getpeername(fd, (struct sockaddr *)&sa, &size) < 0)
 		size = 0;
 	return convert_from_sockaddr((const struct sockaddr *)&sa, size);
+}
+
+union sign {
+	struct cmsghdr head;
+	char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+int fds_send_sign(int fd)
+{
+	union sign sign = { .bytes = { 0 } };
+	char mark = 0;
+	struct iovec piece = { .iov_base = &mark, .iov_len = 1 };
+	struct msghdr message = {
+		.msg_iov = &piece,
+		.msg_iovlen = 1,
+		.msg_control = sign.bytes,
+		.msg_controllen = sizeof(sign.bytes),
+	};
+	int any = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int r = 0;
+
+	if (any < 0)
+		return -errno;
+	sign.head.cmsg_len = CMSG_LEN(sizeof(int));
+	sign.head.cmsg_level = SOL_SOCKET;
+	sign.head.cmsg_type = SCM_RIGHTS;
+	memcpy(CMSG_DATA(&sign.head), &any, sizeof(any));
+	if (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		r = -errno;
+	(void)close(any);
+	return r;
+}
+
+ssize_t fds_receive_sign(int fd, uint8_t *bytes, size_t size, bool *has_sign)
+{
+	union sign sign;
+	struct iovec piece = { .iov_base = bytes, .iov_len = size };
+	struct msghdr message = {
+		.msg_iov = &piece,
+		.msg_iovlen = 1,
+		.msg_control = sign.bytes,
+		.msg_controllen = sizeof(sign.bytes),
+	};
+	ssize_t r = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *head = r > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+	int any;
+
+	*has_sign = head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS;
+	if (*has_sign) {
+		memcpy(&any, CMSG_DATA(head), sizeof(any));
+		(void)close(any);
+	}
+	return r;
 }

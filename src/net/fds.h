@@ -5,7 +5,11 @@
  * fds - descriptors as this program wants them: non-blocking, closed on exec.
  */
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include "base/addr.h"
 #include "base/compiler.h"
@@ -25,3 +29,13 @@ void fds_close(int *fd);
 /* ADDR_NONE when the socket is of another family, or has none. */
 struct addr fds_local(int fd);
 struct addr fds_peer(int fd);
+
+/*
+ * A sign on a unix socket, which has no RST: one byte, no data, that carries a descriptor. Between
+ * agent and `culvert nc` it says what a close cannot: the agent's is an abort, nc's is the end of
+ * its input.
+ */
+/* 0 or a negative errno; -EAGAIN: later. */
+int fds_send_sign(int fd);
+/* As recv() without waiting; @has_sign: the last of the bytes is a sign. */
+ssize_t fds_receive_sign(int fd, uint8_t *bytes, size_t size, bool *has_sign);

@@ -62,6 +62,7 @@ struct tcp_conn {
 	bool is_failed; /* the error was reported */
 	bool is_closing;
 	bool is_unix;
+	bool expects_end; /* an end of file without a sign before it is an abort */
 };
 
 static void on_poll(uv_poll_t *poll, int status, int events);
@@ -117,6 +118,7 @@ static bool read_once(struct tcp_conn *c)
 	size_t size = 0;
 	uint8_t *bytes = c->events->alloc(c->ctx, &size);
 	ssize_t n;
+	bool has_sign = false;
 	int error;
 
 	if (!bytes || c->is_closing || c->is_failed) {
@@ -124,7 +126,20 @@ static bool read_once(struct tcp_conn *c)
 		return false;
 	}
 	CV_ASSERT(size > 0);
-	n = recv(c->fd, bytes, size, 0);
+	if (c->expects_end)
+		n = fds_receive_sign(c->fd, bytes, size, &has_sign);
+	else
+		n = recv(c->fd, bytes, size, 0);
+	if (has_sign) {
+		c->expects_end = false; /* it has come */
+		c->events->on_read(c->ctx, (size_t)n - 1);
+		return true;
+	}
+	if (n == 0 && c->expects_end) {
+		c->events->on_read(c->ctx, 0);
+		fail(c, -ECONNRESET);
+		return false;
+	}
 	if (n > 0) {
 		c->events->on_read(c->ctx, (size_t)n);
 		return (size_t)n == size; /* a short read has emptied the socket */
@@ -431,31 +446,13 @@ void tcp_conn_reset(struct tcp_conn *c)
 
 void tcp_conn_tell_reset(struct tcp_conn *c)
 {
-	union {
-		struct cmsghdr head;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { .bytes = { 0 } };
-	char mark = 0;
-	struct iovec piece = { .iov_base = &mark, .iov_len = 1 };
-	struct msghdr message = {
-		.msg_iov = &piece,
-		.msg_iovlen = 1,
-		.msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes),
-	};
-	int any;
+	if (c->is_unix)
+		(void)fds_send_sign(c->fd); /* best effort, as said */
+}
 
-	if (!c->is_unix)
-		return;
-	any = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (any < 0)
-		return;
-	control.head.cmsg_len = CMSG_LEN(sizeof(int));
-	control.head.cmsg_level = SOL_SOCKET;
-	control.head.cmsg_type = SCM_RIGHTS;
-	memcpy(CMSG_DATA(&control.head), &any, sizeof(any));
-	(void)sendmsg(c->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL); /* best effort, as said */
-	(void)close(any);
+void tcp_conn_expect_end(struct tcp_conn *c)
+{
+	c->expects_end = c->is_unix;
 }
 
 bool tcp_conn_is_unix(const struct tcp_conn *c)

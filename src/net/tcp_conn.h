@@ -97,6 +97,9 @@ void tcp_conn_reset(struct tcp_conn *conn);
  * socket's buffer is full.
  */
 void tcp_conn_tell_reset(struct tcp_conn *conn);
+/* The client of this unix socket sends such a sign before its end: an end without it is an error
+ * (-ECONNRESET), as a client that was killed is. */
+void tcp_conn_expect_end(struct tcp_conn *conn);
 bool tcp_conn_is_unix(const struct tcp_conn *conn);
 /* ADDR_NONE for unix sockets. */
 struct addr tcp_conn_local_address(const struct tcp_conn *conn);

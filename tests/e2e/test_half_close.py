@@ -39,8 +39,12 @@ class Pipe:
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def sendall(self, data):
-        self.process.stdin.write(data)
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(data)
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise AssertionError(f"nc ended: {self.process.wait(20)}, "
+                                 f"{self.process.stderr.read()}") from None
 
     def recv(self, size):
         return os.read(self.process.stdout.fileno(), size)
