@@ -10,8 +10,9 @@ import time
 from world import HOME, OFFICE, World, main, report
 
 SIZE = 80_000_000
-REBOUND_STALL_MAX = 3  # seconds; a cut: until it is noticed, and a little
+REBOUND_STALL_MAX = 2  # seconds (E05); a cut has to be noticed first
 CUT_STALL_MAX = 4
+BOTH_STALL_MAX = 5  # nobody's address is known any more: as after a move (E06)
 BACK_MAX = 30
 
 
@@ -86,7 +87,7 @@ def story():
                  to_relay(w), to_direct(w))
         transfer(w, "the receiver's NAT restarts, then the sender's", REBOUND_STALL_MAX,
                  rebind(w, w.home), rebind(w, w.office))
-        transfer(w, "both NATs restart at once", REBOUND_STALL_MAX, rebind(w, w.home, w.office))
+        transfer(w, "both NATs restart at once", BOTH_STALL_MAX, rebind(w, w.home, w.office))
 
 
 main(story)
