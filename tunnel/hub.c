@@ -593,6 +593,9 @@ static bool write_sessions(struct hub *h, cv_time now, struct train *out)
 	}
 	while (!list_is_empty(&h->ready)) {
 		s = list_entry(h->ready.next, struct hub_session, ready);
+		/* First what came first: the CLOSE of a peer, then that its channel is gone. */
+		if (relay_write_to(&h->relay, &s->port, out))
+			return true;
 		if (hub_session_write(h, now, s, out)) {
 			list_remove(&s->ready); /* the others first */
 			list_add_tail(&h->ready, &s->ready);

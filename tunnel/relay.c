@@ -364,14 +364,12 @@ enum relay_verdict relay_on_datagram(struct relay *r, cv_time now, uint8_t socke
 	return RELAY_FORWARDED;
 }
 
-bool relay_write(struct relay *r, struct train *out)
+bool relay_write_to(struct relay *r, struct relay_port *p, struct train *out)
 {
-	struct relay_port *p;
 	size_t size;
 
-	if (list_is_empty(&r->ready))
+	if (p->count == 0)
 		return false;
-	p = list_entry(r->ready.next, struct relay_port, ready);
 	out->size = 0;
 	out->count = 0;
 	out->segment_size = packet_at(r, p->first)->size;
@@ -392,6 +390,12 @@ bool relay_write(struct relay *r, struct train *out)
 	}
 	r->tx_bytes += out->size;
 	return true;
+}
+
+bool relay_write(struct relay *r, struct train *out)
+{
+	return !list_is_empty(&r->ready) &&
+	       relay_write_to(r, list_entry(r->ready.next, struct relay_port, ready), out);
 }
 
 bool relay_check(const struct relay *r)

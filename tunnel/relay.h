@@ -119,4 +119,6 @@ enum relay_verdict relay_on_datagram(struct relay *r, cv_time now, uint8_t socke
                                      struct relay_port **owner);
 /* The next train: packets of one destination, equal in size but for the last. */
 bool relay_write(struct relay *r, struct train *out);
+/* The same, of what waits for @p. */
+bool relay_write_to(struct relay *r, struct relay_port *p, struct train *out);
 bool relay_check(const struct relay *r);
