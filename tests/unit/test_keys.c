@@ -90,7 +90,7 @@ static void each_end_opens_the_others(void **state)
 
 static void our_own_packets_are_not_the_others(void **state)
 {
-	uint8_t packet[64];
+	uint8_t packet[128];
 	struct ends e;
 	size_t size, plain_size;
 
