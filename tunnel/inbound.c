@@ -369,6 +369,8 @@ static void on_frames(struct session *s, cv_time now, const struct wire_data *he
 		session_protocol_error(s, now);
 		return;
 	}
+	if (is_eliciting)
+		path_on_flow(&s->paths.list[slot], now);
 	acks_on_packet(&s->acks, now, head->number, is_eliciting,
 	               (head->flags & WIRE_FLAG_ACK_NOW) != 0, slot,
 	               s->paths.list[slot].rtt.smoothed);

@@ -77,6 +77,15 @@ void path_on_heard(struct path *p, cv_time now)
 		p->is_doubtful = false;
 }
 
+void path_on_flow(struct path *p, cv_time now)
+{
+	p->is_flowing = true;
+	/* A receiver sends nothing by itself: when its router forgets the mapping, only its own
+	 * probe can open the way again. */
+	if (p->state == PATH_USABLE)
+		p->probe_at = cv_time_min(p->probe_at, cv_time_after(now, PATH_BEAT_TAIL));
+}
+
 void path_on_handshake(struct path *p, cv_time now)
 {
 	path_on_heard(p, now);
@@ -158,7 +167,7 @@ static bool beat_due(struct path *p, cv_time now, const struct rng *rng, bool is
 	cv_time due;
 
 	if (is_busy && is_active)
-		interval = PATH_BEAT_BUSY;
+		interval = p->is_flowing ? PATH_BEAT_TAIL : PATH_BEAT_BUSY;
 	if (p->beats_missed > 0)
 		interval = 0; /* a probe is out and unanswered: probe_at alone says when the next
 		                 goes */
@@ -216,6 +225,7 @@ bool path_probe_due(struct path *p, cv_time now, const struct rng *rng, bool is_
 	case PATH_USABLE:
 		if (!beat_due(p, now, rng, is_busy, is_active))
 			return false;
+		p->is_flowing = false;
 		p->beats_missed++;
 		p->probe_at =
 			cv_time_after(now, CV_MIN(answer_patience(p) * p->beats_missed, CV_SEC(5)));

@@ -42,6 +42,8 @@ enum {
 	PATH_BEATS_MISSED = 2, /* then the path is doubtful */
 };
 
+/* What flowed has stopped: one beat asks whether the way has, too. */
+#define PATH_BEAT_TAIL CV_MS(500)
 #define PATH_BEAT_BUSY                                                                             \
 	CV_SEC(5) /* while streams are open: keeps the promise of 8 s without a server (rule 3.7)  \
 	           */
@@ -79,6 +81,7 @@ struct path {
 	bool is_nominated;  /* the peer wants its data here */
 	bool must_nominate; /* we do, and it has not been answered yet */
 	bool was_unannounced; /* the peer's packets began to come from here (rule 5.8) */
+	bool is_flowing;      /* data came since the last beat */
 	bool is_pinging;      /* `culvert ping` waits for the next answer */
 	uint8_t tries, beats_missed, refusals;
 	uint8_t leg;
@@ -110,6 +113,8 @@ static inline uint32_t path_overhead(const struct path *p)
 bool path_can_carry(const struct path *p, cv_time now);
 /* An authenticated packet came by it. */
 void path_on_heard(struct path *p, cv_time now);
+/* Data came by it, so more may be expected. */
+void path_on_flow(struct path *p, cv_time now);
 /* The handshake passed here: VALID at least. */
 void path_on_handshake(struct path *p, cv_time now);
 /* Makes a probe due now (network event, doubt). */

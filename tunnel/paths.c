@@ -210,6 +210,9 @@ bool paths_probe_due(struct paths *ps, cv_time now, const struct rng *rng, bool 
 			 * overtaken is said again with the next beat. */
 			if (i == ps->active && ps->has_smaller_key)
 				out->flags |= PROBE_FLAG_NOMINATE;
+			/* One beat was missed: by the second it is known which other ways live. */
+			if (i == ps->active && p->beats_missed == PATH_BEATS_MISSED)
+				paths_check_now(ps, now);
 			*slot = i;
 			return true;
 		}
