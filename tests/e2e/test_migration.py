@@ -10,9 +10,9 @@ import time
 from world import HOME, OFFICE, World, main, report
 
 SIZE = 80_000_000
-REBOUND_STALL_MAX = 3  # seconds; mostly about 1
+REBOUND_STALL_MAX = 2  # seconds
 CUT_STALL_MAX = 4
-BOTH_STALL_MAX = 15  # nobody's address is known any more: mostly 1 to 7
+BOTH_STALL_MAX = 7  # nobody's address is known any more
 BACK_MAX = 30
 
 
