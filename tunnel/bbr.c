@@ -37,8 +37,8 @@ enum {
 	RENO_ROUNDS = 63,
 	UP_ROUNDS_MAX = 30,
 	STARTUP_BURSTS = 6,
-	STARTUP_BLIND_PPM = 100000, /* loss that ends STARTUP even where no queue is seen */
 	ALONE_ROUNDS = 2,
+	DOWN_ROUNDS = 2,
 	GROWTH_PERCENT = 4, /* of the rate: more than noise */
 	ACKS_PER_FLIGHT = 16,
 	ACK_PACKETS_MAX = 64,
@@ -240,7 +240,7 @@ static void check_startup_loss(struct cc *cc)
 	allowed = loss_floor_allowed(&m->floor, cc->mss, all, BBR_MODEL_LOSS_PERCENT);
 	if (!bbr_model_is_queued(m, cc->mss)) {
 		loss_floor_on_start_round(&m->floor, cc->mss, m->round_lost, all);
-		allowed = CV_MAX(allowed, loss_floor_chance(cc->mss, all, STARTUP_BLIND_PPM));
+		allowed = CV_MAX(allowed, loss_floor_blind(cc->mss, all));
 	}
 	if (!m->is_loss_in_round || m->round_bursts < STARTUP_BURSTS ||
 	    (m->round_lost <= allowed && m->round_ce <= all / 100 * BBR_MODEL_LOSS_PERCENT))
@@ -331,6 +331,23 @@ static bool is_time_to_probe(struct cc *cc, cv_time now, const struct cc_ack *ac
 	return true;
 }
 
+/* The bound of UP while nobody else is there and the rate has not grown; NO_BOUND else. */
+static uint64_t alone_bound(struct cc *cc)
+{
+	struct bbr *b = &cc->bbr;
+	uint64_t bw = bbr_model_max_bw(&b->model);
+	uint64_t volume = bdp(cc, bw, 100);
+
+	if (!b->is_alone)
+		return NO_BOUND;
+	if (bw > b->up_bw + b->up_bw / 100 * GROWTH_PERCENT) {
+		b->is_alone = false;
+		return NO_BOUND;
+	}
+	return volume + CV_MIN(volume / 4, cc_mul_div(bw, ALONE_QUEUE, CV_SEC(1))) + unsaid(cc) +
+	       UINT64_C(2) * cc->mss;
+}
+
 static bool is_time_to_go_down(struct cc *cc, const struct cc_ack *ack)
 {
 	struct bbr *b = &cc->bbr;
@@ -344,7 +361,7 @@ static bool is_time_to_go_down(struct cc *cc, const struct cc_ack *ack)
 		b->full_bw = ack->rate.rate;
 		return false;
 	}
-	if (b->is_alone && b->model.rounds > b->phase_round + ALONE_ROUNDS &&
+	if (b->is_alone && alone_bound(cc) < b->model.inflight_long && b->model.rounds > b->phase_round + ALONE_ROUNDS &&
 	    !ack->rate.is_app_limited)
 		return true;
 	return b->is_full_now;
@@ -426,8 +443,11 @@ static void update_cycle(struct cc *cc, cv_time now, const struct cc_ack *ack)
 		return;
 	switch ((enum bbr_state)b->state) {
 	case BBR_DOWN:
-		if (!is_time_to_probe(cc, now, ack) && ack->inflight <= with_headroom(cc) &&
-		    ack->inflight <= drained(cc))
+		/* CRUISE keeps the headroom by its window: waiting for it at a lower rate, where
+		 * the rate is all there is to come down by, could take until the next probe. */
+		if (!is_time_to_probe(cc, now, ack) && ack->inflight <= drained(cc) &&
+		    (ack->inflight <= with_headroom(cc) ||
+		     b->model.rounds > b->phase_round + DOWN_ROUNDS))
 			enter(cc, BBR_CRUISE);
 		return;
 	case BBR_CRUISE:
@@ -518,7 +538,9 @@ static void set_pacing(struct cc *cc, const struct rtt *rtt, uint32_t percent)
 		return;
 	}
 	rate = cc_mul_div(bw, (uint64_t)percent * (100 - PACING_MARGIN), 10000);
-	rate = cc_mul_div(rate, 1000000, 1000000 - b->model.floor.ppm);
+	/* What chance adds to the greatest of many samples would become a queue. */
+	if (b->state == BBR_STARTUP || !bbr_model_is_queued(&b->model, cc->mss))
+		rate = cc_mul_div(rate, 1000000, 1000000 - b->model.floor.ppm);
 	if (b->was_full || rate > cc->pacing_rate)
 		cc->pacing_rate = CV_MAX(rate, 1);
 }
@@ -533,23 +555,6 @@ static uint64_t most_in_flight(const struct cc *cc, const struct rtt *rtt)
 	if (is_lan(rtt))
 		return CV_MAX(volume, LAN_WINDOW);
 	return at_least(cc, volume + extra);
-}
-
-/* The bound of UP while nobody else is there and the rate has not grown; NO_BOUND else. */
-static uint64_t alone_bound(struct cc *cc)
-{
-	struct bbr *b = &cc->bbr;
-	uint64_t bw = bbr_model_max_bw(&b->model);
-	uint64_t volume = bdp(cc, bw, 100);
-
-	if (!b->is_alone)
-		return NO_BOUND;
-	if (bw > b->up_bw + b->up_bw / 100 * GROWTH_PERCENT) {
-		b->is_alone = false;
-		return NO_BOUND;
-	}
-	return volume + CV_MIN(volume / 4, cc_mul_div(bw, ALONE_QUEUE, CV_SEC(1))) + unsaid(cc) +
-	       UINT64_C(2) * cc->mss;
 }
 
 static uint64_t model_bound(struct cc *cc)

@@ -232,7 +232,13 @@ void bbr_model_on_lost(struct bbr_model *m, const struct cc_lost *lost, uint32_t
 bool bbr_model_is_too_high(const struct bbr_model *m, uint64_t lost, uint64_t tx_in_flight,
                            uint32_t mss)
 {
-	return lost > loss_floor_allowed(&m->floor, mss, tx_in_flight, BBR_MODEL_LOSS_PERCENT);
+	uint64_t allowed =
+		loss_floor_allowed(&m->floor, mss, tx_in_flight, BBR_MODEL_LOSS_PERCENT);
+
+	/* Nothing is known of this path, and no queue is seen: it may just be a bad link. */
+	if (!m->floor.is_known && !bbr_model_is_queued(m, mss))
+		allowed = CV_MAX(allowed, loss_floor_blind(mss, tx_in_flight));
+	return lost > allowed;
 }
 
 /* InflightAtLoss(). Where earlier losses alone were too many, the train itself adds nothing. */

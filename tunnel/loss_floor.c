@@ -78,6 +78,7 @@ void loss_floor_update(struct loss_floor *f)
 	if (all < ALL_MIN || down < DOWN_MIN)
 		return;
 	ppm = share_ppm(lost, all);
+	f->is_known = true;
 	slower = share_ppm(f->lost[LOSS_PHASE_DOWN], down) + 2 * deviation_ppm(ppm, down);
 	ppm = CV_MIN(ppm, slower);
 	f->ppm = ppm > LOSS_FLOOR_ABSURD_PPM ? 0 : CV_MIN(ppm, LOSS_FLOOR_MAX_PPM);
@@ -96,15 +97,16 @@ static uint64_t part_of(uint64_t bytes, uint32_t ppm)
 	return bytes / MILLION * ppm + bytes % MILLION * ppm / MILLION;
 }
 
-/* 3 sqrt(n p) packets; windows are below 2^31 bytes, so n p in ppm fits. */
-static uint64_t three_deviations(uint32_t mss, uint64_t bytes, uint32_t ppm)
+/* 4 sqrt(n p) packets; windows are below 2^31 bytes, so n p in ppm fits. */
+static uint64_t four_deviations(uint32_t mss, uint64_t bytes, uint32_t ppm)
 {
-	return 3 * square_root(bytes / mss * ppm) * mss / 1000;
+	return 4 * square_root(bytes / mss * ppm) * mss / 1000;
 }
 
-uint64_t loss_floor_chance(uint32_t mss, uint64_t bytes, uint32_t ppm)
+uint64_t loss_floor_blind(uint32_t mss, uint64_t bytes)
 {
-	return part_of(bytes, ppm) + three_deviations(mss, bytes, ppm);
+	return part_of(bytes, LOSS_FLOOR_MAX_PPM) +
+	       four_deviations(mss, bytes, LOSS_FLOOR_MAX_PPM);
 }
 
 uint64_t loss_floor_allowed(const struct loss_floor *f, uint32_t mss, uint64_t bytes,
@@ -112,7 +114,7 @@ uint64_t loss_floor_allowed(const struct loss_floor *f, uint32_t mss, uint64_t b
 {
 	uint64_t beyond = bytes / 100 * percent;
 
-	return part_of(bytes, f->ppm) + CV_MAX(beyond, three_deviations(mss, bytes, f->ppm));
+	return part_of(bytes, f->ppm) + CV_MAX(beyond, four_deviations(mss, bytes, f->ppm));
 }
 
 bool loss_floor_check(const struct loss_floor *f)

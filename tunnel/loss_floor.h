@@ -35,6 +35,7 @@ struct loss_floor {
 	uint64_t acked[DELIVERY_PHASES];
 	uint64_t lost[DELIVERY_PHASES];
 	uint32_t ppm;       /* what is believed now */
+	bool is_known;      /* from enough packets */
 	uint32_t start_ppm; /* least loss of a round before the pipe was full; UINT32_MAX: none yet */
 };
 
@@ -52,10 +53,10 @@ void loss_floor_on_cycle(struct loss_floor *f);
  * loss_floor_allowed() - bytes that may be lost of @bytes before it means congestion
  * @percent: tolerated beyond the floor
  *
- * Three standard deviations are allowed for where the floor makes loss a matter of chance.
+ * Four standard deviations are allowed for where the floor makes loss a matter of chance.
  */
 uint64_t loss_floor_allowed(const struct loss_floor *f, uint32_t mss, uint64_t bytes,
                             uint32_t percent);
-/* What a share of @ppm may lose of @bytes by chance: the share and three deviations. */
-uint64_t loss_floor_chance(uint32_t mss, uint64_t bytes, uint32_t ppm);
+/* The same while nothing is known: what no bad link loses. */
+uint64_t loss_floor_blind(uint32_t mss, uint64_t bytes);
 bool loss_floor_check(const struct loss_floor *f);
