@@ -34,6 +34,7 @@ enum {
 
 	FULL_ROUNDS = 3,
 	DRAIN_ROUNDS = 3,
+	RENO_ROUNDS_MIN = 16, /* a path of some packets would be probed without a pause */
 	RENO_ROUNDS = 63,
 	UP_ROUNDS_MAX = 30,
 	STARTUP_BURSTS = 6,
@@ -324,8 +325,8 @@ static bool is_time_to_probe(struct cc *cc, cv_time now, const struct cc_ack *ac
 	struct bbr *b = &cc->bbr;
 	uint64_t reno = target(cc) / cc->mss;
 
-	if (now <= cv_time_after(b->cycle_at, b->probe_wait) &&
-	    b->rounds_since_up < CV_MIN(reno, (uint64_t)RENO_ROUNDS))
+	reno = CV_MIN(CV_MAX(reno, (uint64_t)RENO_ROUNDS_MIN), (uint64_t)RENO_ROUNDS);
+	if (now <= cv_time_after(b->cycle_at, b->probe_wait) && b->rounds_since_up < reno)
 		return false;
 	start_refill(cc, ack);
 	return true;
