@@ -4,8 +4,8 @@
 #include "tunnel/cc.h"
 
 /*
- * Order of work per batch of ACKs, literally the draft's (5.2.3): model, full pipe, STARTUP and DRAIN
- * done, cycle, RTT, bounds; then rate and window.
+ * Order of work per batch of ACKs, literally the draft's (5.2.3): model, full pipe, STARTUP and
+ * DRAIN done, cycle, RTT, bounds; then rate and window.
  *
  * Otherwise than there:
  *
@@ -16,8 +16,8 @@
  * - UP, where no queue stood when it began, builds one of at most 10 ms until the rate has really
  *   grown: whoever has the link for himself has nothing to win by more, and his other streams wait
  *   in that queue. Beside others it goes as far as the draft.
- * - Where the round trip is below a millisecond nothing is paced and no queue is felt: the two hosts'
- *   schedulers are the path. The window is a fixed one of which each side can work while the
+ * - Where the round trip is below a millisecond nothing is paced and no queue is felt: the two
+ * hosts' schedulers are the path. The window is a fixed one of which each side can work while the
  *   other sleeps. No ProbeRTT there.
  */
 
@@ -362,8 +362,8 @@ static bool is_time_to_go_down(struct cc *cc, const struct cc_ack *ack)
 		b->full_bw = ack->rate.rate;
 		return false;
 	}
-	if (b->is_alone && alone_bound(cc) < b->model.inflight_long && b->model.rounds > b->phase_round + ALONE_ROUNDS &&
-	    !ack->rate.is_app_limited)
+	if (b->is_alone && alone_bound(cc) < b->model.inflight_long &&
+	    b->model.rounds > b->phase_round + ALONE_ROUNDS && !ack->rate.is_app_limited)
 		return true;
 	return b->is_full_now;
 }
@@ -497,7 +497,8 @@ static void check_probe_rtt(struct cc *cc, cv_time now, const struct cc_ack *ack
 {
 	struct bbr *b = &cc->bbr;
 
-	if (b->state != BBR_PROBE_RTT && b->model.is_probe_due && !b->is_restarting && !is_lan(rtt)) {
+	if (b->state != BBR_PROBE_RTT && b->model.is_probe_due && !b->is_restarting &&
+	    !is_lan(rtt)) {
 		save_window(cc);
 		b->probe_rtt_until = 0;
 		b->acks = BBR_ACKS_STOPPING;

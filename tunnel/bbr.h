@@ -40,9 +40,10 @@ enum bbr_acks {
 
 struct bbr {
 	struct bbr_model model;
-	uint8_t state; /* enum bbr_state */
-	uint8_t acks;  /* enum bbr_acks */
-	uint8_t undo_state; /* BBR_STARTUP or BBR_UP, where a loss ended it; else BBR_DRAIN: nothing */
+	uint8_t state;      /* enum bbr_state */
+	uint8_t acks;       /* enum bbr_acks */
+	uint8_t undo_state; /* BBR_STARTUP or BBR_UP, where a loss ended it; else BBR_DRAIN: nothing
+	                     */
 	uint8_t full_bw_count;
 	bool is_full_now;     /* the rate has stopped to grow in this probe */
 	bool was_full;        /* and in some probe before */

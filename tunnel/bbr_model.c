@@ -10,9 +10,9 @@
  *
  * Otherwise than there:
  *
- * - A round with losses draws bounds only when more was lost than the path loses anyway (loss_floor)
- *   and one percent: the draft slows down for every loss, and is at a third of the rate after a
- *   minute of five percent.
+ * - A round with losses draws bounds only when more was lost than the path loses anyway
+ * (loss_floor) and one percent: the draft slows down for every loss, and is at a third of the rate
+ * after a minute of five percent.
  * - A round trip within a sixteenth of the least confirms it. Cruising without a queue is as good a
  *   measurement as ProbeRTT, which then does not interrupt a flow that has no need of it.
  * - What aggregation is credited is at most 100 ms of the bandwidth, so that it cannot feed itself.
@@ -232,8 +232,7 @@ void bbr_model_on_lost(struct bbr_model *m, const struct cc_lost *lost, uint32_t
 bool bbr_model_is_too_high(const struct bbr_model *m, uint64_t lost, uint64_t tx_in_flight,
                            uint32_t mss)
 {
-	uint64_t allowed =
-		loss_floor_allowed(&m->floor, mss, tx_in_flight, BBR_MODEL_LOSS_PERCENT);
+	uint64_t allowed = loss_floor_allowed(&m->floor, mss, tx_in_flight, BBR_MODEL_LOSS_PERCENT);
 
 	/* Nothing is known of this path, and no queue is seen: it may just be a bad link. */
 	if (!m->floor.is_known && !bbr_model_is_queued(m, mss))
@@ -242,14 +241,12 @@ bool bbr_model_is_too_high(const struct bbr_model *m, uint64_t lost, uint64_t tx
 }
 
 /* InflightAtLoss(). Where earlier losses alone were too many, the train itself adds nothing. */
-uint64_t bbr_model_inflight_at(const struct bbr_model *m, const struct cc_lost *lost,
-                               uint32_t mss)
+uint64_t bbr_model_inflight_at(const struct bbr_model *m, const struct cc_lost *lost, uint32_t mss)
 {
 	uint64_t since = lost->lost - CV_MIN(lost->lost, lost->sent.lost);
 	uint64_t before = lost->sent.tx_in_flight - CV_MIN(lost->sent.tx_in_flight, lost->size);
 	uint64_t lost_before = since - CV_MIN(since, lost->size);
-	uint64_t allowed =
-		loss_floor_allowed(&m->floor, mss, before, BBR_MODEL_LOSS_PERCENT);
+	uint64_t allowed = loss_floor_allowed(&m->floor, mss, before, BBR_MODEL_LOSS_PERCENT);
 	uint64_t prefix = 0;
 
 	if (allowed > lost_before)

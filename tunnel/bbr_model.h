@@ -50,16 +50,17 @@ struct bbr_model {
 	/* aggregation */
 	cv_time extra_at;
 	uint64_t extra_delivered;
-	uint64_t extra_round; /* newest round in the filter */
+	uint64_t extra_round;                   /* newest round in the filter */
 	uint32_t extra[BBR_MODEL_EXTRA_ROUNDS]; /* greatest of each of the last rounds */
 
 	/* losses */
 	uint64_t loss_round_delivered;
 	bool is_loss_round_start;
 	bool is_loss_in_round;
-	uint64_t round_lost, round_acked, round_ce; /* bytes; ce: of datagrams, counted as mss each */
-	uint32_t round_bursts;                      /* discontiguous ranges lost */
-	uint64_t lost_next;                         /* number that would continue the last of them */
+	uint64_t round_lost, round_acked,
+		round_ce;      /* bytes; ce: of datagrams, counted as mss each */
+	uint32_t round_bursts; /* discontiguous ranges lost */
+	uint64_t lost_next;    /* number that would continue the last of them */
 	struct loss_floor floor;
 };
 
@@ -88,8 +89,7 @@ void bbr_model_on_lost(struct bbr_model *m, const struct cc_lost *lost, uint32_t
 bool bbr_model_is_too_high(const struct bbr_model *m, uint64_t lost, uint64_t tx_in_flight,
                            uint32_t mss);
 /* Volume at which the losses began to be too many, in the train that @lost was in. */
-uint64_t bbr_model_inflight_at(const struct bbr_model *m, const struct cc_lost *lost,
-                               uint32_t mss);
+uint64_t bbr_model_inflight_at(const struct bbr_model *m, const struct cc_lost *lost, uint32_t mss);
 void bbr_model_forget_short(struct bbr_model *m);
 void bbr_model_reset_signals(struct bbr_model *m);
 /* A probing cycle is over: the maximum of the one before is forgotten. */

@@ -45,7 +45,7 @@ struct cc_ack {
 	uint64_t delivered;       /* bytes delivered on this path so far */
 	uint32_t ce;              /* packets newly reported as marked "congestion experienced" */
 	struct delivery_sample rate;
-	uint64_t newest_number;   /* newest packet acknowledged */
+	uint64_t newest_number; /* newest packet acknowledged */
 	cv_time newest_sent_at;
 	cv_duration rtt_sample; /* 0: none in this batch */
 	bool is_app_limited;    /* the newest acknowledged packet left when nothing more waited */
@@ -54,11 +54,11 @@ struct cc_ack {
 
 /* One packet declared lost. */
 struct cc_lost {
-	uint64_t size;               /* bytes */
-	uint64_t lost;               /* bytes lost on this path so far, this packet included */
-	uint64_t delivered;          /* bytes delivered on this path so far */
+	uint64_t size;      /* bytes */
+	uint64_t lost;      /* bytes lost on this path so far, this packet included */
+	uint64_t delivered; /* bytes delivered on this path so far */
 	uint64_t number;
-	struct delivery_mark sent;   /* of the train that it was in */
+	struct delivery_mark sent; /* of the train that it was in */
 };
 
 /* What one pass over a path declared lost, each packet of which was told by on_lost(). */
@@ -123,7 +123,8 @@ struct cc {
 	uint64_t cwnd_max;    /* bytes; bounded by the send budget; CC_MIN_PACKETS win over it */
 	uint8_t phase;        /* what the sender is doing, noted with each train (delivery.h) */
 	bool is_probing;      /* it looks for more: frequent ACKs are worth their cost */
-	bool is_limited;      /* there was more to send than the window let out; the algorithm clears it */
+	bool is_limited; /* there was more to send than the window let out; the algorithm clears it
+	                  */
 	union {
 		struct bbr bbr;
 		struct cubic cubic;

@@ -59,9 +59,9 @@ void delivery_on_acked(struct delivery *d, cv_time now, const struct delivery_ac
 	d->delivered += packet->size;
 	d->delivered_at = now;
 	sample->acked_in[m->phase % DELIVERY_PHASES] += packet->size;
-	if (sample->has_data && (packet->sent_at < sample->newest_sent_at ||
-	                         (packet->sent_at == sample->newest_sent_at &&
-	                          packet->number < sample->newest_number)))
+	if (sample->has_data &&
+	    (packet->sent_at < sample->newest_sent_at ||
+	     (packet->sent_at == sample->newest_sent_at && packet->number < sample->newest_number)))
 		return;
 	sample->has_data = true;
 	sample->newest_sent_at = packet->sent_at;

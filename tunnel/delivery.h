@@ -26,8 +26,9 @@ struct delivery {
 	uint64_t lost;      /* bytes declared lost and not arrived since */
 	cv_time delivered_at;
 	cv_time first_sent_at; /* when the newest packet left that was delivered */
-	uint64_t app_limited;  /* until so many are delivered, samples may say too little; 0: never */
-	cv_time dry_at;        /* from when on more could have been sent; CV_TIME_NEVER: it was */
+	uint64_t
+		app_limited; /* until so many are delivered, samples may say too little; 0: never */
+	cv_time dry_at;      /* from when on more could have been sent; CV_TIME_NEVER: it was */
 };
 
 /* Noted once for a train, when its first packet leaves. */

@@ -56,8 +56,8 @@ void loss_floor_on_start_round(struct loss_floor *f, uint32_t mss, uint64_t lost
 	if (all / mss < START_MIN)
 		return;
 	f->start_ppm = CV_MIN(f->start_ppm, share_ppm(lost, all));
-	f->ppm = f->start_ppm > LOSS_FLOOR_ABSURD_PPM ? 0
-	                                              : CV_MIN(f->start_ppm, LOSS_FLOOR_MAX_PPM);
+	f->ppm =
+		f->start_ppm > LOSS_FLOOR_ABSURD_PPM ? 0 : CV_MIN(f->start_ppm, LOSS_FLOOR_MAX_PPM);
 }
 
 /* Standard deviation, in ppm, of a share seen in @count (in units of SCALE) packets. */
@@ -105,8 +105,7 @@ static uint64_t four_deviations(uint32_t mss, uint64_t bytes, uint32_t ppm)
 
 uint64_t loss_floor_blind(uint32_t mss, uint64_t bytes)
 {
-	return part_of(bytes, LOSS_FLOOR_MAX_PPM) +
-	       four_deviations(mss, bytes, LOSS_FLOOR_MAX_PPM);
+	return part_of(bytes, LOSS_FLOOR_MAX_PPM) + four_deviations(mss, bytes, LOSS_FLOOR_MAX_PPM);
 }
 
 uint64_t loss_floor_allowed(const struct loss_floor *f, uint32_t mss, uint64_t bytes,

@@ -36,12 +36,14 @@ struct loss_floor {
 	uint64_t lost[DELIVERY_PHASES];
 	uint32_t ppm;       /* what is believed now */
 	bool is_known;      /* from enough packets */
-	uint32_t start_ppm; /* least loss of a round before the pipe was full; UINT32_MAX: none yet */
+	uint32_t start_ppm; /* least loss of a round before the pipe was full; UINT32_MAX: none yet
+	                     */
 };
 
 void loss_floor_init(struct loss_floor *f);
 /* @mss: bytes of a packet; counts are in packets, whatever their size. */
-void loss_floor_on_acked(struct loss_floor *f, uint32_t mss, const uint64_t acked_in[DELIVERY_PHASES]);
+void loss_floor_on_acked(struct loss_floor *f, uint32_t mss,
+                         const uint64_t acked_in[DELIVERY_PHASES]);
 void loss_floor_on_lost(struct loss_floor *f, uint32_t mss, uint8_t phase, uint64_t size);
 /* A round of the start, without a queue: bytes that were lost of all that were decided. */
 void loss_floor_on_start_round(struct loss_floor *f, uint32_t mss, uint64_t lost, uint64_t all);

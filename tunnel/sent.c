@@ -390,7 +390,8 @@ void sent_reclaim(struct sent *s, cv_time lost_before)
 		CV_ASSERT(r->note_begin == s->note_begin);
 		s->note_begin += r->note_count;
 		/* Skipped numbers and what left outside of a train name no mark that is kept. */
-		if (r->state != SENT_NONE && r->train - s->mark_begin < s->mark_next - s->mark_begin)
+		if (r->state != SENT_NONE &&
+		    r->train - s->mark_begin < s->mark_next - s->mark_begin)
 			s->mark_begin = r->train;
 		r->state = SENT_NONE;
 		s->begin++;

@@ -4,7 +4,8 @@
 /*
  * sent - the packets of one object that are not yet settled: a power-of-two ring
  * indexed by packet number, and beside it a ring of notes saying what each packet
- * carried, and one of marks, which say how its path delivered when its train left. Packets are never sent again; what was in a lost one goes back to its owner.
+ * carried, and one of marks, which say how its path delivered when its train left. Packets are
+ * never sent again; what was in a lost one goes back to its owner.
  *
  * One number space over all paths and epochs (protocol rule 4.1); a record names its
  * path. Knows no congestion control and no frames: the session walks the records that an
@@ -74,11 +75,11 @@ struct sent_record {
 };
 
 struct sent {
-	struct sent_record *records; /* owned ring */
-	struct note *notes;          /* owned ring */
-	struct delivery_mark *marks; /* owned ring, one for each train */
-	uint64_t *unsettled;         /* owned bitmap: bit per slot, set while SENT_INFLIGHT */
-	uint64_t *lost;              /* the same while SENT_LOST; second half of that block */
+	struct sent_record *records;      /* owned ring */
+	struct note *notes;               /* owned ring */
+	struct delivery_mark *marks;      /* owned ring, one for each train */
+	uint64_t *unsettled;              /* owned bitmap: bit per slot, set while SENT_INFLIGHT */
+	uint64_t *lost;                   /* the same while SENT_LOST; second half of that block */
 	uint32_t cap, note_cap, mark_cap; /* powers of two */
 	uint32_t cap_max;
 	uint64_t begin;                 /* oldest number kept */

@@ -46,9 +46,9 @@ struct cc_link {
 	uint64_t buffer; /* bytes */
 	uint32_t loss_ppm, ack_loss_ppm;
 	uint64_t policer_rate, policer_depth; /* bytes; 0: none */
-	cv_duration hold; /* ACKs are let go at multiples of it; 0: at once */
-	cv_duration jitter; /* drawn for each packet; they stay in order */
-	uint64_t ce_above; /* bytes of queue; 0: no marks */
+	cv_duration hold;                     /* ACKs are let go at multiples of it; 0: at once */
+	cv_duration jitter;                   /* drawn for each packet; they stay in order */
+	uint64_t ce_above;                    /* bytes of queue; 0: no marks */
 	/* what the application has: bytes a second; UINT64_MAX: always more; 0: nothing */
 	uint64_t app_rate;
 
@@ -363,7 +363,8 @@ static inline void cc_link_run(struct cc_link *l, cv_duration d, void (*every)(s
 		if (l->ack_begin < l->ack_next)
 			at = cv_time_min(at, l->acks[l->ack_begin % CC_LINK_ACKS].arrives_at);
 		if (l->inflight > 0)
-			at = cv_time_min(at, l->last_heard + CV_MAX(4 * l->estimate.smoothed, CV_SEC(1)));
+			at = cv_time_min(at, l->last_heard +
+			                             CV_MAX(4 * l->estimate.smoothed, CV_SEC(1)));
 		if (at > end)
 			break;
 		l->now = CV_MAX(at, l->now);
