@@ -71,6 +71,7 @@ enum {
 };
 
 #define LAN_RTT CV_MS(1)
+#define LAN_WINDOW (UINT32_C(1) << 20)
 #define HYSTART_THRESHOLD_MIN CV_MS(4)
 #define HYSTART_THRESHOLD_MAX CV_MS(16)
 #define NO_SSTHRESH UINT64_MAX
@@ -93,9 +94,10 @@ static bool is_lan(const struct rtt *rtt)
 	return rtt->has_sample && rtt->min < LAN_RTT;
 }
 
-static uint32_t floor_packets(const struct rtt *rtt)
+static uint32_t floor_packets(const struct cc *cc, const struct rtt *rtt)
 {
-	return is_lan(rtt) ? LAN_PACKETS : CC_MIN_PACKETS;
+	/* Datagrams of 64 KiB make fewer of them. */
+	return is_lan(rtt) ? CV_MIN((uint32_t)LAN_PACKETS, LAN_WINDOW / cc->mss) : CC_MIN_PACKETS;
 }
 
 static bool in_slow_start(const struct cc *cc)
@@ -108,7 +110,7 @@ static void settle(struct cc *cc, const struct rtt *rtt)
 {
 	uint64_t percent = PACING_PERCENT;
 
-	cc->cwnd = cc_clamp(cc, cc->cwnd, floor_packets(rtt));
+	cc->cwnd = cc_clamp(cc, cc->cwnd, floor_packets(cc, rtt));
 	if (is_lan(rtt)) {
 		cc->pacing_rate = 0;
 		return;
@@ -351,7 +353,7 @@ static void reduce(struct cc *cc, cv_time now, const struct rtt *rtt)
 	/* Fast convergence: who could not even get back to his plateau makes room for others. */
 	c->w_max = cc->cwnd < c->w_max ? cc_mul_div(cc->cwnd, CONVERGENCE_PERCENT, 100) : cc->cwnd;
 	c->cwnd_prior = cc->cwnd;
-	cc->cwnd = cc_clamp(cc, cc_mul_div(cc->cwnd, BETA_TENTHS, 10), floor_packets(rtt));
+	cc->cwnd = cc_clamp(cc, cc_mul_div(cc->cwnd, BETA_TENTHS, 10), floor_packets(cc, rtt));
 	c->ssthresh = cc->cwnd;
 	c->epoch_at = 0;
 	reset_start(c, now);
