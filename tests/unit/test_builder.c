@@ -257,7 +257,8 @@ static void a_relayed_packet_has_room_for_its_header(void **state)
 	assert_true(build(A, &out));
 	assert_true(out.to.is_relay);
 	assert_int_equal(out.to.server, 3);
-	assert_true(p.train.count > 5);
+	/* What the pacer's bucket holds of a link that is hardly known, in one train. */
+	assert_in_range(p.train.count, 3, active(A)->pacer.depth / p.train.segment_size);
 	assert_int_equal(p.train.segment_size, s->paths.list[s->paths.active].pmtud.size);
 	for (unsigned i = 0; i < p.train.count; i++) {
 		const uint8_t *at = p.train_bytes + i * p.train.segment_size;
