@@ -541,7 +541,7 @@ static void set_pacing(struct cc *cc, const struct rtt *rtt, uint32_t percent)
 	}
 	rate = cc_mul_div(bw, (uint64_t)percent * (100 - PACING_MARGIN), 10000);
 	/* What chance adds to the greatest of many samples would become a queue. */
-	if (b->state == BBR_STARTUP || !bbr_model_is_queued(&b->model, cc->mss))
+	if (b->state == BBR_STARTUP || !bbr_model_is_crowded(&b->model, cc->mss))
 		rate = cc_mul_div(rate, 1000000, 1000000 - b->model.floor.ppm);
 	if (b->was_full || rate > cc->pacing_rate)
 		cc->pacing_rate = CV_MAX(rate, 1);
@@ -603,11 +603,13 @@ static uint8_t phase_of_sending(const struct cc *cc)
 {
 	const struct bbr *b = &cc->bbr;
 
-	if (b->state != BBR_CRUISE)
+	if (b->state != BBR_CRUISE && b->state != BBR_DOWN)
 		return tactics[b->state].phase;
 	/* A queue that others made says nothing about what this rate loses. */
-	if (bbr_model_is_queued(&b->model, cc->mss))
+	if (bbr_model_is_crowded(&b->model, cc->mss))
 		return LOSS_PHASE_OTHER;
+	if (b->state == BBR_DOWN)
+		return LOSS_PHASE_DOWN;
 	/* Slowed down for losses: if they go on, it was in vain. */
 	return b->model.bw_short / 10 <= bbr_model_max_bw(&b->model) / 100 * 9 ? LOSS_PHASE_DOWN
 	                                                                       : LOSS_PHASE_CRUISE;
