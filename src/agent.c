@@ -512,6 +512,7 @@ static int build_core(struct agent *a)
 		.aead_bits = aead_available(),
 		.streams_max = a->config->tunnel.streams_max,
 		.congestion = CC_CUBIC,
+		.datagram_max = TRAIN_BYTES_MAX,
 	};
 	uint32_t number;
 

@@ -37,6 +37,7 @@ int endpoint_new(struct endpoint **out, cv_time now, const struct endpoint_optio
 		.aead_bits = opt->aead_bits,
 		.streams_max = opt->streams_max,
 		.congestion = opt->congestion,
+		.datagram_max = opt->datagram_max,
 		.candidate_version = 1,
 	};
 	r = indexes_init(&e->indexes, rng_u64(opt->rng));

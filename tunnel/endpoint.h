@@ -49,6 +49,9 @@ struct endpoint_options {
 	uint8_t aead_bits;         /* aead_available(), or less in tests */
 	uint32_t streams_max;
 	enum cc_kind congestion;
+	/* Largest datagram that the shell receives, and sends unless its interface refuses it; 0:
+	 * what an Ethernet carries, and none is refused. */
+	uint32_t datagram_max;
 };
 
 /* Return: 0, -ENOMEM. */

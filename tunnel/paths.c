@@ -63,6 +63,7 @@ uint8_t paths_add(struct paths *ps, cv_time now, const struct origin *o)
 		return PATHS_NONE;
 	ps->heard_at = CV_MAX(ps->heard_at, ps->list[slot].heard_at);
 	path_init(&ps->list[slot], now, slot, o, (enum cc_kind)ps->congestion);
+	path_set_datagram_max(&ps->list[slot], ps->datagram_max);
 	return slot;
 }
 

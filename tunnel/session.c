@@ -89,6 +89,7 @@ int session_new(struct session **out, cv_time now, struct session_core *core, ui
 		   },
 	           core->rng);
 	paths_init(&s->paths, core->congestion, s->has_smaller_key);
+	s->paths.datagram_max = core->datagram_max;
 	s->paths.is_relay_only = s->policy == POLICY_RELAY;
 	r = object_init(s);
 	if (r < 0)

@@ -62,6 +62,7 @@ struct session_core {
 	uint8_t aead_bits;
 	uint32_t streams_max;
 	enum cc_kind congestion;
+	uint32_t datagram_max;
 	/* Our candidates, told to every peer whose policy allows it. */
 	struct wire_candidate candidates[FRAME_CANDIDATES_MAX];
 	unsigned candidate_count;
