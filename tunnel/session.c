@@ -21,6 +21,7 @@ static int object_init(struct session *s)
 {
 	struct streams_options opt = {
 		.pool = s->core->pool,
+		.loans = &s->core->loans,
 		.streams_max = s->core->streams_max,
 		.has_smaller_key = s->has_smaller_key,
 		.seed = rng_u64(s->core->rng),

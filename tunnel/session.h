@@ -68,6 +68,7 @@ struct session_core {
 	unsigned candidate_count;
 	uint64_t candidate_version;
 	struct candidate_scope scope;
+	struct recvbuf_loans loans;
 };
 
 /* Things that the endpoint turns into events. */
