@@ -105,6 +105,9 @@ struct path {
 /* Makes a path in a free slot; probing begins at once. @seed: for its congestion control. */
 void path_init(struct path *p, cv_time now, uint8_t slot, const struct origin *to,
                enum cc_kind congestion, uint64_t seed);
+/* For a new path: datagrams of up to @max leave whole, or the shell says that its interface does
+ * not carry them; more than an Ethernet's are then tried. Less than that changes nothing. */
+void path_set_datagram_max(struct path *p, uint32_t max);
 bool path_is_to(const struct path *p, const struct origin *o);
 /* Bytes before a packet: the relay's header. */
 static inline uint32_t path_overhead(const struct path *p)

@@ -21,6 +21,7 @@ static int object_init(struct session *s)
 {
 	struct streams_options opt = {
 		.pool = s->core->pool,
+		.loans = &s->core->loans,
 		.streams_max = s->core->streams_max,
 		.has_smaller_key = s->has_smaller_key,
 		.seed = rng_u64(s->core->rng),
@@ -89,6 +90,7 @@ int session_new(struct session **out, cv_time now, struct session_core *core, ui
 		   },
 	           core->rng);
 	paths_init(&s->paths, core->congestion, s->has_smaller_key, rng_u64(core->rng));
+	s->paths.datagram_max = core->datagram_max;
 	s->paths.is_relay_only = s->policy == POLICY_RELAY;
 	r = object_init(s);
 	if (r < 0)

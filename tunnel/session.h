@@ -62,11 +62,13 @@ struct session_core {
 	uint8_t aead_bits;
 	uint32_t streams_max;
 	enum cc_kind congestion;
+	uint32_t datagram_max;
 	/* Our candidates, told to every peer whose policy allows it. */
 	struct wire_candidate candidates[FRAME_CANDIDATES_MAX];
 	unsigned candidate_count;
 	uint64_t candidate_version;
 	struct candidate_scope scope;
+	struct recvbuf_loans loans;
 };
 
 /* Things that the endpoint turns into events. */

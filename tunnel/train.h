@@ -7,6 +7,7 @@
  * (UDP GSO). One datagram is the degenerate case. Rule 8.1.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,5 +34,6 @@ struct arrival {
 	size_t size;
 	size_t segment_size; /* of each datagram but the last; equal to @size for one */
 	uint8_t socket;
+	bool stays; /* the bytes are left alone until endpoint_keep() */
 	struct addr from;
 };

@@ -120,7 +120,14 @@ static unsigned feed(struct udp_port *port, cv_time now, struct udp_received *in
 		a = &in->arrivals[i];
 		port->counters.rx_bytes += a->size;
 		port->counters.rx_packets += (a->size + a->segment_size - 1) / a->segment_size;
+		a->stays = port->core.settle != NULL;
 		port->core.on_arrival(port->core.ctx, now, a);
+	}
+	if (port->core.settle) {
+		CV_ASSERT(!port->is_pumping);
+		port->is_pumping = true; /* nor may this close the port */
+		port->core.settle(port->core.ctx, now);
+		port->is_pumping = false;
 	}
 	return (unsigned)(port->counters.rx_packets - before);
 }

@@ -59,6 +59,9 @@ struct udp_core {
 	 * was one: it is then asked again after the writes, a bounded number of times. May be
 	 * NULL. */
 	bool (*drain_events)(void *ctx, cv_time now);
+	/* After the arrivals of one call to the kernel, whose memory is then used again: what the
+	 * core has left in it must be read or copied. NULL: nothing is left (arrival.stays). */
+	void (*settle)(void *ctx, cv_time now);
 };
 
 struct udp_port_options {

@@ -169,7 +169,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	cc_init(&w.cc, CC_CUBIC, WIRE_DATAGRAM_BASE, read_any(&in), w.now, 1);
 	pacer_init(&w.pacer, w.now);
-	pmtud_init(&w.pmtud, (uint32_t)read_any(&in));
+	pmtud_init(&w.pmtud, 1472, (uint32_t)read_any(&in));
 	rtt_init(&w.rtt);
 	for (unsigned i = 0; i < 2000 && rd_left(&in) >= 2; i++) {
 		uint8_t op = rd_u8(&in);
