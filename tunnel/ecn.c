@@ -70,13 +70,14 @@ static bool is_hopeless(const struct ecn *e)
 	       e->test_lost + e->test_ce >= e->test_sent;
 }
 
-void ecn_on_lost(struct ecn *e, uint64_t number, bool is_marked)
+bool ecn_on_lost(struct ecn *e, uint64_t number, bool is_marked)
 {
 	if (!is_marked || !is_of_test(e, number))
-		return;
+		return false;
 	e->test_lost++;
 	if (is_hopeless(e))
 		enter(e, ECN_FAILED);
+	return e->test_acked == 0;
 }
 
 void ecn_on_timeout(struct ecn *e, uint32_t count)

@@ -74,8 +74,9 @@ static inline uint8_t ecn_mark(const struct ecn *e)
 void ecn_on_sent(struct ecn *e, uint64_t number);
 /* For every packet of this path that an ACK newly acknowledges, late ones too. */
 void ecn_on_acked(struct ecn *e, uint64_t number, bool is_marked);
-/* Only what a later packet of this path proves lost. */
-void ecn_on_lost(struct ecn *e, uint64_t number, bool is_marked);
+/* Only what a later packet of this path proves lost. True when the mark explains it: nothing of the
+ * test has come through, and the later packet had none. It is no sign of congestion then. */
+bool ecn_on_lost(struct ecn *e, uint64_t number, bool is_marked);
 /* The probe timeout fired, for the @count-th time in a row. */
 void ecn_on_timeout(struct ecn *e, uint32_t count);
 /* What was in flight was given up without a proof of loss. */

@@ -213,11 +213,12 @@ static uint64_t declare_lost(struct session *s, cv_time now, uint8_t slot, struc
 		trace_emit(s->core->trace, now, TRACE_PACKET_LOST, s->number, number, slot);
 		notes_lost(s, r);
 		leave_flight(p, r);
-		tell_lost(s, now, p, r, number);
-		ecn_on_lost(&p->ecn, number, r->is_ect);
-		loss->lost += r->size;
-		loss->newest_number = number;
-		loss->newest_sent_at = r->sent_at;
+		if (!ecn_on_lost(&p->ecn, number, r->is_ect)) {
+			tell_lost(s, now, p, r, number);
+			loss->lost += r->size;
+			loss->newest_number = number;
+			loss->newest_sent_at = r->sent_at;
+		}
 		oldest_at = cv_time_min(oldest_at, r->sent_at);
 		s->lost_packets++;
 		if (pmtud_on_lost(&p->pmtud, now, r->size)) {

@@ -200,8 +200,9 @@ static void a_network_that_drops_marks(void **state)
 	assert_int_equal(one_more(&s), 0);
 	assert_int_equal(s.path.state, ECN_UNKNOWN);
 	for (unsigned i = 0; i < 3; i++)
-		ecn_on_lost(&s.path, first + i, true);
+		assert_true(ecn_on_lost(&s.path, first + i, true));
 	assert_int_equal(s.path.state, ECN_FAILED);
+	assert_false(ecn_on_lost(&s.path, first + 3, false));
 }
 
 static void losses_alone_are_not_that(void **state)
@@ -213,7 +214,7 @@ static void losses_alone_are_not_that(void **state)
 	begin(&s);
 	first = send(&s, ECN_TEST_PACKETS);
 	for (unsigned i = 0; i < ECN_TEST_PACKETS - 1; i++)
-		ecn_on_lost(&s.path, first + i, true);
+		(void)ecn_on_lost(&s.path, first + i, true);
 	assert_int_equal(s.path.state, ECN_UNKNOWN);
 	s.counts.ect0 = 1;
 	(void)ack(&s, s.next - 1, s.next, true);
@@ -221,7 +222,7 @@ static void losses_alone_are_not_that(void **state)
 	/* Of a path that works any number may be lost. */
 	first = send(&s, 50);
 	for (unsigned i = 0; i < 50; i++)
-		ecn_on_lost(&s.path, first + i, true);
+		assert_false(ecn_on_lost(&s.path, first + i, true));
 	assert_int_equal(s.path.state, ECN_CAPABLE);
 }
 
@@ -236,7 +237,7 @@ static void a_network_that_marks_everything(void **state)
 	s.counts.ce = 4;
 	assert_int_equal(ack(&s, first, first + 4, true), 0);
 	assert_int_equal(s.path.state, ECN_UNKNOWN);
-	ecn_on_lost(&s.path, first + 4, true);
+	assert_false(ecn_on_lost(&s.path, first + 4, true));
 	s.counts.ce = 9;
 	assert_int_equal(ack(&s, first + 5, s.next, true), 0);
 	assert_int_equal(s.path.state, ECN_FAILED);
@@ -349,7 +350,7 @@ static void random_events(void **state)
 
 		switch (rng_below(&rng, 9)) {
 		case 0:
-			ecn_on_lost(&s.path, n, rng_below(&rng, 2));
+			(void)ecn_on_lost(&s.path, n, rng_below(&rng, 2));
 			break;
 		case 1:
 			ecn_on_timeout(&s.path, (uint32_t)rng_below(&rng, 4));
@@ -470,6 +471,10 @@ static void a_request_over_a_network_that_drops_marks(void **state)
 	f = pair_open(&p, A, 500);
 	pair_run(&p, CV_MS(800));
 	assert_true(pair_is_echoed(f));
+	/* Nor is it taken for congestion. */
+	assert_true(pair_session(&p, A)->lost_packets > 0);
+	assert_true(active(A)->cc.cwnd >= (uint64_t)CC_INITIAL_PACKETS * WIRE_DATAGRAM_BASE);
+	assert_int_equal(active(A)->cc.cubic.ssthresh, UINT64_MAX);
 	pair_deinit(&p);
 }
 
