@@ -232,7 +232,7 @@ void endpoint_on_turn(struct endpoint *e, cv_time now)
 
 void endpoint_on_arrival(struct endpoint *e, cv_time now, struct arrival *in)
 {
-	struct origin from = { .socket = in->socket, .addr = in->from };
+	struct origin from = { .socket = in->socket, .ecn = in->ecn, .addr = in->from };
 	size_t step = in->segment_size ? in->segment_size : in->size;
 
 	e->turned_at = now;
@@ -495,6 +495,7 @@ static bool close_servers(struct endpoint *e, cv_time now, struct train *out)
 
 bool endpoint_write(struct endpoint *e, cv_time now, struct train *out)
 {
+	out->ecn = ECN_NOT_ECT;
 	if (write_reply(e, out))
 		goto sent;
 	for (uint32_t i = 0; i < e->server_count; i++) {

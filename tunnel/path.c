@@ -72,6 +72,7 @@ void path_init(struct path *p, cv_time now, uint8_t slot, const struct origin *t
 	cc_init(&p->cc, congestion, WIRE_DATAGRAM_BASE, UINT64_C(64) << 20, now, seed);
 	pacer_init(&p->pacer, now);
 	loss_init(&p->loss, slot, age, CV_MS(25));
+	ecn_init(&p->ecn, to->is_relay);
 }
 
 void path_set_datagram_max(struct path *p, uint32_t max)
@@ -143,6 +144,7 @@ void path_check_now(struct path *p, cv_time now)
 void path_fail(struct path *p, cv_time now)
 {
 	p->state = PATH_FAILED;
+	ecn_restart(&p->ecn);
 	p->is_first = false;
 	p->tries = 0;
 	p->probe_at = CV_TIME_NEVER;
@@ -381,6 +383,7 @@ void path_restart(struct path *p, cv_time now)
 	p->beats_missed = 0;
 	p->is_doubtful = false;
 	loss_restart(&p->loss, now);
+	ecn_restart(&p->ecn);
 	path_check_now(p, now);
 }
 
@@ -390,7 +393,7 @@ bool path_check(const struct path *p)
 		return true;
 	/* Every state of a path has a deadline: none can be forgotten. */
 	return path_deadline(p) != CV_TIME_NEVER && cc_check(&p->cc) && pacer_check(&p->pacer) &&
-	       pmtud_check(&p->pmtud);
+	       pmtud_check(&p->pmtud) && ecn_check(&p->ecn);
 }
 
 const char *path_kind_name(enum path_kind kind)

@@ -25,6 +25,7 @@
 #include "base/time.h"
 #include "tunnel/cc.h"
 #include "tunnel/delivery.h"
+#include "tunnel/ecn.h"
 #include "tunnel/loss.h"
 #include "tunnel/pacer.h"
 #include "tunnel/pmtud.h"
@@ -65,6 +66,7 @@ struct path_token {
 struct origin {
 	bool is_relay;
 	uint8_t socket;   /* direct */
+	uint8_t ecn;      /* direct, as a source: enum ecn_codepoint it came with */
 	struct addr addr; /* direct: the remote address */
 	uint32_t server;  /* relay */
 	uint64_t channel; /* relay */
@@ -100,6 +102,7 @@ struct path {
 	struct pacer pacer;
 	struct loss loss;
 	struct pmtud pmtud;
+	struct ecn ecn;
 };
 
 /* Makes a path in a free slot; probing begins at once. @seed: for its congestion control. */

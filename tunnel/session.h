@@ -119,6 +119,7 @@ struct session {
 	struct datagrams *datagrams;
 	struct sent sent;
 	struct acks acks;
+	struct ecn_ledger ecn_ledger;
 	struct replay replay;
 	uint64_t *replay_words;
 	uint64_t candidate_told;      /* version in the newest CANDIDATES sent */
@@ -151,6 +152,7 @@ struct session {
 		cv_duration sample, ack_delay;
 		struct delivery_sample rate;
 		bool is_app_limited, is_touched, is_spurious;
+		uint32_t ce;
 	} batch[PATHS_MAX];
 
 	/* the newest nomination: epoch and number of its probe */

@@ -111,6 +111,6 @@ struct udp_port_counters {
 	uint64_t tx_errors;   /* unreachable, no socket of that family, ...: lost */
 	uint64_t refused;     /* ICMP port unreachable */
 	uint64_t poll_errors; /* times libuv stopped polling and was restarted */
-	bool is_gso_v4, is_gso_v6, is_gro;
+	bool is_gso_v4, is_gso_v6, is_gro, is_ecn_v4, is_ecn_v6;
 };
 void udp_port_counters(const struct udp_port *port, struct udp_port_counters *out);

@@ -46,9 +46,12 @@ static void on_ack(struct world *w, struct rd *in)
 		.next_number = w->number,
 	};
 	uint64_t limit;
+	uint8_t what;
 
 	ack.newest_number = w->number - CV_MIN(w->number, rd_u8(in));
-	ack.is_app_limited = rd_u8(in) & 1;
+	what = rd_u8(in);
+	ack.is_app_limited = what & 1;
+	ack.ce = what >> 4;
 	if (ack.rtt_sample)
 		rtt_on_sample(&w->rtt, ack.rtt_sample, read_any(in));
 	w->cc.ops->on_ack(&w->cc, w->now, &ack, &w->rtt);

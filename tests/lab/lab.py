@@ -113,6 +113,8 @@ _LINK_OPTIONS = {
     "corrupt_checksum": ("corrupt_checksum_wrong", _choice("fixed", "broken")),
     "mtu": ("mtu_size", int),
     "mtu_icmp": ("mtu_icmp", int),
+    "ecn": ("ecn", _choice("pass", "clear", "drop")),
+    "ecn_kib": ("mark_size", _scaled(1024)),
 }
 _NAT_OPTIONS = {
     "mapping": ("mapping", str),

@@ -43,6 +43,7 @@ struct pair_datagram {
 	cv_time at;
 	struct addr from, to;
 	int sender;
+	uint8_t ecn;     /* enum ecn_codepoint */
 	bool is_refusal; /* ICMP, on its way back to the sender */
 	size_t size;
 	uint8_t bytes[PAIR_DATAGRAM_MAX];
@@ -248,6 +249,7 @@ static inline void pair_send(struct pair *p, unsigned i, const struct addr *to,
 	d->from = s->addr[network];
 	d->to = *to;
 	d->sender = (int)i;
+	d->ecn = p->train.ecn;
 	d->is_refusal = false;
 	d->size = size;
 	memcpy(d->bytes, bytes, size);
@@ -530,6 +532,7 @@ static inline void pair_deliver(struct pair *p, struct pair_datagram *d)
 		.bytes = d->bytes,
 		.size = d->size,
 		.segment_size = d->size,
+		.ecn = d->ecn,
 		.from = d->from,
 	};
 
