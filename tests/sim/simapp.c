@@ -31,13 +31,18 @@ static void fill(const struct sim *sim, const struct sim_flow *f, unsigned side,
 {
 	uint64_t name = MAGIC | (uint64_t)(f - sim->flows);
 
-	for (size_t i = 0; i < size; i++) {
-		uint64_t at = offset + i;
+	for (size_t i = 0; i < size;) {
+		uint64_t at = offset + i, w = word(f->key + side, at / 8);
 
-		if (side == 0 && at < HEADER)
-			out[i] = (uint8_t)(name >> (8 * (HEADER - 1 - at)));
-		else
-			out[i] = (uint8_t)(word(f->key + side, at / 8) >> (8 * (at % 8)));
+		if (side == 0 && at < HEADER) {
+			out[i++] = (uint8_t)(name >> (8 * (HEADER - 1 - at)));
+		} else if (at % 8 == 0 && size - i >= 8) {
+			for (unsigned k = 0; k < 8; k++)
+				out[i + k] = (uint8_t)(w >> (8 * k));
+			i += 8;
+		} else {
+			out[i++] = (uint8_t)(w >> (8 * (at % 8)));
+		}
 	}
 }
 
