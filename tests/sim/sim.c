@@ -218,6 +218,7 @@ void sim_init(struct sim *sim, uint64_t seed, const char *scenario, bool is_trac
 	sim->now = SIM_START;
 	sim->events_max = EVENTS_MAX;
 	sim->turns_max = TURNS_MAX;
+	sim->check_interval = 1;
 	rng_seeded_init(&sim->seeded, seed);
 	sim->rng = rng_from_seeded(&sim->seeded);
 	sim->train_bytes = malloc(TRAIN_BYTES_MAX);

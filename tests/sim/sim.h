@@ -22,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/addr.h"
 #include "base/compiler.h"
@@ -51,6 +52,15 @@ enum {
 
 struct sim;
 
+/* The same value on machines of either byte order; spelt so that it is one load. */
+static inline uint64_t sim_little(uint64_t v)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	v = __builtin_bswap64(v);
+#endif
+	return v;
+}
+
 /* ---- events ---- */
 
 enum sim_event_kind {
@@ -64,10 +74,10 @@ enum sim_event_kind {
 
 struct sim_datagram {
 	struct sim_datagram *next; /* in the heap of spare ones */
-	struct addr src, dst; /* as written on it now */
-	struct addr sent_to;  /* as its sender wrote it */
-	int from;             /* host */
-	int zone;             /* where it is */
+	struct addr src, dst;      /* as written on it now */
+	struct addr sent_to;       /* as its sender wrote it */
+	int from;                  /* host */
+	int zone;                  /* where it is */
 	bool is_corrupt;
 	bool is_spoofed;
 	bool has_crossed; /* the link that its hosts share with others */
@@ -120,9 +130,9 @@ struct sim_link {
 	uint64_t drop_number; /* this one, counted from 1, gets lost; 0: none */
 	uint64_t police_rate; /* bytes a second of a token bucket; 0: nobody polices */
 	uint32_t police_burst;
-	cv_time held_until; /* the radio is silent: what enters waits in the queue */
-	uint64_t rate;      /* bytes a second; 0: no bound */
-	uint32_t queue;     /* bytes that wait for it; 0: 128 KiB */
+	cv_time held_until;  /* the radio is silent: what enters waits in the queue */
+	uint64_t rate;       /* bytes a second; 0: no bound */
+	uint32_t queue;      /* bytes that wait for it; 0: 128 KiB */
 	uint32_t mark_queue; /* bytes that wait, from which on ECN-capable datagrams are marked; 0:
 	                        never */
 	cv_duration delay, jitter; /* jitter reorders, unless */
@@ -243,7 +253,8 @@ struct sim_side {
 	uint64_t written, read;
 	uint64_t reset_at; /* abandons after so many bytes; UINT64_MAX: never */
 	uint32_t chunk;    /* writes at most so much at once; 0: all */
-	uint32_t sip;      /* reads at most so much a tick; 0: all */
+	uint32_t sip;      /* reads at most so much at once; 0: all */
+	bool is_slow;      /* reads on ticks only, not whenever something comes */
 	bool is_patient;   /* reads nothing until told */
 	bool refuses;      /* does not accept: the far side keeps its first window */
 	bool was_finished, was_reset, is_reset, was_ended, was_acked, is_lost, was_released;
@@ -276,8 +287,10 @@ struct sim_load {
 	struct sim_meter meter; /* of there */
 	struct sim_flow *bulk[SIM_PAIRS_MAX];
 	cv_time begun_at; /* the first sample */
-	/* Bytes that the far side had read, every SIM_SAMPLE. */
+	/* Every SIM_SAMPLE: bytes that the far side had read, and payload that the near one had
+	 * sent. */
 	uint64_t samples[SIM_PAIRS_MAX][SIM_SAMPLES_MAX];
+	uint64_t sent[SIM_PAIRS_MAX][SIM_SAMPLES_MAX];
 	unsigned sample_count;
 	/* since simload_mark(): */
 	cv_time marked_at;
@@ -321,11 +334,12 @@ struct sim {
 
 	struct sim_load load;
 	struct sim_watch *watch;
-	bool may_reset; /* faults are on that may end streams */
+	bool may_reset;          /* faults are on that may end streams */
 	enum cc_kind congestion; /* of hosts added from now on */
 	uint64_t events_max;     /* a longer story does not end */
 	uint64_t turns_max;      /* of one host in a second */
-	bool is_light;           /* oracles only now and then: for what is measured, not tested */
+	unsigned check_interval; /* invariants are looked at after one of so many events */
+	bool is_light;           /* no look at bytes: for what is measured, not tested */
 	bool is_traced;
 	bool prints_measures;
 	bool has_failed;
@@ -462,9 +476,18 @@ uint64_t simload_goodput_between(const struct sim *sim, unsigned pair, uint64_t 
 /* Of the worst @window between the instants. */
 uint64_t simload_window(const struct sim *sim, unsigned pair, uint64_t rate, cv_duration window,
                         cv_time begin, cv_time end);
-/* From @begin until a window of 100 ms reached @permille of @rate; CV_TIME_NEVER: did not. */
+/**
+ * simload_reaches() - from @begin until @permille of @rate were read for 100 ms
+ * simload_sends()   - likewise sent: what a slow reader has left in its buffer does not count
+ *
+ * Return: CV_SEC(99) when it did not come to that.
+ */
 cv_duration simload_reaches(const struct sim *sim, unsigned pair, uint64_t rate, unsigned permille,
                             cv_time begin);
+cv_duration simload_sends(const struct sim *sim, unsigned pair, uint64_t rate, unsigned permille,
+                          cv_time begin);
+/* The longest time without progress. */
+cv_duration simload_stall(const struct sim *sim, unsigned pair, cv_time begin, cv_time end);
 /* Bytes sent more than once, in 10,000ths of all sent since the mark. */
 uint64_t simload_resent(const struct sim *sim, unsigned pair);
 /* Datagrams that found no room or no tokens at the bottleneck, in thousandths, since the mark. */

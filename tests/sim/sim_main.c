@@ -14,17 +14,20 @@
 
 struct arguments {
 	uint64_t seed, count;
-	const char *scenario, *regressions;
+	const char *scenario, *regressions, *group;
 	const struct sim_kind *kind; /* NULL: each that a case asks for */
 	bool is_traced, verifies, lists, all, prints_measures;
 };
 
 static const struct {
+	const char *name;
 	const struct sim_case *list;
 	bool has_kinds; /* is run with each congestion control */
-} tables[] = {
-	{ CASES_START, false }, { CASES_PATHS, false }, { CASES_STREAMS, false },
-	{ CASES_LIVES, false }, { CASES_BULK, true },
+} groups[] = {
+	{ "start", CASES_START, false },     { "paths", CASES_PATHS, false },
+	{ "streams", CASES_STREAMS, false }, { "lives", CASES_LIVES, false },
+	{ "bulk", CASES_BULK, true },        { "changes", CASES_CHANGES, true },
+	{ "rivals", CASES_RIVALS, true },
 };
 
 /* What runs now, for the last words of an assertion. */
@@ -38,8 +41,7 @@ static void on_abort(int number)
 	int size = snprintf(text, sizeof(text),
 	                    "\nAN ASSERTION FAILED\n  culvert-sim --scenario %s --congestion %s "
 	                    "--seed %llu --trace\n",
-	                    running_scenario, running_kind->name,
-	                    (unsigned long long)running_seed);
+	                    running_scenario, running_kind->name, (unsigned long long)running_seed);
 
 	(void)number;
 	if (size > 0 && write(STDOUT_FILENO, text, (size_t)size) < 0)
@@ -54,8 +56,8 @@ static const struct sim_case *find(const char *name)
 
 	if (strcmp(name, swarm.name) == 0)
 		return &swarm;
-	for (size_t t = 0; t < CV_ARRAY_SIZE(tables); t++) {
-		for (const struct sim_case *c = tables[t].list; c->name; c++) {
+	for (size_t t = 0; t < CV_ARRAY_SIZE(groups); t++) {
+		for (const struct sim_case *c = groups[t].list; c->name; c++) {
 			if (strcmp(name, c->name) == 0)
 				return c;
 		}
@@ -150,6 +152,8 @@ static bool read_arguments(int argc, char **argv, struct arguments *a)
 			i++;
 		else if (strcmp(argv[i], "--scenario") == 0 && argv[i + 1])
 			a->scenario = argv[++i];
+		else if (strcmp(argv[i], "--group") == 0 && argv[i + 1])
+			a->group = argv[++i];
 		else if (strcmp(argv[i], "--regressions") == 0 && argv[i + 1])
 			a->regressions = argv[++i];
 		else
@@ -207,12 +211,14 @@ static void run_case(const struct sim_case *c, bool has_kinds, const struct argu
 
 static void run_all(const struct arguments *a, uint64_t *passed, uint64_t *failed)
 {
-	for (size_t t = 0; t < CV_ARRAY_SIZE(tables); t++) {
-		for (const struct sim_case *c = tables[t].list; c->name; c++) {
+	for (size_t t = 0; t < CV_ARRAY_SIZE(groups); t++) {
+		if (a->group && strcmp(a->group, groups[t].name) != 0)
+			continue;
+		for (const struct sim_case *c = groups[t].list; c->name; c++) {
 			if (a->lists)
 				printf("%-24s %s\n", c->name, c->what);
 			else
-				run_case(c, tables[t].has_kinds, a, passed, failed);
+				run_case(c, groups[t].has_kinds, a, passed, failed);
 		}
 	}
 }
@@ -224,11 +230,11 @@ int main(int argc, char **argv)
 	const struct sim_case *c;
 
 	if (!read_arguments(argc, argv, &a) || !(c = find(a.scenario))) {
-		(void)fprintf(
-			stderr,
-			"usage: culvert-sim [--seed N] [--count M] [--scenario NAME | --all | "
-			"--list] [--congestion KIND] [--regressions FILE] [--trace] [--verify] "
-			"[--measures]\n");
+		(void)fprintf(stderr, "usage: culvert-sim [--seed N] [--count M] [--scenario NAME "
+		                      "| --group NAME | "
+		                      "--all | --list] [--congestion KIND] [--regressions FILE] "
+		                      "[--trace] [--verify] "
+		                      "[--measures]\n");
 		return 2;
 	}
 	if (a.kind)
@@ -238,7 +244,7 @@ int main(int argc, char **argv)
 		return 2;
 	if (a.regressions && !run_regressions(&a, &passed, &failed))
 		return 2;
-	if (a.all || a.lists) {
+	if (a.all || a.lists || a.group) {
 		run_all(&a, &passed, &failed);
 	} else if (!a.regressions) {
 		for (uint64_t i = 0; i < a.count; i++) {
@@ -251,5 +257,5 @@ int main(int argc, char **argv)
 	if (!a.lists)
 		printf("%llu passed, %llu failed\n", (unsigned long long)passed,
 		       (unsigned long long)failed);
-	return failed > 0;
+	return failed > 0 || (a.group && passed == 0 && !a.lists);
 }

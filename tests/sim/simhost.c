@@ -11,7 +11,6 @@ enum {
 	EVENTS_MAX = 100000,  /* pulled in one turn */
 	TRAINS_MAX = 20000,   /* likewise */
 	POOL_SIZE = 64 << 20, /* bytes of buffers a process has */
-	LIGHT_TURNS = 4096,   /* invariants are looked at once in so many, if measuring */
 };
 
 /* ---- making ---- */
@@ -361,7 +360,7 @@ static void drain(struct sim *sim, struct sim_host *h)
 		}
 	}
 	arm(sim, h);
-	if (sim->is_light && h->turns % LIGHT_TURNS != 0)
+	if (h->turns % sim->check_interval != 0)
 		return;
 	if (h->is_hub ? !hub_check(h->hub) : !endpoint_check(h->endpoint))
 		sim_fail(sim, "%s: an invariant is broken", h->name);

@@ -229,16 +229,15 @@ void simlink_change_at(struct sim *sim, cv_time at, struct sim_link *l, const st
 
 /* ---- story ---- */
 
-/* Differs when one bit does. Machines of either byte order tell the same story. */
+/* Differs when one bit does. */
 uint64_t simlink_digest(const uint8_t *bytes, size_t size, uint64_t h)
 {
 	h ^= UINT64_C(0xcbf29ce484222325);
 	for (; size >= 8; size -= 8, bytes += 8) {
-		uint64_t v = 0;
+		uint64_t v;
 
-		for (unsigned i = 0; i < 8; i++)
-			v |= (uint64_t)bytes[i] << (8 * i);
-		h = (h ^ v) * UINT64_C(0x9fb21c651e98df25);
+		memcpy(&v, bytes, 8);
+		h = (h ^ sim_little(v)) * UINT64_C(0x9fb21c651e98df25);
 		h ^= h >> 32;
 	}
 	for (; size > 0; size--, bytes++)

@@ -21,6 +21,7 @@ enum {
 #define POOL_SIZE (UINT64_C(256) << 20) /* as tunnel.memory has it */
 /* What a link of 1,500-byte packets leaves for payload, in thousandths. */
 #define PAYLOAD_PERMILLE 955
+#define FAST UINT64_C(100000000)
 
 uint64_t simload_bdp(const struct sim_load_spec *spec)
 {
@@ -35,6 +36,9 @@ void simload_build(struct sim *sim, const struct sim_load_spec *spec)
 	uint64_t buffer = simload_bdp(spec) * spec->buffer_permille / 1000;
 	const struct sim_link near = { .is_instant = true, .loss_ppm = spec->loss_ppm };
 
+	/* A look takes as long as what is in flight is large. */
+	if (spec->rate >= FAST)
+		sim->check_interval = sim->is_light ? 4096 : 8;
 	l->spec = *spec;
 	l->spec.pairs = CV_MAX(spec->pairs, 1);
 	l->there = &sim->shared[0];
@@ -51,9 +55,8 @@ void simload_build(struct sim *sim, const struct sim_load_spec *spec)
 		.delay = spec->rtt - spec->rtt / 2,
 	};
 	for (unsigned i = 0; i < l->spec.pairs; i++) {
-		struct sim_host *a =
-			simhost_add_agent(sim, NAMES[2 * i], SIM_ROOT,
-		                          &(struct sim_link){ .is_instant = true });
+		struct sim_host *a = simhost_add_agent(sim, NAMES[2 * i], SIM_ROOT,
+		                                       &(struct sim_link){ .is_instant = true });
 		struct sim_host *b = simhost_add_agent(sim, NAMES[2 * i + 1], SIM_ROOT,
 		                                       &(struct sim_link){ .is_instant = true });
 
@@ -103,8 +106,10 @@ static void sample(struct sim *sim, uint64_t number)
 
 	if (number >= SIM_SAMPLES_MAX)
 		return;
-	for (unsigned i = 0; i < l->spec.pairs; i++)
+	for (unsigned i = 0; i < l->spec.pairs; i++) {
 		l->samples[i][number] = read_of(sim, i);
+		l->sent[i][number] = sim->hosts[2 * i].sent_payload;
+	}
 	l->sample_count = (unsigned)number + 1;
 	sim_at(sim, sim->now + SIM_SAMPLE, sample, number + 1);
 }
@@ -242,18 +247,44 @@ uint64_t simload_window(const struct sim *sim, unsigned pair, uint64_t rate, cv_
 	return worst;
 }
 
+static cv_duration reaches(const struct sim_load *l, const uint64_t *samples, uint64_t rate,
+                           unsigned permille, cv_time begin)
+{
+	enum { WINDOW = 5 };
+
+	for (unsigned i = number_at(l, begin); i + WINDOW < l->sample_count; i++) {
+		uint64_t bytes = samples[i + WINDOW] - samples[i];
+
+		if (share_of(bytes, WINDOW * SIM_SAMPLE, rate) >= permille)
+			return l->begun_at + (i + WINDOW) * SIM_SAMPLE - begin;
+	}
+	return CV_SEC(99);
+}
+
 cv_duration simload_reaches(const struct sim *sim, unsigned pair, uint64_t rate, unsigned permille,
                             cv_time begin)
 {
-	const struct sim_load *l = &sim->load;
-	cv_duration window = 5 * SIM_SAMPLE;
+	return reaches(&sim->load, sim->load.samples[pair], rate, permille, begin);
+}
 
-	for (cv_time at = begin; at + window <= l->begun_at + (l->sample_count - 1) * SIM_SAMPLE;
-	     at += SIM_SAMPLE) {
-		if (simload_goodput_between(sim, pair, rate, at, at + window) >= permille)
-			return at + window - begin;
+cv_duration simload_sends(const struct sim *sim, unsigned pair, uint64_t rate, unsigned permille,
+                          cv_time begin)
+{
+	return reaches(&sim->load, sim->load.sent[pair], rate, permille, begin);
+}
+
+cv_duration simload_stall(const struct sim *sim, unsigned pair, cv_time begin, cv_time end)
+{
+	const struct sim_load *l = &sim->load;
+	cv_duration longest = 0, stall = 0;
+
+	for (unsigned i = number_at(l, begin) + 1; i <= number_at(l, end); i++) {
+		bool moves = l->samples[pair][i] > l->samples[pair][i - 1];
+
+		stall = moves ? 0 : stall + SIM_SAMPLE;
+		longest = CV_MAX(longest, stall);
 	}
-	return CV_TIME_NEVER;
+	return longest;
 }
 
 uint64_t simload_resent(const struct sim *sim, unsigned pair)
