@@ -45,7 +45,7 @@ enum {
 	SIM_CHANGES_MAX = 32,
 	SIM_IP_UDP = 28, /* bytes that a link carries round each datagram */
 	SIM_PAIRS_MAX = 3,
-	SIM_SAMPLES_MAX = 16384,
+	SIM_SAMPLES_MAX = 8192,
 };
 
 #define SIM_START CV_SEC(100000)
@@ -511,6 +511,17 @@ const struct sim_kind *sim_kind(enum cc_kind kind);
  */
 void sim_least(struct sim *sim, const char *what, uint64_t value, uint64_t bbr, uint64_t cubic);
 void sim_most(struct sim *sim, const char *what, uint64_t value, uint64_t bbr, uint64_t cubic);
+
+/* matrix.c */
+struct matrix_options {
+	const struct sim_kind *kind;
+	const char *cells;   /* "all", "quick", or RATE:RTT:LOSS:BUFFER with stars */
+	const char *csv;     /* written; NULL: standard output, unless compared */
+	const char *compare; /* read; NULL: nothing to compare with */
+	uint64_t seed;       /* of the first cell */
+};
+/* Return: the exit code. */
+int matrix_run(const struct matrix_options *opt);
 
 /* swarm.c */
 void swarm_run(struct sim *sim);

@@ -16,7 +16,8 @@ struct arguments {
 	uint64_t seed, count;
 	const char *scenario, *regressions, *group;
 	const struct sim_kind *kind; /* NULL: each that a case asks for */
-	bool is_traced, verifies, lists, all, prints_measures;
+	struct matrix_options matrix;
+	bool is_traced, verifies, lists, all, prints_measures, is_matrix;
 };
 
 static const struct {
@@ -132,6 +133,7 @@ static const struct sim_kind *kind_named(const char *name)
 static bool read_arguments(int argc, char **argv, struct arguments *a)
 {
 	*a = (struct arguments){ .seed = 1, .count = 1, .scenario = "swarm" };
+	a->matrix = (struct matrix_options){ .cells = "all" };
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--trace") == 0)
 			a->is_traced = true;
@@ -139,6 +141,14 @@ static bool read_arguments(int argc, char **argv, struct arguments *a)
 			a->verifies = true;
 		else if (strcmp(argv[i], "--list") == 0)
 			a->lists = true;
+		else if (strcmp(argv[i], "--matrix") == 0)
+			a->is_matrix = true;
+		else if (strcmp(argv[i], "--cells") == 0 && argv[i + 1])
+			a->matrix.cells = argv[++i];
+		else if (strcmp(argv[i], "--csv") == 0 && argv[i + 1])
+			a->matrix.csv = argv[++i];
+		else if (strcmp(argv[i], "--compare") == 0 && argv[i + 1])
+			a->matrix.compare = argv[++i];
 		else if (strcmp(argv[i], "--measures") == 0)
 			a->prints_measures = true;
 		else if (strcmp(argv[i], "--congestion") == 0 &&
@@ -242,6 +252,11 @@ int main(int argc, char **argv)
 	(void)aead_available();
 	if (signal(SIGABRT, on_abort) == SIG_ERR)
 		return 2;
+	if (a.is_matrix) {
+		a.matrix.kind = running_kind;
+		a.matrix.seed = a.seed;
+		return matrix_run(&a.matrix);
+	}
 	if (a.regressions && !run_regressions(&a, &passed, &failed))
 		return 2;
 	if (a.all || a.lists || a.group) {

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "tunnel/aead.h"
+
 /*
  * Hosts whose traffic meets at one link, and the figures that a user would see.
  *
@@ -62,6 +64,8 @@ void simload_build(struct sim *sim, const struct sim_load_spec *spec)
 
 		a->down = b->down = near;
 		a->pool_size = b->pool_size = POOL_SIZE;
+		if (sim->is_light) /* as long in bytes, and in virtual time */
+			a->aead_bits = b->aead_bits = aead_available();
 		simhost_know(a, b, true);
 		sim->via[a->number][b->number] = l->there;
 		sim->via[b->number][a->number] = l->back;
