@@ -106,14 +106,21 @@ static void print_name(FILE *out, unsigned cell)
 
 /* ---- one cell ---- */
 
-/* Slow links are cheap, and their figures coarse. */
-static cv_duration length_of(uint64_t rate, cv_duration rtt)
+/* A second of a gigabit is 85,000 packets, and of a LAN that is flooded a million. */
+static cv_duration warm_time(const struct sim_load_spec *spec)
 {
-	cv_duration least = rate <= 10000000    ? CV_SEC(20)
-	                    : rate <= 100000000 ? CV_SEC(10)
-	                                        : CV_SEC(3);
+	return spec->rtt < CV_MS(1) ? CV_MS(500) : CV_MAX(CV_SEC(2), 20 * spec->rtt);
+}
 
-	return CV_MAX(least, 60 * rtt);
+static cv_duration measured_time(const struct sim_load_spec *spec)
+{
+	cv_duration least = CV_SEC(20);
+
+	if (spec->rate > 100000000)
+		least = spec->rtt < CV_MS(1) ? CV_SEC(1) : CV_SEC(3);
+	else if (spec->rate > 10000000)
+		least = CV_SEC(10);
+	return CV_MAX(least, 60 * spec->rtt);
 }
 
 static bool measure(unsigned cell, const struct matrix_options *opt, struct figures *out)
@@ -133,9 +140,9 @@ static bool measure(unsigned cell, const struct matrix_options *opt, struct figu
 	sim.events_max = sim.turns_max = UINT64_MAX;
 	simload_init(&sim, &spec);
 	simload_bulk(&sim, 0);
-	sim_run(&sim, CV_MAX(CV_SEC(2), 20 * spec.rtt));
+	sim_run(&sim, warm_time(&spec));
 	simload_mark(&sim);
-	sim_run(&sim, length_of(spec.rate, spec.rtt));
+	sim_run(&sim, measured_time(&spec));
 	*out = (struct figures){
 		.goodput = simload_goodput(&sim, 0),
 		.queue = simlink_wait(&sim.load.meter, 950) / 1000,

@@ -335,6 +335,7 @@ struct sim {
 	struct sim_load load;
 	struct sim_watch *watch;
 	bool may_reset;          /* faults are on that may end streams */
+	bool has_gusts;          /* swarm.c */
 	enum cc_kind congestion; /* of hosts added from now on */
 	uint64_t events_max;     /* a longer story does not end */
 	uint64_t turns_max;      /* of one host in a second */
@@ -505,6 +506,8 @@ struct sim_kind {
 };
 extern const struct sim_kind SIM_KINDS[]; /* ends with a name of NULL */
 const struct sim_kind *sim_kind(enum cc_kind kind);
+/* One of them, whatever the number. */
+const struct sim_kind *sim_kind_number(uint64_t number);
 /**
  * sim_least(), sim_most() - state a bound, and print what was measured under --measures
  * @bbr, @cubic: bound for worlds of that kind; 0: none, @value is only recorded
@@ -525,6 +528,8 @@ int matrix_run(const struct matrix_options *opt);
 
 /* swarm.c */
 void swarm_run(struct sim *sim);
+/* And with what moves congestion control: agents of each kind. */
+void swarm_gusts(struct sim *sim);
 
 /* cases */
 struct sim_case {
@@ -539,5 +544,6 @@ static inline unsigned sim_variant(const struct sim *sim, unsigned variants)
 	return (unsigned)((sim->seed + variants - 1) % variants);
 }
 extern const struct sim_case CASES_START[], CASES_PATHS[], CASES_STREAMS[], CASES_LIVES[];
+extern const struct sim_case CASES_LINKS[];
 /* Run with each congestion control. */
 extern const struct sim_case CASES_BULK[], CASES_CHANGES[], CASES_RIVALS[];

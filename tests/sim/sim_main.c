@@ -25,10 +25,10 @@ static const struct {
 	const struct sim_case *list;
 	bool has_kinds; /* is run with each congestion control */
 } groups[] = {
-	{ "start", CASES_START, false },     { "paths", CASES_PATHS, false },
-	{ "streams", CASES_STREAMS, false }, { "lives", CASES_LIVES, false },
-	{ "bulk", CASES_BULK, true },        { "changes", CASES_CHANGES, true },
-	{ "rivals", CASES_RIVALS, true },
+	{ "links", CASES_LINKS, false },    { "start", CASES_START, false },
+	{ "paths", CASES_PATHS, false },    { "streams", CASES_STREAMS, false },
+	{ "lives", CASES_LIVES, false },    { "bulk", CASES_BULK, true },
+	{ "changes", CASES_CHANGES, true }, { "rivals", CASES_RIVALS, true },
 };
 
 /* What runs now, for the last words of an assertion. */
@@ -52,11 +52,15 @@ static void on_abort(int number)
 
 static const struct sim_case *find(const char *name)
 {
-	static const struct sim_case swarm = { "swarm", swarm_run, "a world drawn from the seed",
-		                               0 };
+	static const struct sim_case swarms[] = {
+		{ "swarm", swarm_run, "a world drawn from the seed", 0 },
+		{ "gusts", swarm_gusts, "and with links that change", 0 },
+	};
 
-	if (strcmp(name, swarm.name) == 0)
-		return &swarm;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(swarms); i++) {
+		if (strcmp(name, swarms[i].name) == 0)
+			return &swarms[i];
+	}
 	for (size_t t = 0; t < CV_ARRAY_SIZE(groups); t++) {
 		for (const struct sim_case *c = groups[t].list; c->name; c++) {
 			if (strcmp(name, c->name) == 0)

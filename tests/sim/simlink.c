@@ -205,6 +205,7 @@ static void change(struct sim *sim, uint64_t index)
 
 	*l = sim->changes[index].to;
 	l->meter = old.meter;
+	l->is_down = old.is_down;
 	l->is_bursting = old.is_bursting;
 	l->count = old.count;
 	l->busy_until = old.busy_until;

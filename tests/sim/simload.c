@@ -325,6 +325,15 @@ const struct sim_kind *sim_kind(enum cc_kind kind)
 	return k;
 }
 
+const struct sim_kind *sim_kind_number(uint64_t number)
+{
+	unsigned count = 0;
+
+	while (SIM_KINDS[count].name)
+		count++;
+	return &SIM_KINDS[number % count];
+}
+
 static uint64_t judge(struct sim *sim, const char *what, uint64_t value, const uint64_t bounds[2],
                       const char *word)
 {
