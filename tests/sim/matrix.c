@@ -106,7 +106,8 @@ static void print_name(FILE *out, unsigned cell)
 
 /* ---- one cell ---- */
 
-/* A second of a gigabit is 85,000 packets, and of a LAN that is flooded a million. */
+/* A second of a gigabit is 85,000 packets, and of a flooded LAN a million: there a second is ten
+ * thousand round trips as well. */
 static cv_duration warm_time(const struct sim_load_spec *spec)
 {
 	return spec->rtt < CV_MS(1) ? CV_MS(500) : CV_MAX(CV_SEC(2), 20 * spec->rtt);
@@ -114,13 +115,11 @@ static cv_duration warm_time(const struct sim_load_spec *spec)
 
 static cv_duration measured_time(const struct sim_load_spec *spec)
 {
-	cv_duration least = CV_SEC(20);
-
+	if (spec->rtt < CV_MS(1))
+		return spec->rate > 10000000 ? CV_SEC(1) : CV_SEC(5);
 	if (spec->rate > 100000000)
-		least = spec->rtt < CV_MS(1) ? CV_SEC(1) : CV_SEC(3);
-	else if (spec->rate > 10000000)
-		least = CV_SEC(10);
-	return CV_MAX(least, 60 * spec->rtt);
+		return CV_MAX(CV_SEC(3), 60 * spec->rtt);
+	return CV_MAX(spec->rate > 10000000 ? CV_SEC(10) : CV_SEC(20), 60 * spec->rtt);
 }
 
 static bool measure(unsigned cell, const struct matrix_options *opt, struct figures *out)

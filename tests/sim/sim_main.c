@@ -213,7 +213,7 @@ static void run_case(const struct sim_case *c, bool has_kinds, const struct argu
 		if (has_kinds ? a->kind && k != a->kind : k != usual)
 			continue;
 		running_kind = k;
-		for (unsigned v = 0; v < CV_MAX(c->variants, 1); v++) {
+		for (uint64_t v = 0; v < CV_MAX(c->variants, 1) * a->count; v++) {
 			if (run(c, a->seed + v, a))
 				(*passed)++;
 			else
