@@ -67,7 +67,7 @@ static const struct schema_choice sandbox_choices[] = {
 
 static const struct schema_choice congestion_choices[] = {
 	{ "cubic", CONFIG_CUBIC, true },
-	{ "bbr", CONFIG_BBR, false },
+	{ "bbr", CONFIG_BBR, true },
 	{ 0 },
 };
 
@@ -175,7 +175,7 @@ static const struct schema_table server_log_table = {
 
 static const struct schema_key tunnel_keys[] = {
 	{ "congestion", SCHEMA_CHOICE, AT(config_tunnel, congestion), .choices = congestion_choices,
-	  .fallback = "cubic", .help = "how the sending rate is found" },
+	  .fallback = "bbr", .help = "how the sending rate is found" },
 	{ "streams_max", SCHEMA_INTEGER, AT(config_tunnel, streams_max), .min = 1, .max = 65536,
 	  .fallback = "16384", .help = "streams of one peer, and connections of all clients" },
 	{ "memory", SCHEMA_SIZE, AT(config_tunnel, memory_size), .min = UINT64_C(16) << 20,

@@ -511,7 +511,7 @@ static int build_core(struct agent *a)
 		.trace = log_enabled(LOG_DEBUG) ? &a->trace : NULL,
 		.aead_bits = aead_available(),
 		.streams_max = a->config->tunnel.streams_max,
-		.congestion = CC_CUBIC,
+		.congestion = a->config->tunnel.congestion == CONFIG_CUBIC ? CC_CUBIC : CC_BBR,
 	};
 	uint32_t number;
 

@@ -19,6 +19,7 @@ struct work {
 	size_t packet_size; /* of each full packet behind the relay header */
 	uint64_t budget;    /* bytes of ack-eliciting packets still allowed */
 	bool may_carry_streams;
+	bool has_mark; /* the train's first eliciting packet was noted */
 };
 
 static bool has_frames_waiting(const struct session *s)
@@ -151,6 +152,10 @@ static size_t build_packet(struct work *k, cv_time now, bool is_first, bool may_
 	                              wr_size(&w));
 	if (head)
 		wire_write_relay(at, k->p->to.channel);
+	if (is_eliciting && !k->has_mark) {
+		recovery_on_train(s, now, k->slot);
+		k->has_mark = true;
+	}
 	sent_commit(&s->sent, now, k->slot, k->p->age, (uint16_t)(is_eliciting ? size : 0),
 	            is_eliciting, is_eliciting && !has_work(s, k->p));
 	recovery_on_sent(s, now, k->slot, number, (uint16_t)size, is_eliciting, ask_now);
@@ -169,8 +174,10 @@ static uint64_t allowance(struct session *s, struct path *p, cv_time now)
 	uint64_t want = streams_sendable(s->streams) + WIRE_DATAGRAM_BASE;
 	uint64_t paced;
 
-	if (window < p->pmtud.size && p->inflight > 0)
+	if (window < p->pmtud.size && p->inflight > 0) {
+		p->cc.is_limited = true;
 		return 0;
+	}
 	paced = pacer_budget(&p->pacer, now, want);
 	return CV_MIN(window, paced);
 }
@@ -261,10 +268,13 @@ bool builder_write(struct session *s, cv_time now, struct train *train, struct s
 	k.p = &s->paths.list[k.slot];
 	/* A confirmation stays small: its path may have become too narrow for data. */
 	k.may_carry_streams = streams_may_use(s, k.p) && e != assoc_confirm_epoch(&s->assoc, now);
-	k.budget = allowance(s, k.p, now);
-	if (s->probes_due > 0)
+	if (has_work(s, k.p))
+		k.budget = allowance(s, k.p, now);
+	else if (k.p->cc.cwnd > k.p->inflight)
+		delivery_on_dry(&k.p->delivery, pacer_ready_at(&k.p->pacer, now, k.p->pmtud.size));
+	if (s->probes_due > 0 && has_work(s, k.p))
 		k.budget = CV_MAX(k.budget, (uint64_t)k.p->pmtud.size);
-	may_elicit = k.budget > 0 && has_work(s, k.p);
+	may_elicit = k.budget > 0;
 	if (!may_elicit) {
 		if (!acks_are_due(&s->acks, now))
 			return false;

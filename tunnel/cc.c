@@ -10,18 +10,22 @@ uint64_t cc_clamp(const struct cc *cc, uint64_t cwnd, uint32_t floor_packets)
 	return CV_MIN(CV_MAX(cwnd, floor), max);
 }
 
-void cc_init(struct cc *cc, enum cc_kind kind, uint32_t mss, uint64_t cwnd_max, cv_time now)
+void cc_init(struct cc *cc, enum cc_kind kind, uint32_t mss, uint64_t cwnd_max, cv_time now,
+             uint64_t seed)
 {
 	CV_ASSERT(mss > 0 && mss <= CC_MSS_MAX);
 	*cc = (struct cc){ .mss = mss, .cwnd_max = cwnd_max };
 	switch (kind) {
+	case CC_BBR:
+		cc->ops = &bbr_ops;
+		break;
 	case CC_CUBIC:
 		cc->ops = &cubic_ops;
 		break;
 	}
 	CV_ASSERT(cc->ops);
 	cc->cwnd = cc_clamp(cc, (uint64_t)CC_INITIAL_PACKETS * mss, CC_MIN_PACKETS);
-	cc->ops->init(cc, now);
+	cc->ops->init(cc, now, seed);
 	CV_ASSERT(cc_check(cc));
 }
 

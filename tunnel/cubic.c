@@ -71,16 +71,10 @@ enum {
 };
 
 #define LAN_RTT CV_MS(1)
+#define LAN_WINDOW (UINT32_C(1) << 20)
 #define HYSTART_THRESHOLD_MIN CV_MS(4)
 #define HYSTART_THRESHOLD_MAX CV_MS(16)
 #define NO_SSTHRESH UINT64_MAX
-
-static uint64_t mul_div(uint64_t a, uint64_t b, uint64_t divisor)
-{
-	cv_u128 q = (cv_u128)a * b / divisor;
-
-	return q > UINT64_MAX ? UINT64_MAX : (uint64_t)q;
-}
 
 /* Largest r < 2^21 with r^3 <= v; bit by bit, once per epoch. */
 static uint64_t cube_root(uint64_t v)
@@ -100,9 +94,10 @@ static bool is_lan(const struct rtt *rtt)
 	return rtt->has_sample && rtt->min < LAN_RTT;
 }
 
-static uint32_t floor_packets(const struct rtt *rtt)
+static uint32_t floor_packets(const struct cc *cc, const struct rtt *rtt)
 {
-	return is_lan(rtt) ? LAN_PACKETS : CC_MIN_PACKETS;
+	/* Datagrams of 64 KiB make fewer of them. */
+	return is_lan(rtt) ? CV_MIN((uint32_t)LAN_PACKETS, LAN_WINDOW / cc->mss) : CC_MIN_PACKETS;
 }
 
 static bool in_slow_start(const struct cc *cc)
@@ -115,7 +110,7 @@ static void settle(struct cc *cc, const struct rtt *rtt)
 {
 	uint64_t percent = PACING_PERCENT;
 
-	cc->cwnd = cc_clamp(cc, cc->cwnd, floor_packets(rtt));
+	cc->cwnd = cc_clamp(cc, cc->cwnd, floor_packets(cc, rtt));
 	if (is_lan(rtt)) {
 		cc->pacing_rate = 0;
 		return;
@@ -123,7 +118,7 @@ static void settle(struct cc *cc, const struct rtt *rtt)
 	/* In CSS the queue is already there: no reason to push trains out at twice its speed. */
 	if (in_slow_start(cc) && !cc->cubic.in_css)
 		percent = PACING_STARTUP_PERCENT;
-	cc->pacing_rate = mul_div(cc->cwnd, CV_SEC(1) / 100 * percent, CV_MAX(rtt->smoothed, 1));
+	cc->pacing_rate = cc_mul_div(cc->cwnd, CV_SEC(1) / 100 * percent, CV_MAX(rtt->smoothed, 1));
 	cc->pacing_rate = CV_MAX(cc->pacing_rate, 1);
 }
 
@@ -183,7 +178,7 @@ static bool judge_round(struct cc *cc, cv_duration seen)
 	}
 	if (seen < alarm_rtt(c) + c->start_rtt_min / 4 && c->css_rounds < CSS_ROUNDS)
 		return false;
-	drained = mul_div(cc->cwnd, c->start_rtt_min, seen);
+	drained = cc_mul_div(cc->cwnd, c->start_rtt_min, seen);
 	cc->cwnd = CV_MAX(drained, cc->cwnd / 10 * BETA_TENTHS);
 	c->ssthresh = cc->cwnd;
 	c->epoch_at = 0;
@@ -267,7 +262,7 @@ static uint64_t window_at(const struct cc *cc, uint64_t t_ms)
 	t_ms = CV_MIN(t_ms, (uint64_t)K_MS_MAX);
 	d = t_ms > c->k_ms ? t_ms - c->k_ms : c->k_ms - t_ms;
 	/* 0.4 packets/s^3 = 4 mss / 1e10 bytes/ms^3; d^3 is at most 1e18. */
-	offset = mul_div(d * d * d, UINT64_C(4) * cc->mss, UINT64_C(10000000000));
+	offset = cc_mul_div(d * d * d, UINT64_C(4) * cc->mss, UINT64_C(10000000000));
 	if (t_ms < c->k_ms)
 		return c->w_max > offset ? c->w_max - offset : 0;
 	return c->w_max + offset;
@@ -356,9 +351,9 @@ static void reduce(struct cc *cc, cv_time now, const struct rtt *rtt)
 	c->undo_cwnd_prior = c->cwnd_prior;
 
 	/* Fast convergence: who could not even get back to his plateau makes room for others. */
-	c->w_max = cc->cwnd < c->w_max ? mul_div(cc->cwnd, CONVERGENCE_PERCENT, 100) : cc->cwnd;
+	c->w_max = cc->cwnd < c->w_max ? cc_mul_div(cc->cwnd, CONVERGENCE_PERCENT, 100) : cc->cwnd;
 	c->cwnd_prior = cc->cwnd;
-	cc->cwnd = cc_clamp(cc, mul_div(cc->cwnd, BETA_TENTHS, 10), floor_packets(rtt));
+	cc->cwnd = cc_clamp(cc, cc_mul_div(cc->cwnd, BETA_TENTHS, 10), floor_packets(cc, rtt));
 	c->ssthresh = cc->cwnd;
 	c->epoch_at = 0;
 	reset_start(c, now);
@@ -406,10 +401,11 @@ static void cubic_on_spurious(struct cc *cc, cv_time now)
 
 /* ---- the rest ---- */
 
-static void cubic_init(struct cc *cc, cv_time now)
+static void cubic_init(struct cc *cc, cv_time now, uint64_t seed)
 {
 	struct rtt rtt;
 
+	(void)seed;
 	cc->cubic = (struct cubic){
 		.ssthresh = NO_SSTHRESH,
 		.last_ack_at = now,
@@ -419,13 +415,24 @@ static void cubic_init(struct cc *cc, cv_time now)
 	settle(cc, &rtt);
 }
 
-static void cubic_on_sent(struct cc *cc, cv_time now, uint64_t number, uint64_t bytes,
-                          uint64_t inflight_before)
+static void cubic_on_first_rtt(struct cc *cc, cv_time now, const struct rtt *rtt)
 {
 	(void)now;
-	(void)bytes;
-	(void)inflight_before;
-	cc->cubic.next_number = CV_MAX(cc->cubic.next_number, number + 1);
+	settle(cc, rtt);
+}
+
+static void cubic_on_sent(struct cc *cc, cv_time now, const struct cc_sent *sent)
+{
+	(void)now;
+	cc->cubic.next_number = CV_MAX(cc->cubic.next_number, sent->number + 1);
+}
+
+/* A flight's losses are one signal: cubic_on_loss(). */
+static void cubic_on_lost(struct cc *cc, cv_time now, const struct cc_lost *lost)
+{
+	(void)cc;
+	(void)now;
+	(void)lost;
 }
 
 /*
@@ -452,8 +459,10 @@ static void cubic_on_idle(struct cc *cc, cv_time now, cv_duration idle)
 const struct cc_ops cubic_ops = {
 	.name = "cubic",
 	.init = cubic_init,
+	.on_first_rtt = cubic_on_first_rtt,
 	.on_sent = cubic_on_sent,
 	.on_ack = cubic_on_ack,
+	.on_lost = cubic_on_lost,
 	.on_loss = cubic_on_loss,
 	.on_spurious = cubic_on_spurious,
 	.on_idle = cubic_on_idle,

@@ -5,10 +5,7 @@
 #include "tunnel/wire.h"
 
 enum {
-	SLOW_PACKETS = 2,
-	FAST_PACKETS =
-		10, /* an event loop misses ticks of 1 ms: two packets would not fill the next */
-	FAST_RATE = 1250000, /* 10 Mbit/s in bytes */
+	QUANTUM_PACKETS = 2,
 };
 
 /* Bytes that @rate brings in @d, saturated; far above every depth when it does not fit. */
@@ -31,9 +28,9 @@ static void shape(struct pacer *p)
 		rate = rate == 0 ? p->cap : CV_MIN(rate, p->cap);
 	rate = CV_MIN(rate, PACER_RATE_MAX);
 
-	least = (uint64_t)p->mss * (rate > FAST_RATE ? FAST_PACKETS : SLOW_PACKETS);
+	least = (uint64_t)p->mss * QUANTUM_PACKETS;
 	p->quantum = CV_MIN(CV_MAX(rate / 1000, least), (uint64_t)PACER_QUANTUM_MAX);
-	p->depth = CV_MAX(rate / 500, p->quantum);
+	p->depth = p->quantum + rate / 1000;
 	/* Nobody counted while it was unpaced: begin with one whole bucket. */
 	if (p->rate == 0)
 		p->level = (int64_t)p->depth;

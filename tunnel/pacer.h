@@ -6,8 +6,8 @@
  * whose quantum keeps GSO trains whole; switched off for a rate of 0 (paths faster than the clock:
  * minimum RTT below 1 ms). An optional cap is the rate that a relay granted (rule 5.9).
  *
- *   quantum = clamp(rate * 1 ms, rate > 10 Mbit/s ? 10 packets : 2 packets, 64 KiB)
- *   depth   = max(2 ms * rate, quantum)
+ *   quantum = clamp(rate * 1 ms, 2 packets, 64 KiB)
+ *   depth   = quantum + rate * 1 ms, which a loop that comes a millisecond late does not lose
  *
  * It is never less than one packet: packets are below 64 KiB.
  */

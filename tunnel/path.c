@@ -30,7 +30,7 @@ static enum path_kind kind_of(const struct origin *to)
 }
 
 void path_init(struct path *p, cv_time now, uint8_t slot, const struct origin *to,
-               enum cc_kind congestion)
+               enum cc_kind congestion, uint64_t seed)
 {
 	uint8_t age = (uint8_t)(p->age == UINT8_MAX ? 1 : p->age + 1);
 	enum path_kind kind = kind_of(to);
@@ -47,7 +47,8 @@ void path_init(struct path *p, cv_time now, uint8_t slot, const struct origin *t
 	};
 	rtt_init(&p->rtt);
 	pmtud_init(&p->pmtud, ceiling(to));
-	cc_init(&p->cc, congestion, WIRE_DATAGRAM_BASE, UINT64_C(64) << 20, now);
+	delivery_init(&p->delivery, now);
+	cc_init(&p->cc, congestion, WIRE_DATAGRAM_BASE, UINT64_C(64) << 20, now, seed);
 	pacer_init(&p->pacer, now);
 	loss_init(&p->loss, slot, age, CV_MS(25));
 }
@@ -245,12 +246,15 @@ bool path_probe_due(struct path *p, cv_time now, const struct rng *rng, bool is_
 	return true;
 }
 
-static void measure(struct path *p, cv_duration sample)
+static void measure(struct path *p, cv_time now, cv_duration sample)
 {
 	p->probe_rtt = p->probe_rtt ? (p->probe_rtt * 7 + sample) / 8 : sample;
 	p->probe_rtt = CV_MAX(p->probe_rtt, 1);
-	if (!p->rtt.has_sample)
-		rtt_on_sample(&p->rtt, sample, 0);
+	if (p->rtt.has_sample)
+		return;
+	rtt_on_sample(&p->rtt, sample, 0);
+	p->cc.ops->on_first_rtt(&p->cc, now, &p->rtt);
+	pacer_set_rate(&p->pacer, now, p->cc.pacing_rate, p->cc.mss);
 }
 
 bool path_has_asked(const struct path *p, uint64_t token)
@@ -283,7 +287,7 @@ bool path_on_answer(struct path *p, cv_time now, uint64_t token, uint32_t size)
 	path_on_heard(p, now);
 	p->is_doubtful = false;
 	p->must_nominate = false;
-	measure(p, CV_MAX(cv_time_since(now, found->sent_at), 1));
+	measure(p, now, CV_MAX(cv_time_since(now, found->sent_at), 1));
 	if (p->is_pinging) {
 		p->is_pinging = false;
 		p->ping_rtt = CV_MAX(cv_time_since(now, found->sent_at), 1);

@@ -24,6 +24,7 @@
 #include "base/rng.h"
 #include "base/time.h"
 #include "tunnel/cc.h"
+#include "tunnel/delivery.h"
 #include "tunnel/loss.h"
 #include "tunnel/pacer.h"
 #include "tunnel/pmtud.h"
@@ -94,15 +95,16 @@ struct path {
 	cv_duration ping_rtt;
 	uint64_t inflight; /* bytes */
 	struct rtt rtt;
+	struct delivery delivery;
 	struct cc cc;
 	struct pacer pacer;
 	struct loss loss;
 	struct pmtud pmtud;
 };
 
-/* Makes a path in a free slot; probing begins at once. */
+/* Makes a path in a free slot; probing begins at once. @seed: for its congestion control. */
 void path_init(struct path *p, cv_time now, uint8_t slot, const struct origin *to,
-               enum cc_kind congestion);
+               enum cc_kind congestion, uint64_t seed);
 bool path_is_to(const struct path *p, const struct origin *o);
 /* Bytes before a packet: the relay's header. */
 static inline uint32_t path_overhead(const struct path *p)

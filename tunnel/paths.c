@@ -5,11 +5,12 @@
  * late. */
 #define FRESH CV_SEC(2)
 
-void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key)
+void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key, uint64_t seed)
 {
 	*ps = (struct paths){
 		.active = PATHS_NONE,
 		.congestion = (uint8_t)congestion,
+		.seed = seed,
 		.has_smaller_key = has_smaller_key,
 	};
 }
@@ -62,7 +63,9 @@ uint8_t paths_add(struct paths *ps, cv_time now, const struct origin *o)
 	if (slot == PATHS_NONE)
 		return PATHS_NONE;
 	ps->heard_at = CV_MAX(ps->heard_at, ps->list[slot].heard_at);
-	path_init(&ps->list[slot], now, slot, o, (enum cc_kind)ps->congestion);
+	/* An odd constant: every path has another one. */
+	ps->seed += UINT64_C(0x9e3779b97f4a7c15);
+	path_init(&ps->list[slot], now, slot, o, (enum cc_kind)ps->congestion, ps->seed);
 	return slot;
 }
 

@@ -22,12 +22,13 @@ struct paths {
 	struct path list[PATHS_MAX];
 	uint8_t active;       /* slot that data take, or PATHS_NONE */
 	uint8_t congestion;   /* enum cc_kind */
+	uint64_t seed;        /* of the paths' congestion control; moves with each of them */
 	bool has_smaller_key; /* we decide */
 	bool is_relay_only;   /* policy `relay` of either side */
 	cv_time heard_at;     /* newest of the paths that are gone: silence does not begin anew */
 };
 
-void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key);
+void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key, uint64_t seed);
 /* The slot of a path to @o, or PATHS_NONE. */
 uint8_t paths_find(const struct paths *ps, const struct origin *o);
 /* Finds or adds; a full table gives up a failed or the oldest unvalidated path. PATHS_NONE when

@@ -12,6 +12,7 @@
 /* What a path is asked at most to hold unsent, so that a request beside bulk waits for little of
  * it. */
 enum {
+	DRY_SLACK = 32, /* a pause of this part of a round trip leaves no gap in the flight */
 	UNSENT_STREAM_MIN = 128 * 1024,
 	UNSENT_ALL_MIN = 1024 * 1024,
 	UNSENT_UNPACED = 512 * 1024,
@@ -90,6 +91,19 @@ static void touch_batch(struct session *s, uint8_t slot, const struct path *p)
 	s->batch[slot].inflight_before = p->inflight;
 }
 
+static void measure_delivery(struct session *s, cv_time now, struct path *p,
+                             const struct sent_record *r, uint64_t number)
+{
+	struct delivery_acked packet = {
+		.mark = sent_record_mark(&s->sent, r),
+		.sent_at = r->sent_at,
+		.number = number,
+		.size = r->size,
+	};
+
+	delivery_on_acked(&p->delivery, now, &packet, &s->batch[r->path].rate);
+}
+
 static void on_acked_record(struct session *s, cv_time now, struct sent_record *r, uint64_t number)
 {
 	struct path *p = paths_of(&s->paths, r->path, r->path_age);
@@ -99,6 +113,7 @@ static void on_acked_record(struct session *s, cv_time now, struct sent_record *
 		note_acked(s, now, sent_record_note(&s->sent, r, i));
 	if (p && was_lost) {
 		loss_on_spurious(&p->loss, number, p->cc.cwnd / CV_MAX(p->cc.mss, 1));
+		delivery_on_late(&p->delivery, now, r->size);
 		touch_batch(s, r->path, p);
 		s->batch[r->path].is_spurious = true;
 	} else if (p) {
@@ -107,6 +122,8 @@ static void on_acked_record(struct session *s, cv_time now, struct sent_record *
 		loss_on_acked(&p->loss, &p->rtt, number, r);
 		pmtud_on_acked(&p->pmtud, r->size);
 		s->batch[r->path].acked += r->size;
+		if (r->is_eliciting)
+			measure_delivery(s, now, p, r, number);
 		if (number >= s->batch[r->path].newest_number) {
 			s->batch[r->path].newest_number = number;
 			s->batch[r->path].newest_sent_at = r->sent_at;
@@ -149,6 +166,21 @@ int recovery_on_ack(struct session *s, cv_time now, const struct wire_frame *f)
 	return 0;
 }
 
+/* What congestion control learns from one packet. */
+static void tell_lost(struct session *s, cv_time now, struct path *p, const struct sent_record *r,
+                      uint64_t number)
+{
+	struct cc_lost lost = { .size = r->size, .number = number };
+
+	if (!r->is_eliciting)
+		return;
+	delivery_on_lost(&p->delivery, r->size);
+	lost.lost = p->delivery.lost;
+	lost.delivered = p->delivery.delivered;
+	lost.sent = *sent_record_mark(&s->sent, r);
+	p->cc.ops->on_lost(&p->cc, now, &lost);
+}
+
 /* Calls lost what the clock or later packets of the same path prove lost. Return: bytes. */
 static uint64_t declare_lost(struct session *s, cv_time now, uint8_t slot, struct cc_loss *loss)
 {
@@ -162,6 +194,7 @@ static uint64_t declare_lost(struct session *s, cv_time now, uint8_t slot, struc
 		trace_emit(s->core->trace, now, TRACE_PACKET_LOST, s->number, number, slot);
 		notes_lost(s, r);
 		leave_flight(p, r);
+		tell_lost(s, now, p, r, number);
 		loss->lost += r->size;
 		loss->newest_number = number;
 		loss->newest_sent_at = r->sent_at;
@@ -173,6 +206,7 @@ static uint64_t declare_lost(struct session *s, cv_time now, uint8_t slot, struc
 		}
 		sent_settle(&s->sent, r, number, SENT_LOST);
 	}
+	loss->inflight = p->inflight;
 	/* Nothing came through for three timeouts: what was known of this path is out of date
 	 * (RFC 9002, 7.6). */
 	loss->is_persistent = p->loss.pto_count >= 3 && loss->lost > 0 &&
@@ -183,41 +217,47 @@ static uint64_t declare_lost(struct session *s, cv_time now, uint8_t slot, struc
 static void settle_path(struct session *s, cv_time now, uint8_t slot)
 {
 	struct path *p = &s->paths.list[slot];
+	struct session_batch *b = &s->batch[slot];
 	struct cc_loss loss;
 	struct cc_ack ack = {
-		.acked = s->batch[slot].acked,
-		.inflight_before = s->batch[slot].inflight_before,
-		.newest_number = s->batch[slot].newest_number,
-		.newest_sent_at = s->batch[slot].newest_sent_at,
-		.rtt_sample = s->batch[slot].sample,
-		.is_app_limited = s->batch[slot].is_app_limited,
+		.acked = b->acked,
+		.inflight_before = b->inflight_before,
+		.newest_number = b->newest_number,
+		.newest_sent_at = b->newest_sent_at,
+		.rtt_sample = b->sample,
+		.is_app_limited = b->is_app_limited,
 		.next_number = s->sent.next,
 	};
 
 	/* The peer slept over this ACK: how long is not known, and it is no round trip. */
-	if (s->batch[slot].ack_delay >= DELAY_UNKNOWN)
+	if (b->ack_delay >= DELAY_UNKNOWN)
 		ack.rtt_sample = 0;
 	if (ack.rtt_sample)
-		rtt_on_sample(&p->rtt, ack.rtt_sample, s->batch[slot].ack_delay);
+		rtt_on_sample(&p->rtt, ack.rtt_sample, b->ack_delay);
 	/* One late packet does not excuse the hundred that are really gone. */
-	if (s->batch[slot].is_spurious && loss_is_undone(&p->loss))
+	if (b->is_spurious && loss_is_undone(&p->loss))
 		p->cc.ops->on_spurious(&p->cc, now);
 	if (declare_lost(s, now, slot, &loss))
 		p->cc.ops->on_loss(&p->cc, now, &loss, &p->rtt);
 	if (ack.acked) {
 		p->loss.pto_count = 0;
 		p->is_doubtful = false;
+		delivery_finish(&p->delivery, p->rtt.min, &b->rate);
+		ack.inflight = p->inflight;
+		ack.delivered = p->delivery.delivered;
+		ack.rate = b->rate;
 		p->cc.ops->on_ack(&p->cc, now, &ack, &p->rtt);
 	}
 	pacer_set_rate(&p->pacer, now, p->cc.pacing_rate, p->cc.mss);
 }
 
-/* The sender's wish for fewer ACKs, once a window has changed by half (rule: 2.4 of the transport
- * notes). */
+/* The sender's wish for fewer ACKs, once a window has changed by half: sixteen a flight, twice as
+ * many while it looks for more (draft-ietf-ccwg-bbr, 4.1.3.3, asks for four). */
 static void wish_frequency(struct session *s, const struct path *p)
 {
 	uint64_t packets = p->cc.cwnd / CV_MAX(p->cc.mss, 1);
-	uint16_t threshold = (uint16_t)CV_MIN(CV_MAX(packets / 8, 2), 64);
+	unsigned parts = p->cc.is_probing ? 32 : 16;
+	uint16_t threshold = (uint16_t)CV_MIN(CV_MAX(packets / parts, 2), 64);
 	cv_duration delay = CV_MIN(CV_MAX(p->rtt.smoothed / 8, CV_MS(1)), CV_MS(10));
 
 	if (threshold * 2 <= s->frequency_threshold * 3 &&
@@ -356,15 +396,31 @@ void recovery_take_back(struct session *s, cv_time now, uint8_t slot)
 	path_restart_control(p, now);
 }
 
+void recovery_on_train(struct session *s, cv_time now, uint8_t slot)
+{
+	struct path *p = &s->paths.list[slot];
+	struct delivery_mark *mark = sent_train(&s->sent);
+
+	delivery_on_train(&p->delivery, now, p->inflight, p->rtt.smoothed / DRY_SLACK, mark);
+	mark->phase = p->cc.phase;
+}
+
 void recovery_on_sent(struct session *s, cv_time now, uint8_t slot, uint64_t number, uint16_t size,
                       bool is_eliciting, bool asked_ack)
 {
 	struct path *p = &s->paths.list[slot];
+	struct cc_sent sent = {
+		.number = number,
+		.bytes = size,
+		.inflight_before = p->inflight,
+		.is_app_limited = p->delivery.app_limited != 0,
+	};
 
 	s->sent_packets++;
 	if (!is_eliciting)
 		return;
-	p->cc.ops->on_sent(&p->cc, now, number, size, p->inflight);
+	p->cc.ops->on_sent(&p->cc, now, &sent);
 	p->inflight += size;
+	sent_record_mark(&s->sent, sent_find(&s->sent, number))->tx_in_flight = p->inflight;
 	loss_on_sent(&p->loss, now, number, is_eliciting, asked_ack);
 }

@@ -16,6 +16,8 @@
 
 /* One ACK frame, which came by @slot. 0, or -EPROTO when it names what was never sent. */
 CV_NODISCARD int recovery_on_ack(struct session *s, cv_time now, const struct wire_frame *f);
+/* Before the first eliciting packet of a train is committed; room for it was reserved. */
+void recovery_on_train(struct session *s, cv_time now, uint8_t slot);
 /* After a batch: losses, congestion, pacing, windows, old records. */
 void recovery_settle(struct session *s, cv_time now);
 /* When a loss is to be declared, a probe sent or a left path's flight taken back. */

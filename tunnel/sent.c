@@ -30,6 +30,7 @@ enum {
 	WORD_BITS = 64,
 	CAP_FIRST = 16,
 	NOTE_CAP_FIRST = 16,
+	MARK_CAP_FIRST = 8,
 	NOTE_CAP_MIN = 512, /* of a small session: a few packets full of control frames */
 };
 
@@ -71,6 +72,7 @@ void sent_deinit(struct sent *s)
 {
 	cv_free(s->records);
 	cv_free(s->notes);
+	cv_free(s->marks);
 	cv_free(s->unsettled);
 	*s = (struct sent){ 0 };
 }
@@ -131,6 +133,27 @@ static int grow_notes(struct sent *s, uint64_t need)
 	return 0;
 }
 
+static int grow_marks(struct sent *s)
+{
+	uint32_t cap = s->mark_cap ? s->mark_cap * 2 : MARK_CAP_FIRST;
+	struct delivery_mark *marks = cv_zalloc_array(cap, sizeof(*marks));
+
+	if (!marks)
+		return -ENOMEM;
+	for (uint32_t i = s->mark_begin; i != s->mark_next; i++)
+		marks[i & (cap - 1)] = s->marks[i & (s->mark_cap - 1)];
+	cv_free(s->marks);
+	s->marks = marks;
+	s->mark_cap = cap;
+	return 0;
+}
+
+/* There are never more trains than packets, so the cap on those bounds the marks, too. */
+static bool has_mark_room(const struct sent *s)
+{
+	return s->mark_next - s->mark_begin < s->mark_cap;
+}
+
 int sent_reserve(struct sent *s, uint32_t packets, uint32_t notes)
 {
 	uint64_t need = s->next - s->begin + packets;
@@ -138,7 +161,7 @@ int sent_reserve(struct sent *s, uint32_t packets, uint32_t notes)
 	int r;
 
 	CV_ASSERT(!s->is_open);
-	if (CV_LIKELY(need <= s->cap && note_need <= s->note_cap))
+	if (CV_LIKELY(need <= s->cap && note_need <= s->note_cap && has_mark_room(s)))
 		return 0;
 	if (need > s->cap_max || note_need > note_cap_max(s))
 		return -ENOBUFS;
@@ -147,8 +170,25 @@ int sent_reserve(struct sent *s, uint32_t packets, uint32_t notes)
 		if (r < 0)
 			return r;
 	}
-	/* When this fails the larger ring of records stays: nothing that is kept has changed. */
+	/* When these fail the larger rings stay: nothing that is kept has changed. */
+	if (!has_mark_room(s)) {
+		r = grow_marks(s);
+		if (r < 0)
+			return r;
+	}
 	return note_need > s->note_cap ? grow_notes(s, note_need) : 0;
+}
+
+struct delivery_mark *sent_train(struct sent *s)
+{
+	CV_ASSERT(has_mark_room(s));
+	return &s->marks[s->mark_next++ & (s->mark_cap - 1)];
+}
+
+struct delivery_mark *sent_record_mark(const struct sent *s, const struct sent_record *r)
+{
+	CV_ASSERT(r->train - s->mark_begin < s->mark_next - s->mark_begin);
+	return &s->marks[r->train & (s->mark_cap - 1)];
 }
 
 uint64_t sent_open(struct sent *s)
@@ -196,6 +236,7 @@ void sent_commit(struct sent *s, cv_time now, uint8_t path, uint8_t path_age, ui
 	CV_ASSERT(s->is_open);
 	r = &s->records[slot];
 	r->sent_at = now;
+	r->train = s->mark_next - 1;
 	r->size = size;
 	r->path = path;
 	r->path_age = path_age;
@@ -348,9 +389,14 @@ void sent_reclaim(struct sent *s, cv_time lost_before)
 		}
 		CV_ASSERT(r->note_begin == s->note_begin);
 		s->note_begin += r->note_count;
+		/* Skipped numbers and what left outside of a train name no mark that is kept. */
+		if (r->state != SENT_NONE &&
+		    r->train - s->mark_begin < s->mark_next - s->mark_begin)
+			s->mark_begin = r->train;
 		r->state = SENT_NONE;
 		s->begin++;
 	}
+	s->mark_begin = s->mark_next;
 }
 
 /* True when the slot's bits agree with its state; counts it. */
@@ -369,7 +415,8 @@ bool sent_check(const struct sent *s)
 {
 	uint32_t inflight = 0, lost = 0, note = s->note_begin;
 
-	if (s->next - s->begin + s->is_open > s->cap || notes_used(s) > s->note_cap)
+	if (s->next - s->begin + s->is_open > s->cap || notes_used(s) > s->note_cap ||
+	    s->mark_next - s->mark_begin > s->mark_cap)
 		return false;
 	if (s->cap > s->cap_max || s->note_cap > note_cap_max(s))
 		return false;

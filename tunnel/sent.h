@@ -4,7 +4,8 @@
 /*
  * sent - the packets of one object that are not yet settled: a power-of-two ring
  * indexed by packet number, and beside it a ring of notes saying what each packet
- * carried. Packets are never sent again; what was in a lost one goes back to its owner.
+ * carried, and one of marks, which say how its path delivered when its train left. Packets are
+ * never sent again; what was in a lost one goes back to its owner.
  *
  * One number space over all paths and epochs (protocol rule 4.1); a record names its
  * path. Knows no congestion control and no frames: the session walks the records that an
@@ -21,6 +22,7 @@
 
 #include "base/compiler.h"
 #include "base/time.h"
+#include "tunnel/delivery.h"
 #include "tunnel/wire.h"
 
 enum note_tag {
@@ -62,6 +64,7 @@ enum sent_state {
 struct sent_record {
 	cv_time sent_at;
 	uint32_t note_begin; /* index into the note ring, masked on use */
+	uint32_t train;      /* index into the ring of marks, masked on use */
 	uint16_t size;       /* bytes on the wire; 0 counts nothing in flight */
 	uint8_t note_count;
 	uint8_t path;        /* slot of the session's path table */
@@ -72,15 +75,17 @@ struct sent_record {
 };
 
 struct sent {
-	struct sent_record *records; /* owned ring */
-	struct note *notes;          /* owned ring */
-	uint64_t *unsettled;         /* owned bitmap: bit per slot, set while SENT_INFLIGHT */
-	uint64_t *lost;              /* the same while SENT_LOST; second half of that block */
-	uint32_t cap, note_cap;      /* powers of two */
+	struct sent_record *records;      /* owned ring */
+	struct note *notes;               /* owned ring */
+	struct delivery_mark *marks;      /* owned ring, one for each train */
+	uint64_t *unsettled;              /* owned bitmap: bit per slot, set while SENT_INFLIGHT */
+	uint64_t *lost;                   /* the same while SENT_LOST; second half of that block */
+	uint32_t cap, note_cap, mark_cap; /* powers of two */
 	uint32_t cap_max;
 	uint64_t begin;                 /* oldest number kept */
 	uint64_t next;                  /* number of the next packet */
 	uint32_t note_begin, note_next; /* free-running */
+	uint32_t mark_begin, mark_next; /* free-running */
 	uint32_t inflight_count, lost_count;
 	uint64_t skips[SENT_SKIPS_MAX]; /* ring of skipped numbers, kept even when settled */
 	uint32_t skip_count;            /* free-running */
@@ -92,7 +97,7 @@ void sent_init(struct sent *s, uint32_t cap_max);
 void sent_deinit(struct sent *s);
 
 /**
- * sent_reserve() - make room for @packets more packets with @notes notes in all
+ * sent_reserve() - make room for a train, @packets more packets with @notes notes in all
  * A skipped number takes the room of a packet. Grows by doubling through base/alloc when a ring is
  * full; two comparisons when it is not.
  *
@@ -107,6 +112,11 @@ uint64_t sent_open(struct sent *s);
 void sent_note(struct sent *s, const struct note *note);
 /* Notes still allowed in this record (at most 255, and what was reserved). */
 uint32_t sent_notes_left(const struct sent *s);
+/* A train begins: the records that are committed from now on share the mark, which the caller fills
+ * in. Room was reserved. Valid until the next sent_reserve(). */
+struct delivery_mark *sent_train(struct sent *s);
+/* The mark of the train that @r, which was committed in one, belongs to. */
+struct delivery_mark *sent_record_mark(const struct sent *s, const struct sent_record *r);
 /* Ends the record. */
 void sent_commit(struct sent *s, cv_time now, uint8_t path, uint8_t path_age, uint16_t size,
                  bool is_eliciting, bool is_app_limited);

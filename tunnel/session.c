@@ -88,7 +88,7 @@ int session_new(struct session **out, cv_time now, struct session_core *core, ui
 			   .has_smaller_key = s->has_smaller_key,
 		   },
 	           core->rng);
-	paths_init(&s->paths, core->congestion, s->has_smaller_key);
+	paths_init(&s->paths, core->congestion, s->has_smaller_key, rng_u64(core->rng));
 	s->paths.is_relay_only = s->policy == POLICY_RELAY;
 	r = object_init(s);
 	if (r < 0)

@@ -143,10 +143,11 @@ struct session {
 	bool must_settle; /* ACKs were read in this batch: loss, congestion and windows are due */
 	struct bucket candidates; /* new addresses that the peer may have us probe (T40) */
 	cv_time hint_at;          /* newest continuing INIT that a doubt caused */
-	struct {                  /* per path, within a batch of ACKs */
+	struct session_batch {    /* per path, within a batch of ACKs */
 		uint64_t acked, newest_number, inflight_before;
 		cv_time newest_sent_at;
 		cv_duration sample, ack_delay;
+		struct delivery_sample rate;
 		bool is_app_limited, is_touched, is_spurious;
 	} batch[PATHS_MAX];
 

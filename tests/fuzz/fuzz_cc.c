@@ -101,7 +101,10 @@ static void on_send(struct world *w, struct rd *in)
 	uint64_t budget = pacer_budget(&w->pacer, w->now, read_any(in));
 	uint64_t bytes = CV_MIN(CV_MIN(budget, w->cc.cwnd), 65536);
 
-	w->cc.ops->on_sent(&w->cc, w->now, w->number, bytes, read_any(in));
+	w->cc.ops->on_sent(&w->cc, w->now,
+	                   &(struct cc_sent){ .number = w->number,
+	                                      .bytes = bytes,
+	                                      .inflight_before = read_any(in) });
 	w->number++;
 	pacer_on_sent(&w->pacer, w->now, bytes);
 }
@@ -164,7 +167,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct rd in = rd_init(data, size);
 	struct world w = { .now = CV_SEC(1), .number = 1 };
 
-	cc_init(&w.cc, CC_CUBIC, WIRE_DATAGRAM_BASE, read_any(&in), w.now);
+	cc_init(&w.cc, CC_CUBIC, WIRE_DATAGRAM_BASE, read_any(&in), w.now, 1);
 	pacer_init(&w.pacer, w.now);
 	pmtud_init(&w.pmtud, (uint32_t)read_any(&in));
 	rtt_init(&w.rtt);

@@ -124,7 +124,7 @@ static void smallest_agent_has_the_defaults_of_the_manual(void **state)
 	assert_int_equal(c->log.level, LOG_INFO);
 	assert_int_equal(c->log.format, CONFIG_LOG_TEXT);
 	assert_int_equal(c->sandbox, CONFIG_SANDBOX_BEST_EFFORT);
-	assert_int_equal(c->tunnel.congestion, CONFIG_CUBIC);
+	assert_int_equal(c->tunnel.congestion, CONFIG_BBR);
 	assert_int_equal(c->tunnel.streams_max, 16384);
 	assert_int_equal(c->tunnel.memory_size, 256 << 20);
 	assert_false(c->server.is_set);

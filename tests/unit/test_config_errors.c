@@ -595,10 +595,6 @@ static const struct row rows[] = {
 	  "identity: id.key\n"
 	  "sandbox: required\n",
 	  "2:10: 'sandbox: required' is not supported yet" },
-	{ "not yet: bbr",
-	  "identity: id.key\n"
-	  "tunnel: { congestion: bbr }\n",
-	  "2:23: 'congestion: bbr' is not supported yet" },
 	{ "not yet: punch",
 	  "identity: id.key\n"
 	  "punch: { sockets: 256 }\n",

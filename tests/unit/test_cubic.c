@@ -62,7 +62,7 @@ static struct link *link_new(uint64_t mbit, cv_duration rtt, uint64_t buffer_per
 	rng_seeded_init(&l->seeded, rtt);
 	l->buffer = l->rate * (rtt / 1000) / 1000000 * buffer_percent / 100;
 	l->app_at = l->now;
-	cc_init(&l->cc, CC_CUBIC, MSS, 64 * MIB, l->now);
+	cc_init(&l->cc, CC_CUBIC, MSS, 64 * MIB, l->now, 1);
 	pacer_init(&l->pacer, l->now);
 	rtt_init(&l->estimate);
 	rtt_on_sample(&l->estimate, rtt, 0); /* the handshake's */
@@ -101,7 +101,10 @@ static void link_send_one(struct link *l, bool is_app_limited)
 		p->acked_at = CV_MAX(l->last_acked_at, l->busy_until + l->rtt + link_jitter(l));
 		l->last_acked_at = p->acked_at;
 	}
-	l->cc.ops->on_sent(&l->cc, l->now, l->next, MSS, l->inflight);
+	l->cc.ops->on_sent(&l->cc, l->now,
+	                   &(struct cc_sent){ .number = l->next,
+	                                      .bytes = MSS,
+	                                      .inflight_before = l->inflight });
 	l->inflight += MSS;
 	l->next++;
 }
@@ -289,7 +292,7 @@ struct fixture {
 static void begin(struct fixture *f, cv_duration rtt, uint64_t packets)
 {
 	*f = (struct fixture){ .now = CV_SEC(1), .number = 100 };
-	cc_init(&f->cc, CC_CUBIC, MSS, 64 * MIB, f->now);
+	cc_init(&f->cc, CC_CUBIC, MSS, 64 * MIB, f->now, 1);
 	rtt_init(&f->rtt);
 	rtt_on_sample(&f->rtt, rtt, 0);
 	if (packets)
@@ -315,7 +318,10 @@ static void ack(struct fixture *f, uint64_t bytes, uint64_t inflight_before)
 
 	f->number += CV_MAX(bytes / MSS, 1);
 	for (uint64_t n = first; n < f->number; n++)
-		f->cc.ops->on_sent(&f->cc, f->now, n, MSS, inflight_before);
+		f->cc.ops->on_sent(&f->cc, f->now,
+		                   &(struct cc_sent){ .number = n,
+		                                      .bytes = MSS,
+		                                      .inflight_before = inflight_before });
 	a.newest_number = f->number - 1;
 	a.next_number = f->number;
 	f->cc.ops->on_ack(&f->cc, f->now, &a, &f->rtt);
@@ -337,7 +343,7 @@ static void a_loss_takes_three_tenths_once_a_round(void **state)
 
 	(void)state;
 	begin(&f, CV_MS(50), 1000);
-	f.cc.ops->on_sent(&f.cc, f.now, 999, MSS, 0);
+	f.cc.ops->on_sent(&f.cc, f.now, &(struct cc_sent){ .number = 999, .bytes = MSS });
 	lose(&f, 100, false);
 	assert_int_equal(f.cc.cwnd, 700 * MSS);
 	assert_int_equal(f.cc.cubic.ssthresh, 700 * MSS);

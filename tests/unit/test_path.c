@@ -54,7 +54,7 @@ static void begin(const struct origin *to)
 	rng_seeded_init(&w.seeded, 3);
 	w.rng = rng_from_seeded(&w.seeded);
 	w.now = START;
-	path_init(&w.p, w.now, 5, to, CC_CUBIC);
+	path_init(&w.p, w.now, 5, to, CC_CUBIC, 1);
 	assert_true(path_check(&w.p));
 }
 
@@ -579,7 +579,7 @@ static void each_use_of_a_slot_has_another_age(void **state)
 	for (unsigned i = 0; i < 600; i++) {
 		uint8_t before = w.p.age;
 
-		path_init(&w.p, w.now, 5, &to, CC_CUBIC);
+		path_init(&w.p, w.now, 5, &to, CC_CUBIC, 1);
 		assert_int_not_equal(w.p.age, before);
 		assert_int_not_equal(w.p.age, 0);
 	}

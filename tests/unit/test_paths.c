@@ -43,7 +43,7 @@ static void begin(bool decides)
 {
 	rng_seeded_init(&seeded, 9);
 	rng = rng_from_seeded(&seeded);
-	paths_init(&ps, CC_CUBIC, decides);
+	paths_init(&ps, CC_CUBIC, decides, 1);
 	assert_int_equal(ps.active, PATHS_NONE);
 	assert_null(paths_active(&ps));
 	assert_int_equal(paths_heard_at(&ps), 0);
