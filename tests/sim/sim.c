@@ -7,7 +7,7 @@
 
 #include "base/alloc.h"
 
-enum { EVENTS_MAX = 20000000 };
+enum { EVENTS_MAX = 20000000, TURNS_MAX = 200000 };
 
 /* ---- story ---- */
 
@@ -160,8 +160,9 @@ static void step(struct sim *sim)
 	struct sim_event event = pop(sim);
 
 	sim->now = event.at;
-	if (++sim->events > EVENTS_MAX)
-		sim_fail(sim, "the story does not end: %d events", EVENTS_MAX);
+	if (++sim->events > sim->events_max)
+		sim_fail(sim, "the story does not end: %llu events",
+		         (unsigned long long)sim->events_max);
 	switch (event.kind) {
 	case SIM_EVENT_ROUTE:
 		simnet_route(sim, event.datagram);
@@ -215,6 +216,9 @@ void sim_init(struct sim *sim, uint64_t seed, const char *scenario, bool is_trac
 	sim->scenario = scenario;
 	sim->is_traced = is_traced;
 	sim->now = SIM_START;
+	sim->events_max = EVENTS_MAX;
+	sim->turns_max = TURNS_MAX;
+	sim->check_interval = 1;
 	rng_seeded_init(&sim->seeded, seed);
 	sim->rng = rng_from_seeded(&sim->seeded);
 	sim->train_bytes = malloc(TRAIN_BYTES_MAX);
@@ -233,6 +237,12 @@ bool sim_deinit(struct sim *sim)
 		sim_fail(sim, "%lld bytes are left behind", (long long)(live - sim->live_before));
 	for (size_t i = 0; i < sim->queue_count; i++)
 		free(sim->queue[i].datagram);
+	while (sim->spare) {
+		struct sim_datagram *next = sim->spare->next;
+
+		free(sim->spare);
+		sim->spare = next;
+	}
 	free(sim->queue);
 	free(sim->train_bytes);
 	simwatch_deinit(sim);

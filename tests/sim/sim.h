@@ -7,11 +7,12 @@
  * that knows each byte it should see. One seed is one story, bit for bit.
  *
  *	sim.c       clock, queue of events, story, failure
- *	simnet.c    links and the way of a datagram; simnat.c translators
+ *	simlink.c   one link; simnet.c the way of a datagram over several; simnat.c translators
  *	simhost.c   one process: the drain that endpoint.h prescribes
  *	simapp.c    streams with known contents
  *	simwatch.c  oracles that look at every datagram
- *	swarm.c     a world drawn from a seed; cases_*.c the named scenarios
+ *	simload.c   pairs of hosts that compete for one bottleneck, and what they get
+ *	swarm.c     a world drawn from a seed; cases_*.c the named scenarios; matrix.c the matrix
  *
  * Everything is open to the scenarios. Single-threaded, no clock, no address of memory decides
  * anything.
@@ -21,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/addr.h"
 #include "base/compiler.h"
@@ -39,11 +41,25 @@ enum {
 	SIM_ROOT = -1, /* the internet, as a zone */
 	SIM_PORT = 28583,
 	SIM_DATAGRAM_MAX = 2048,
+	SIM_SHARED_MAX = 4,
+	SIM_CHANGES_MAX = 32,
+	SIM_IP_UDP = 28, /* bytes that a link carries round each datagram */
+	SIM_PAIRS_MAX = 3,
+	SIM_SAMPLES_MAX = 8192,
 };
 
 #define SIM_START CV_SEC(100000)
 
 struct sim;
+
+/* The same value on machines of either byte order; spelt so that it is one load. */
+static inline uint64_t sim_little(uint64_t v)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	v = __builtin_bswap64(v);
+#endif
+	return v;
+}
 
 /* ---- events ---- */
 
@@ -57,12 +73,15 @@ enum sim_event_kind {
 };
 
 struct sim_datagram {
-	struct addr src, dst; /* as written on it now */
-	struct addr sent_to;  /* as its sender wrote it */
-	int from;             /* host */
-	int zone;             /* where it is */
+	struct sim_datagram *next; /* in the heap of spare ones */
+	struct addr src, dst;      /* as written on it now */
+	struct addr sent_to;       /* as its sender wrote it */
+	int from;                  /* host */
+	int zone;                  /* where it is */
 	bool is_corrupt;
 	bool is_spoofed;
+	bool has_crossed; /* the link that its hosts share with others */
+	uint8_t ecn;      /* enum sim_ecn */
 	uint16_t size;
 	uint8_t bytes[SIM_DATAGRAM_MAX];
 };
@@ -82,23 +101,67 @@ struct sim_event {
 
 /* ---- links and NATs ---- */
 
-/* One direction. Zero is a perfect link without delay. */
+/* The bits of the IP header. */
+enum sim_ecn { SIM_NOT_ECT, SIM_ECT_1, SIM_ECT_0, SIM_CE };
+
+enum { SIM_WAIT_STEPS = 16, SIM_WAITS = 48 * SIM_WAIT_STEPS };
+
+/* What a link saw; only where somebody asks for it. */
+struct sim_meter {
+	uint64_t passed, passed_bytes;
+	uint64_t lost;    /* by chance, mask, number, MTU or because the link was down */
+	uint64_t dropped; /* the queue was full */
+	uint64_t policed;
+	uint64_t marked;
+	cv_duration wait_max;
+	/* How long each datagram that passed waited before its own bits left: 16 steps an octave.
+	 */
+	uint32_t waits[SIM_WAITS];
+};
+
+/* One direction. Zero is a perfect link without delay. In the order of a datagram's way: */
 struct sim_link {
-	cv_duration delay, jitter; /* jitter reorders */
+	bool is_down;
+	uint32_t mtu; /* largest UDP payload that passes; 0: 1472 */
 	uint32_t loss_ppm;
-	uint32_t burst_ppm;  /* a datagram begins a burst of losses (Gilbert-Elliott) */
-	uint32_t burst_mean; /* its mean length, datagrams */
-	uint32_t duplicate_ppm;
-	uint32_t corrupt_ppm;
+	uint32_t burst_ppm;   /* a datagram begins a burst of losses (Gilbert-Elliott) */
+	uint32_t burst_mean;  /* its mean length, datagrams */
+	uint64_t drop_mask;   /* bit i: of every 64 datagrams number i gets lost */
+	uint64_t drop_number; /* this one, counted from 1, gets lost; 0: none */
+	uint64_t police_rate; /* bytes a second of a token bucket; 0: nobody polices */
+	uint32_t police_burst;
+	cv_time held_until;  /* the radio is silent: what enters waits in the queue */
+	uint64_t rate;       /* bytes a second; 0: no bound */
+	uint32_t queue;      /* bytes that wait for it; 0: 128 KiB */
+	uint32_t mark_queue; /* bytes that wait, from which on ECN-capable datagrams are marked; 0:
+	                        never */
+	cv_duration delay, jitter; /* jitter reorders, unless */
+	bool keeps_order;
+	/* Leaves only at multiples of this: aggregation of Wi-Fi, grants of cable and LTE. */
+	cv_duration grant_interval;
 	uint32_t reorder_ppm; /* a datagram comes this much later: */
 	cv_duration reorder_delay;
-	uint64_t rate;  /* bytes a second; 0: no bound */
-	uint32_t queue; /* bytes that wait for it; 0: 128 KiB */
-	uint32_t mtu;   /* largest UDP payload that passes; 0: 1472 */
-	bool is_down;
+	uint32_t duplicate_ppm;
+	uint32_t corrupt_ppm;
+	/* Not even an event: what enters leaves within the same call. Only for a host whose traffic
+	 * all crosses a shared link. */
+	bool is_instant;
+	struct sim_meter *meter; /* borrowed, or NULL */
 	/* state */
 	bool is_bursting;
+	uint64_t count; /* datagrams that came */
 	cv_time busy_until;
+	cv_time stale_until; /* what waited at a change of rate leaves at the old one, until then */
+	uint64_t stale_rate;
+	cv_time last_at; /* out of the link */
+	uint64_t tokens; /* bytes, in billionths */
+	cv_time tokens_at;
+};
+
+/* At an instant a link becomes another one; its state stays. */
+struct sim_change {
+	struct sim_link *link;
+	struct sim_link to;
 };
 
 enum sim_rule { SIM_EI, SIM_AD, SIM_APD }; /* endpoint-independent, address-, and port-dependent */
@@ -150,6 +213,8 @@ struct sim_host {
 	uint64_t births;
 	uint8_t aead_bits;
 	uint8_t policy;
+	enum cc_kind congestion;
+	uint64_t pool_size;  /* bytes of buffers it may have; 0: 64 MiB */
 	uint64_t relay_rate; /* hub */
 
 	struct endpoint *endpoint;
@@ -171,6 +236,7 @@ struct sim_host {
 	bool is_up[SIM_HOSTS_MAX]; /* as told by events */
 	unsigned ups[SIM_HOSTS_MAX], downs[SIM_HOSTS_MAX], duplicates, server_ups, server_downs;
 	uint64_t sent, received;
+	uint64_t sent_payload; /* bytes of streams, as far as large datagrams of DATA tell it */
 	cv_time up_at[SIM_HOSTS_MAX];
 };
 
@@ -187,7 +253,8 @@ struct sim_side {
 	uint64_t written, read;
 	uint64_t reset_at; /* abandons after so many bytes; UINT64_MAX: never */
 	uint32_t chunk;    /* writes at most so much at once; 0: all */
-	uint32_t sip;      /* reads at most so much a tick; 0: all */
+	uint32_t sip;      /* reads at most so much at once; 0: all */
+	bool is_slow;      /* reads on ticks only, not whenever something comes */
 	bool is_patient;   /* reads nothing until told */
 	bool refuses;      /* does not accept: the far side keeps its first window */
 	bool was_finished, was_reset, is_reset, was_ended, was_acked, is_lost, was_released;
@@ -202,6 +269,35 @@ struct sim_flow {
 	struct sim_side side[2]; /* 0 opened it */
 	cv_time begun_at;
 };
+
+/* ---- load: pairs of hosts that compete for one link ---- */
+
+/* Host 2 i sends to host 2 i + 1; there and back they cross the links that all pairs share. */
+struct sim_load_spec {
+	uint64_t rate; /* of the bottleneck, bits a second */
+	cv_duration rtt;
+	unsigned buffer_permille; /* of rate * rtt; 4 packets at least */
+	uint32_t loss_ppm;        /* each way, behind the bottleneck: it has cost its time there */
+	unsigned pairs;           /* 0: one */
+};
+
+struct sim_load {
+	struct sim_load_spec spec;
+	struct sim_link *there, *back;
+	struct sim_meter meter; /* of there */
+	struct sim_flow *bulk[SIM_PAIRS_MAX];
+	cv_time begun_at; /* the first sample */
+	/* Every SIM_SAMPLE: bytes that the far side had read, and payload that the near one had
+	 * sent. */
+	uint64_t samples[SIM_PAIRS_MAX][SIM_SAMPLES_MAX];
+	uint64_t sent[SIM_PAIRS_MAX][SIM_SAMPLES_MAX];
+	unsigned sample_count;
+	/* since simload_mark(): */
+	cv_time marked_at;
+	uint64_t read_before[SIM_PAIRS_MAX], sent_before[SIM_PAIRS_MAX], new_before[SIM_PAIRS_MAX];
+};
+
+#define SIM_SAMPLE CV_MS(20)
 
 /* ---- the world ---- */
 
@@ -228,17 +324,30 @@ struct sim {
 	bool blocked[SIM_HOSTS_MAX][SIM_HOSTS_MAX];      /* one way */
 	uint32_t pair_mtu[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; /* 0: none of its own */
 	cv_duration pair_delay[SIM_HOSTS_MAX][SIM_HOSTS_MAX];
+	struct sim_link shared[SIM_SHARED_MAX];
+	struct sim_link *via[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; /* crossed between up and down */
+	struct sim_change changes[SIM_CHANGES_MAX];
+	unsigned change_count;
 	sim_filter *filter;
 	uint64_t filter_arg, filter_count;
 	sim_filter *tap; /* sees what leaves; its verdict is ignored */
 
+	struct sim_load load;
 	struct sim_watch *watch;
-	bool may_reset; /* faults are on that may end streams */
+	bool may_reset;          /* faults are on that may end streams */
+	bool has_gusts;          /* swarm.c */
+	enum cc_kind congestion; /* of hosts added from now on */
+	uint64_t events_max;     /* a longer story does not end */
+	uint64_t turns_max;      /* of one host in a second */
+	unsigned check_interval; /* invariants are looked at after one of so many events */
+	bool is_light;           /* no look at bytes: for what is measured, not tested */
 	bool is_traced;
+	bool prints_measures;
 	bool has_failed;
 	char why[256];
 	uint64_t hash;
 	uint64_t live_before;
+	struct sim_datagram *spare;
 	struct train train;
 	uint8_t *train_bytes;
 };
@@ -267,7 +376,21 @@ bool sim_chance(struct sim *sim, uint32_t ppm);
 /* Log-uniform in [low, high]. */
 uint64_t sim_draw(struct sim *sim, uint64_t low, uint64_t high);
 
+/* simlink.c */
+/* When @d is through @l; CV_TIME_NEVER: lost. */
+cv_time simlink_pass(struct sim *sim, struct sim_link *l, struct sim_datagram *d);
+/* At @at @l becomes @to: all but its state and its meter. */
+void simlink_change_at(struct sim *sim, cv_time at, struct sim_link *l, const struct sim_link *to);
+/* How long all but @permille of the datagrams waited at most; to 1/16. */
+cv_duration simlink_wait(const struct sim_meter *m, unsigned permille);
+uint64_t simlink_digest(const uint8_t *bytes, size_t size, uint64_t h);
+
 /* simnet.c */
+/* Its header is zero, its bytes are not set. */
+struct sim_datagram *simnet_new(struct sim *sim);
+void simnet_free(struct sim *sim, struct sim_datagram *d);
+/* A datagram of @h's, whatever it says, begins its way. */
+void simnet_launch(struct sim *sim, struct sim_host *h, struct sim_datagram *d);
 void simnet_send(struct sim *sim, struct sim_host *h, const struct train *t);
 /* As if @as had sent it: replays and forgeries. */
 void simnet_inject(struct sim *sim, int from, const struct addr *as, const struct addr *to,
@@ -336,8 +459,77 @@ bool simwatch_is_whole(const struct sim *sim, const struct sim_datagram *d);
 /* Bytes that went to an address that nobody has: a victim's. */
 void simwatch_add_victim(struct sim *sim, const struct addr *victim);
 
+/* simload.c */
+/* Builds the world, starts it, and waits until every pair is connected. */
+void simload_init(struct sim *sim, const struct sim_load_spec *spec);
+/* The same without waiting: links may be changed. */
+void simload_build(struct sim *sim, const struct sim_load_spec *spec);
+void simload_connect(struct sim *sim);
+/* Without end from host 2 @pair; sampled from now on. */
+struct sim_flow *simload_bulk(struct sim *sim, unsigned pair);
+/* What is measured begins now. */
+void simload_mark(struct sim *sim);
+/* Bytes of @pair's that were read since the mark, in thousandths of what the link could carry. */
+uint64_t simload_goodput(const struct sim *sim, unsigned pair);
+/* Of @rate (bits a second) between two instants. */
+uint64_t simload_goodput_between(const struct sim *sim, unsigned pair, uint64_t rate, cv_time begin,
+                                 cv_time end);
+/* Of the worst @window between the instants. */
+uint64_t simload_window(const struct sim *sim, unsigned pair, uint64_t rate, cv_duration window,
+                        cv_time begin, cv_time end);
+/**
+ * simload_reaches() - from @begin until @permille of @rate were read for 100 ms
+ * simload_sends()   - likewise sent: what a slow reader has left in its buffer does not count
+ *
+ * Return: CV_SEC(99) when it did not come to that.
+ */
+cv_duration simload_reaches(const struct sim *sim, unsigned pair, uint64_t rate, unsigned permille,
+                            cv_time begin);
+cv_duration simload_sends(const struct sim *sim, unsigned pair, uint64_t rate, unsigned permille,
+                          cv_time begin);
+/* The longest time without progress. */
+cv_duration simload_stall(const struct sim *sim, unsigned pair, cv_time begin, cv_time end);
+/* Bytes sent more than once, in 10,000ths of all sent since the mark. */
+uint64_t simload_resent(const struct sim *sim, unsigned pair);
+/* Datagrams that found no room or no tokens at the bottleneck, in thousandths, since the mark. */
+uint64_t simload_dropped(const struct sim *sim);
+/* Datagrams that no congestion control holds back: @rate bits a second in periods of @on and @off,
+ * over the bottleneck, until the end. */
+void simload_blast(struct sim *sim, uint64_t rate, cv_duration on, cv_duration off);
+uint64_t simload_bdp(const struct sim_load_spec *spec); /* bytes */
+
+/* Congestion controls, by name. */
+struct sim_kind {
+	const char *name;
+	enum cc_kind kind;
+	bool is_bbr; /* the bounds for BBR hold, not the ones for CUBIC */
+};
+extern const struct sim_kind SIM_KINDS[]; /* ends with a name of NULL */
+const struct sim_kind *sim_kind(enum cc_kind kind);
+/* One of them, whatever the number. */
+const struct sim_kind *sim_kind_number(uint64_t number);
+/**
+ * sim_least(), sim_most() - state a bound, and print what was measured under --measures
+ * @bbr, @cubic: bound for worlds of that kind; 0: none, @value is only recorded
+ */
+void sim_least(struct sim *sim, const char *what, uint64_t value, uint64_t bbr, uint64_t cubic);
+void sim_most(struct sim *sim, const char *what, uint64_t value, uint64_t bbr, uint64_t cubic);
+
+/* matrix.c */
+struct matrix_options {
+	const struct sim_kind *kind;
+	const char *cells;   /* "all", "quick", or RATE:RTT:LOSS:BUFFER with stars */
+	const char *csv;     /* written; NULL: standard output, unless compared */
+	const char *compare; /* read; NULL: nothing to compare with */
+	uint64_t seed;       /* of the first cell */
+};
+/* Return: the exit code. */
+int matrix_run(const struct matrix_options *opt);
+
 /* swarm.c */
 void swarm_run(struct sim *sim);
+/* And with what moves congestion control: agents of each kind. */
+void swarm_gusts(struct sim *sim);
 
 /* cases */
 struct sim_case {
@@ -352,3 +544,6 @@ static inline unsigned sim_variant(const struct sim *sim, unsigned variants)
 	return (unsigned)((sim->seed + variants - 1) % variants);
 }
 extern const struct sim_case CASES_START[], CASES_PATHS[], CASES_STREAMS[], CASES_LIVES[];
+extern const struct sim_case CASES_LINKS[];
+/* Run with each congestion control. */
+extern const struct sim_case CASES_BULK[], CASES_CHANGES[], CASES_RIVALS[];

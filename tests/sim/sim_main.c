@@ -14,24 +14,35 @@
 
 struct arguments {
 	uint64_t seed, count;
-	const char *scenario, *regressions;
-	bool is_traced, verifies, lists, all;
+	const char *scenario, *regressions, *group;
+	const struct sim_kind *kind; /* NULL: each that a case asks for */
+	struct matrix_options matrix;
+	bool is_traced, verifies, lists, all, prints_measures, is_matrix;
 };
 
-static const struct sim_case *const tables[] = { CASES_START, CASES_PATHS, CASES_STREAMS,
-	                                         CASES_LIVES };
+static const struct {
+	const char *name;
+	const struct sim_case *list;
+	bool has_kinds; /* is run with each congestion control */
+} groups[] = {
+	{ "links", CASES_LINKS, false },    { "start", CASES_START, false },
+	{ "paths", CASES_PATHS, false },    { "streams", CASES_STREAMS, false },
+	{ "lives", CASES_LIVES, false },    { "bulk", CASES_BULK, true },
+	{ "changes", CASES_CHANGES, true }, { "rivals", CASES_RIVALS, true },
+};
 
 /* What runs now, for the last words of an assertion. */
 static uint64_t running_seed;
 static const char *running_scenario;
+static const struct sim_kind *running_kind = SIM_KINDS;
 
 static void on_abort(int number)
 {
-	char text[160];
-	int size =
-		snprintf(text, sizeof(text),
-	                 "\nAN ASSERTION FAILED\n  culvert-sim --scenario %s --seed %llu --trace\n",
-	                 running_scenario, (unsigned long long)running_seed);
+	char text[200];
+	int size = snprintf(text, sizeof(text),
+	                    "\nAN ASSERTION FAILED\n  culvert-sim --scenario %s --congestion %s "
+	                    "--seed %llu --trace\n",
+	                    running_scenario, running_kind->name, (unsigned long long)running_seed);
 
 	(void)number;
 	if (size > 0 && write(STDOUT_FILENO, text, (size_t)size) < 0)
@@ -41,13 +52,17 @@ static void on_abort(int number)
 
 static const struct sim_case *find(const char *name)
 {
-	static const struct sim_case swarm = { "swarm", swarm_run, "a world drawn from the seed",
-		                               0 };
+	static const struct sim_case swarms[] = {
+		{ "swarm", swarm_run, "a world drawn from the seed", 0 },
+		{ "gusts", swarm_gusts, "and with links that change", 0 },
+	};
 
-	if (strcmp(name, swarm.name) == 0)
-		return &swarm;
-	for (size_t t = 0; t < CV_ARRAY_SIZE(tables); t++) {
-		for (const struct sim_case *c = tables[t]; c->name; c++) {
+	for (size_t i = 0; i < CV_ARRAY_SIZE(swarms); i++) {
+		if (strcmp(name, swarms[i].name) == 0)
+			return &swarms[i];
+	}
+	for (size_t t = 0; t < CV_ARRAY_SIZE(groups); t++) {
+		for (const struct sim_case *c = groups[t].list; c->name; c++) {
 			if (strcmp(name, c->name) == 0)
 				return c;
 		}
@@ -56,14 +71,16 @@ static const struct sim_case *find(const char *name)
 }
 
 /* One story; its hash in @hash. */
-static bool tell(const struct sim_case *c, uint64_t seed, bool is_traced, uint64_t *hash)
+static bool tell(const struct sim_case *c, uint64_t seed, const struct arguments *a, uint64_t *hash)
 {
 	static struct sim sim;
 	bool is_good;
 
 	running_seed = seed;
 	running_scenario = c->name;
-	sim_init(&sim, seed, c->name, is_traced);
+	sim_init(&sim, seed, c->name, a->is_traced);
+	sim.congestion = running_kind->kind;
+	sim.prints_measures = a->prints_measures;
 	c->run(&sim);
 	if (sim.has_failed)
 		simapp_print(&sim, stdout);
@@ -71,10 +88,10 @@ static bool tell(const struct sim_case *c, uint64_t seed, bool is_traced, uint64
 	*hash = sim.hash;
 	if (!is_good)
 		printf("FAILED %s, seed %llu, at %llu ms: %s\n"
-		       "  culvert-sim --scenario %s --seed %llu --trace\n",
+		       "  culvert-sim --scenario %s --congestion %s --seed %llu --trace\n",
 		       c->name, (unsigned long long)seed,
 		       (unsigned long long)((sim.now - SIM_START) / CV_MS(1)), sim.why, c->name,
-		       (unsigned long long)seed);
+		       running_kind->name, (unsigned long long)seed);
 	(void)fflush(stdout);
 	return is_good;
 }
@@ -82,11 +99,13 @@ static bool tell(const struct sim_case *c, uint64_t seed, bool is_traced, uint64
 static bool run(const struct sim_case *c, uint64_t seed, const struct arguments *a)
 {
 	uint64_t first, second;
-	bool is_good = tell(c, seed, a->is_traced, &first);
+	struct arguments quiet = *a;
+	bool is_good = tell(c, seed, a, &first);
 
 	if (!a->verifies)
 		return is_good;
-	is_good &= tell(c, seed, false, &second);
+	quiet.is_traced = quiet.prints_measures = false;
+	is_good &= tell(c, seed, &quiet, &second);
 	if (first != second) {
 		printf("FAILED %s, seed %llu: P10: two runs tell two stories\n", c->name,
 		       (unsigned long long)seed);
@@ -106,9 +125,19 @@ static bool read_number(const char *text, uint64_t *out)
 	return errno == 0 && end != text && *end == '\0';
 }
 
+static const struct sim_kind *kind_named(const char *name)
+{
+	for (const struct sim_kind *k = SIM_KINDS; name && k->name; k++) {
+		if (strcmp(name, k->name) == 0)
+			return k;
+	}
+	return NULL;
+}
+
 static bool read_arguments(int argc, char **argv, struct arguments *a)
 {
 	*a = (struct arguments){ .seed = 1, .count = 1, .scenario = "swarm" };
+	a->matrix = (struct matrix_options){ .cells = "all" };
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--trace") == 0)
 			a->is_traced = true;
@@ -116,6 +145,19 @@ static bool read_arguments(int argc, char **argv, struct arguments *a)
 			a->verifies = true;
 		else if (strcmp(argv[i], "--list") == 0)
 			a->lists = true;
+		else if (strcmp(argv[i], "--matrix") == 0)
+			a->is_matrix = true;
+		else if (strcmp(argv[i], "--cells") == 0 && argv[i + 1])
+			a->matrix.cells = argv[++i];
+		else if (strcmp(argv[i], "--csv") == 0 && argv[i + 1])
+			a->matrix.csv = argv[++i];
+		else if (strcmp(argv[i], "--compare") == 0 && argv[i + 1])
+			a->matrix.compare = argv[++i];
+		else if (strcmp(argv[i], "--measures") == 0)
+			a->prints_measures = true;
+		else if (strcmp(argv[i], "--congestion") == 0 &&
+		         (a->kind = kind_named(argv[i + 1])))
+			i++;
 		else if (strcmp(argv[i], "--all") == 0)
 			a->all = true;
 		else if (strcmp(argv[i], "--seed") == 0 && read_number(argv[i + 1], &a->seed))
@@ -124,6 +166,8 @@ static bool read_arguments(int argc, char **argv, struct arguments *a)
 			i++;
 		else if (strcmp(argv[i], "--scenario") == 0 && argv[i + 1])
 			a->scenario = argv[++i];
+		else if (strcmp(argv[i], "--group") == 0 && argv[i + 1])
+			a->group = argv[++i];
 		else if (strcmp(argv[i], "--regressions") == 0 && argv[i + 1])
 			a->regressions = argv[++i];
 		else
@@ -159,18 +203,36 @@ static bool run_regressions(const struct arguments *a, uint64_t *passed, uint64_
 	return fclose(in) == 0;
 }
 
+/* All variants, with each congestion control if it matters here. */
+static void run_case(const struct sim_case *c, bool has_kinds, const struct arguments *a,
+                     uint64_t *passed, uint64_t *failed)
+{
+	const struct sim_kind *usual = running_kind;
+
+	for (const struct sim_kind *k = SIM_KINDS; k->name; k++) {
+		if (has_kinds ? a->kind && k != a->kind : k != usual)
+			continue;
+		running_kind = k;
+		for (uint64_t v = 0; v < CV_MAX(c->variants, 1) * a->count; v++) {
+			if (run(c, a->seed + v, a))
+				(*passed)++;
+			else
+				(*failed)++;
+		}
+	}
+	running_kind = usual;
+}
+
 static void run_all(const struct arguments *a, uint64_t *passed, uint64_t *failed)
 {
-	for (size_t t = 0; t < CV_ARRAY_SIZE(tables); t++) {
-		for (const struct sim_case *c = tables[t]; c->name; c++) {
+	for (size_t t = 0; t < CV_ARRAY_SIZE(groups); t++) {
+		if (a->group && strcmp(a->group, groups[t].name) != 0)
+			continue;
+		for (const struct sim_case *c = groups[t].list; c->name; c++) {
 			if (a->lists)
 				printf("%-24s %s\n", c->name, c->what);
-			for (unsigned v = 0; !a->lists && v < CV_MAX(c->variants, 1); v++) {
-				if (run(c, a->seed + v, a))
-					(*passed)++;
-				else
-					(*failed)++;
-			}
+			else
+				run_case(c, groups[t].has_kinds, a, passed, failed);
 		}
 	}
 }
@@ -182,18 +244,26 @@ int main(int argc, char **argv)
 	const struct sim_case *c;
 
 	if (!read_arguments(argc, argv, &a) || !(c = find(a.scenario))) {
-		(void)fprintf(
-			stderr,
-			"usage: culvert-sim [--seed N] [--count M] [--scenario NAME | --all | "
-			"--list] [--regressions FILE] [--trace] [--verify]\n");
+		(void)fprintf(stderr, "usage: culvert-sim [--seed N] [--count M] [--scenario NAME "
+		                      "| --group NAME | "
+		                      "--all | --list] [--congestion KIND] [--regressions FILE] "
+		                      "[--trace] [--verify] "
+		                      "[--measures]\n");
 		return 2;
 	}
+	if (a.kind)
+		running_kind = a.kind;
 	(void)aead_available();
 	if (signal(SIGABRT, on_abort) == SIG_ERR)
 		return 2;
+	if (a.is_matrix) {
+		a.matrix.kind = running_kind;
+		a.matrix.seed = a.seed;
+		return matrix_run(&a.matrix);
+	}
 	if (a.regressions && !run_regressions(&a, &passed, &failed))
 		return 2;
-	if (a.all || a.lists) {
+	if (a.all || a.lists || a.group) {
 		run_all(&a, &passed, &failed);
 	} else if (!a.regressions) {
 		for (uint64_t i = 0; i < a.count; i++) {
@@ -206,5 +276,5 @@ int main(int argc, char **argv)
 	if (!a.lists)
 		printf("%llu passed, %llu failed\n", (unsigned long long)passed,
 		       (unsigned long long)failed);
-	return failed > 0;
+	return failed > 0 || (a.group && passed == 0 && !a.lists);
 }

@@ -31,13 +31,18 @@ static void fill(const struct sim *sim, const struct sim_flow *f, unsigned side,
 {
 	uint64_t name = MAGIC | (uint64_t)(f - sim->flows);
 
-	for (size_t i = 0; i < size; i++) {
-		uint64_t at = offset + i;
+	for (size_t i = 0; i < size;) {
+		uint64_t at = offset + i, w = word(f->key + side, at / 8);
 
-		if (side == 0 && at < HEADER)
-			out[i] = (uint8_t)(name >> (8 * (HEADER - 1 - at)));
-		else
-			out[i] = (uint8_t)(word(f->key + side, at / 8) >> (8 * (at % 8)));
+		if (side == 0 && at < HEADER) {
+			out[i++] = (uint8_t)(name >> (8 * (HEADER - 1 - at)));
+		} else if (at % 8 == 0 && size - i >= 8) {
+			w = sim_little(w);
+			memcpy(out + i, &w, 8);
+			i += 8;
+		} else {
+			out[i++] = (uint8_t)(w >> (8 * (at % 8)));
+		}
 	}
 }
 
@@ -333,7 +338,9 @@ void simapp_on_event(struct sim *sim, struct sim_host *h, const struct endpoint_
 	switch (ev->stream.kind) {
 	case STREAM_EVENT_OPENED:
 	case STREAM_EVENT_READABLE:
-		if (f)
+		if (f && f->side[side].is_slow)
+			want_tick(sim, h);
+		else if (f)
 			read_more(sim, f, side);
 		else
 			on_opened(sim, h, ev);

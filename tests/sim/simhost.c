@@ -8,7 +8,6 @@
 
 enum {
 	SPINS_MAX = 64,       /* turns at one instant */
-	TURNS_MAX = 200000,   /* in a virtual second */
 	EVENTS_MAX = 100000,  /* pulled in one turn */
 	TRAINS_MAX = 20000,   /* likewise */
 	POOL_SIZE = 64 << 20, /* bytes of buffers a process has */
@@ -42,6 +41,7 @@ static struct sim_host *add(struct sim *sim, const char *name, int zone,
 		.is_trusted = true,
 		.zone = zone,
 		.aead_bits = AEAD_BIT_CHACHA, /* on every CPU: a seed tells the same story */
+		.congestion = sim->congestion,
 		.deadline = CV_TIME_NEVER,
 		.timer_at = CV_TIME_NEVER,
 	};
@@ -137,11 +137,11 @@ static void start_agent(struct sim *sim, struct sim_host *h)
 		.pool = &h->pool,
 		.aead_bits = h->aead_bits,
 		.streams_max = 256,
-		.congestion = CC_CUBIC,
+		.congestion = h->congestion,
 	};
 	uint32_t number;
 
-	pool_init(&h->pool, POOL_SIZE);
+	pool_init(&h->pool, h->pool_size ? h->pool_size : POOL_SIZE);
 	CV_ASSERT(endpoint_new(&h->endpoint, sim->now, &opt) == 0);
 	for (int i = 0; i < sim->host_count; i++) {
 		struct endpoint_peer peer = {
@@ -321,8 +321,9 @@ static void check_spin(struct sim *sim, struct sim_host *h)
 		h->turns_since = sim->now;
 		h->turns = 0;
 	}
-	if (++h->turns > TURNS_MAX)
-		sim_fail(sim, "%s: more than %d turns a second", h->name, TURNS_MAX);
+	if (++h->turns > sim->turns_max)
+		sim_fail(sim, "%s: more than %llu turns a second", h->name,
+		         (unsigned long long)sim->turns_max);
 }
 
 static void arm(struct sim *sim, struct sim_host *h)
@@ -359,6 +360,8 @@ static void drain(struct sim *sim, struct sim_host *h)
 		}
 	}
 	arm(sim, h);
+	if (h->turns % sim->check_interval != 0)
+		return;
 	if (h->is_hub ? !hub_check(h->hub) : !endpoint_check(h->endpoint))
 		sim_fail(sim, "%s: an invariant is broken", h->name);
 	else if (!h->is_hub && !pool_check(&h->pool))
@@ -489,7 +492,7 @@ void simhost_on_event(struct sim *sim, const struct sim_event *event)
 	case SIM_EVENT_CALL:
 		CV_UNREACHABLE();
 	}
-	free(event->datagram);
+	simnet_free(sim, event->datagram);
 }
 
 void simhost_sleep(struct sim_host *h)

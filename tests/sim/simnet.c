@@ -4,100 +4,57 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MTU_DEFAULT = 1472, QUEUE_DEFAULT = 128 * 1024, HOPS_MAX = 8, WIRE_OVERHEAD = 28 };
+enum {
+	HOPS_MAX = 8,
+	STREAM_OVERHEAD = WIRE_DATA_OVERHEAD + 13, /* of a packet full of one stream's bytes */
+};
 
-/* ---- links ---- */
+/* ---- memory ---- */
 
-static bool is_lost(struct sim *sim, struct sim_link *l)
+/* The heap is asked once for each datagram that is on its way at the same time as all others. */
+struct sim_datagram *simnet_new(struct sim *sim)
 {
-	if (l->is_bursting)
-		l->is_bursting = !sim_chance(sim, 1000000 / CV_MAX(l->burst_mean, 1));
-	else if (l->burst_ppm)
-		l->is_bursting = sim_chance(sim, l->burst_ppm);
-	return l->is_bursting || sim_chance(sim, l->loss_ppm);
+	struct sim_datagram *d = sim->spare;
+
+	if (d)
+		sim->spare = d->next;
+	else
+		d = malloc(sizeof(*d));
+	CV_ASSERT(d);
+	memset(d, 0, offsetof(struct sim_datagram, bytes));
+	return d;
 }
 
-/* Where a bit matters: mac2 is not looked at without load, and reserved bits are ignored. */
-static size_t draw_place(struct sim *sim, const uint8_t *bytes, size_t size, unsigned *bit)
+void simnet_free(struct sim *sim, struct sim_datagram *d)
 {
-	unsigned kind = bytes[0] & WIRE_KIND_MASK;
-	size_t begin = 0;
-
-	*bit = (unsigned)sim_below(sim, 8);
-	if (kind == WIRE_INIT && size > MAC_SIZE + 1)
-		size -= MAC_SIZE;
-	if ((kind == WIRE_COOKIE || kind == WIRE_VERSION) && size > 4)
-		begin = 4;
-	begin += sim_below(sim, size - begin);
-	if (begin == 0)
-		*bit |= 4; /* the kind itself */
-	return begin;
-}
-
-static void damage(struct sim *sim, struct sim_datagram *d)
-{
-	/* An outer RELAY header is no more than a label; what matters lies behind it. */
-	size_t skip = (d->bytes[0] & WIRE_KIND_MASK) == WIRE_RELAY ? WIRE_RELAY_HEADER : 0;
-	unsigned bit;
-
-	if (d->is_corrupt || d->size <= skip + 1) /* twice might undo it */
+	if (!d)
 		return;
-	if (sim_below(sim, 4) == 0) {
-		d->size = (uint16_t)(1 + skip + sim_below(sim, d->size - skip - 1));
-	} else {
-		size_t at = skip + draw_place(sim, d->bytes + skip, d->size - skip, &bit);
-
-		d->bytes[at] ^= (uint8_t)(1u << bit);
-	}
-	d->is_corrupt = true;
+	d->next = sim->spare;
+	sim->spare = d;
 }
 
-/* When @d is through @l; CV_TIME_NEVER: lost. */
-static cv_time pass(struct sim *sim, struct sim_link *l, struct sim_datagram *d)
+static struct sim_datagram *copy(struct sim *sim, const struct sim_datagram *d)
 {
-	cv_time at = sim->now;
-	cv_duration wait = 0;
+	struct sim_datagram *c = simnet_new(sim);
 
-	if (l->is_down || d->size > (l->mtu ? l->mtu : MTU_DEFAULT) || is_lost(sim, l))
-		return CV_TIME_NEVER;
-	if (l->rate) {
-		uint32_t queue = l->queue ? l->queue : QUEUE_DEFAULT;
-
-		at = CV_MAX(at, l->busy_until);
-		if ((at - sim->now) * l->rate / CV_SEC(1) > queue)
-			return CV_TIME_NEVER;
-		at += (uint64_t)(d->size + WIRE_OVERHEAD) * CV_SEC(1) / l->rate;
-		l->busy_until = at;
-	}
-	wait = l->delay + sim_below(sim, l->jitter + 1);
-	if (sim_chance(sim, l->reorder_ppm))
-		wait += l->reorder_delay;
-	if (sim_chance(sim, l->corrupt_ppm))
-		damage(sim, d);
-	return at + wait;
-}
-
-static struct sim_datagram *copy(const struct sim_datagram *d)
-{
-	struct sim_datagram *c = malloc(sizeof(*c));
-
-	CV_ASSERT(c);
 	memcpy(c, d, offsetof(struct sim_datagram, bytes) + d->size);
 	return c;
 }
+
+/* ---- sending ---- */
 
 /* Through a link to what comes behind it, once or twice. */
 static void carry(struct sim *sim, struct sim_link *l, struct sim_datagram *d,
                   enum sim_event_kind kind, int number, cv_duration more)
 {
-	struct sim_datagram *twin = sim_chance(sim, l->duplicate_ppm) ? copy(d) : NULL;
+	struct sim_datagram *twin = sim_chance(sim, l->duplicate_ppm) ? copy(sim, d) : NULL;
 
 	for (; d; d = twin, twin = NULL) {
-		cv_time at = pass(sim, l, d);
+		cv_time at = simlink_pass(sim, l, d);
 
 		if (at == CV_TIME_NEVER) {
 			sim_tell(sim, "lost", d->from, d->size, d->bytes[0]);
-			free(d);
+			simnet_free(sim, d);
 			continue;
 		}
 		sim_push(sim, (struct sim_event){
@@ -107,17 +64,6 @@ static void carry(struct sim *sim, struct sim_link *l, struct sim_datagram *d,
 				      .datagram = d,
 			      });
 	}
-}
-
-/* ---- sending ---- */
-
-static uint64_t digest(const uint8_t *bytes, size_t size)
-{
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-	for (size_t i = 0; i < size; i++)
-		h = (h ^ bytes[i]) * UINT64_C(0x100000001b3);
-	return h;
 }
 
 /* For the reader of a trace: what kind of datagram goes where. */
@@ -139,15 +85,21 @@ static void describe(const struct sim *sim, const struct sim_datagram *d)
 	       addr_format(&d->dst, to));
 }
 
-static void launch(struct sim *sim, struct sim_host *h, struct sim_datagram *d)
+void simnet_launch(struct sim *sim, struct sim_host *h, struct sim_datagram *d)
 {
 	simwatch_on_sent(sim, d);
-	sim_tell(sim, "sends", h->number, d->size, digest(d->bytes, d->size));
+	sim_tell(sim, "sends", h->number, d->size,
+	         sim->is_light ? 0 : simlink_digest(d->bytes, d->size, 0));
 	describe(sim, d);
 	if (sim->tap)
 		(void)sim->tap(sim, d);
 	h->sent++;
-	carry(sim, &h->up, d, SIM_EVENT_ROUTE, SIM_NOBODY, 0);
+	if (d->size > 2 * STREAM_OVERHEAD && (d->bytes[0] & WIRE_KIND_MASK) == WIRE_DATA)
+		h->sent_payload += d->size - (uint64_t)STREAM_OVERHEAD;
+	if (h->up.is_instant)
+		simnet_route(sim, d);
+	else
+		carry(sim, &h->up, d, SIM_EVENT_ROUTE, SIM_NOBODY, 0);
 }
 
 void simnet_send(struct sim *sim, struct sim_host *h, const struct train *t)
@@ -169,18 +121,15 @@ void simnet_send(struct sim *sim, struct sim_host *h, const struct train *t)
 			sim_fail(sim, "%s: a datagram of %zu bytes", h->name, size);
 			return;
 		}
-		d = malloc(sizeof(*d));
-		CV_ASSERT(d);
-		*d = (struct sim_datagram){
-			.src = h->address,
-			.dst = t->to,
-			.sent_to = t->to,
-			.from = h->number,
-			.zone = h->zone,
-			.size = (uint16_t)size,
-		};
+		d = simnet_new(sim);
+		d->src = h->address;
+		d->dst = t->to;
+		d->sent_to = t->to;
+		d->from = h->number;
+		d->zone = h->zone;
+		d->size = (uint16_t)size;
 		memcpy(d->bytes, t->bytes + at, size);
-		launch(sim, h, d);
+		simnet_launch(sim, h, d);
 	}
 	if (count != t->count || count > TRAIN_SEGMENTS_MAX)
 		sim_fail(sim, "%s: a train of %u says %u", h->name, count, t->count);
@@ -189,18 +138,16 @@ void simnet_send(struct sim *sim, struct sim_host *h, const struct train *t)
 void simnet_inject(struct sim *sim, int from, const struct addr *as, const struct addr *to,
                    const uint8_t *bytes, size_t size)
 {
-	struct sim_datagram *d = malloc(sizeof(*d));
+	struct sim_datagram *d = simnet_new(sim);
 
-	CV_ASSERT(d && size <= SIM_DATAGRAM_MAX);
-	*d = (struct sim_datagram){
-		.src = *as,
-		.dst = *to,
-		.sent_to = *to,
-		.from = from,
-		.zone = SIM_ROOT,
-		.is_spoofed = true,
-		.size = (uint16_t)size,
-	};
+	CV_ASSERT(size <= SIM_DATAGRAM_MAX);
+	d->src = *as;
+	d->dst = *to;
+	d->sent_to = *to;
+	d->from = from;
+	d->zone = SIM_ROOT;
+	d->is_spoofed = true;
+	d->size = (uint16_t)size;
 	memcpy(d->bytes, bytes, size);
 	sim_push(sim, (struct sim_event){
 			      .at = sim->now + CV_MS(1),
@@ -258,22 +205,55 @@ static struct sim_host *walk(struct sim *sim, struct sim_datagram *d)
 	return NULL;
 }
 
+/* Over the link that both hosts' traffic shares with others', and back to simnet_route(). */
+static void share(struct sim *sim, struct sim_link *l, struct sim_datagram *d)
+{
+	d->has_crossed = true;
+	carry(sim, l, d, SIM_EVENT_ROUTE, SIM_NOBODY, 0);
+}
+
+static void deliver(struct sim *sim, struct sim_host *h, struct sim_datagram *d)
+{
+	cv_time at;
+
+	/* Only a datagram that an event brought here may reach a host within this call: the host
+	 * that sends is in the middle of its turn. */
+	if (!h->down.is_instant || !d->has_crossed) {
+		carry(sim, &h->down, d, SIM_EVENT_ARRIVE, h->number,
+		      d->from >= 0 ? sim->pair_delay[d->from][h->number] : 0);
+		return;
+	}
+	at = simlink_pass(sim, &h->down, d);
+	if (at == sim->now) {
+		simhost_on_event(sim, &(struct sim_event){ .at = at,
+		                                           .kind = SIM_EVENT_ARRIVE,
+		                                           .number = h->number,
+		                                           .datagram = d });
+		return;
+	}
+	CV_ASSERT(at == CV_TIME_NEVER);
+	sim_tell(sim, "lost", d->from, d->size, d->bytes[0]);
+	simnet_free(sim, d);
+}
+
 void simnet_route(struct sim *sim, struct sim_datagram *d)
 {
 	struct sim_host *h = NULL;
 	int from = d->from;
 
-	if (!sim->filter || !sim->filter(sim, d))
+	if (d->has_crossed || !sim->filter || !sim->filter(sim, d))
 		h = walk(sim, d);
 	if (!h || (from >= 0 && !d->is_spoofed &&
 	           (sim->blocked[from][h->number] || (sim->pair_mtu[from][h->number] &&
 	                                              d->size > sim->pair_mtu[from][h->number])))) {
 		sim_tell(sim, h ? "is blocked" : "finds no way", from, d->size, d->bytes[0]);
-		free(d);
+		simnet_free(sim, d);
 		return;
 	}
-	carry(sim, &h->down, d, SIM_EVENT_ARRIVE, h->number,
-	      from >= 0 ? sim->pair_delay[from][h->number] : 0);
+	if (from >= 0 && sim->via[from][h->number] && !d->has_crossed)
+		share(sim, sim->via[from][h->number], d);
+	else
+		deliver(sim, h, d);
 }
 
 /* The machine of a dead process answers with ICMP, which finds its way back through NATs. */
@@ -288,6 +268,6 @@ void simnet_refuse(struct sim *sim, const struct sim_datagram *d)
 			      .at = sim->now + h->down.delay,
 			      .kind = SIM_EVENT_REFUSED,
 			      .number = d->from,
-			      .datagram = copy(d),
+			      .datagram = copy(sim, d),
 		      });
 }

@@ -95,6 +95,22 @@ static bool one_in(struct sim *sim, uint64_t n)
 	return sim_below(sim, n) == 0;
 }
 
+/* What the links of real networks do besides: grants, policers, order kept, marks. */
+static void draw_gusts(struct sim *sim, struct sim_link *l)
+{
+	l->keeps_order = half(sim);
+	if (one_in(sim, 4))
+		l->grant_interval = sim_draw(sim, CV_US(500), CV_MS(50));
+	if (one_in(sim, 6)) {
+		l->police_rate = sim_draw(sim, 50000, 5000000);
+		l->police_burst = (uint32_t)sim_draw(sim, 8000, 200000);
+	}
+	if (one_in(sim, 6))
+		l->drop_mask = rng_u64(&sim->rng) & rng_u64(&sim->rng) & rng_u64(&sim->rng);
+	if (l->rate && half(sim))
+		l->mark_queue = l->queue / 4;
+}
+
 static void draw_link(struct sim *sim, struct sim_host *h)
 {
 	struct sim_link l = { .delay = sim_draw(sim, CV_US(100), CV_MS(100)) };
@@ -121,6 +137,8 @@ static void draw_link(struct sim *sim, struct sim_host *h)
 	}
 	if (one_in(sim, 5))
 		l.mtu = (uint32_t)(1232 + sim_below(sim, 240));
+	if (sim->has_gusts)
+		draw_gusts(sim, &l);
 	simhost_set_link(h, &l);
 }
 
@@ -220,10 +238,34 @@ static void draw_outage(struct world *w)
 	}
 }
 
+/* A link gets longer or shorter, faster or slower, narrower, or is silent for a while. */
+static void draw_change(struct world *w, struct sim_host *h)
+{
+	struct sim *sim = w->sim;
+	struct sim_link *l = half(sim) ? &h->up : &h->down, to = *l;
+	cv_time at = draw_instant(w);
+
+	if (half(sim))
+		to.delay = sim_draw(sim, CV_US(100), CV_MS(200));
+	if (half(sim)) {
+		to.rate = sim_draw(sim, 50000, 10000000);
+		to.queue = (uint32_t)sim_draw(sim, 8000, 200000);
+	}
+	if (one_in(sim, 4))
+		to.mtu = (uint32_t)(1232 + sim_below(sim, 240));
+	if (one_in(sim, 4))
+		to.held_until = at + sim_draw(sim, CV_MS(20), CV_SEC(3));
+	simlink_change_at(sim, at, l, &to);
+}
+
 static void draw_faults(struct world *w)
 {
 	struct sim *sim = w->sim;
 
+	for (int i = 0; sim->has_gusts && i < sim->host_count; i++) {
+		for (int k = 0; k < 4 && half(sim); k++)
+			draw_change(w, &sim->hosts[i]);
+	}
 	for (int i = 0; i < sim->host_count; i++) {
 		if (one_in(sim, 6))
 			draw_restart(w, &sim->hosts[i]);
@@ -332,6 +374,13 @@ static bool is_over(struct sim *sim)
 	return true;
 }
 
+/* Another swarm, so that the seeds of the first still tell what they told. */
+void swarm_gusts(struct sim *sim)
+{
+	sim->has_gusts = true;
+	swarm_run(sim);
+}
+
 void swarm_run(struct sim *sim)
 {
 	struct world w = { .sim = sim };
@@ -340,6 +389,8 @@ void swarm_run(struct sim *sim)
 	draw_hosts(&w);
 	draw_faults(&w);
 	draw_flows(&w);
+	for (int i = 0; sim->has_gusts && i < 2; i++)
+		w.agents[i]->congestion = sim_kind_number(sim->seed + (uint64_t)i)->kind;
 	simhost_start_all(sim);
 	sim_run(sim, w.calm_at - sim->now);
 	if (!sim_until(sim, CV_SEC(8000), is_over, "the end of the faults"))
