@@ -16,6 +16,9 @@
  * - UP, where no queue stood when it began, builds one of at most 10 ms until the rate has really
  *   grown: whoever has the link for himself has nothing to win by more, and his other streams wait
  *   in that queue. Beside others it goes as far as the draft.
+ * - A probe that lost where a queue stood before it began gives back a fifth of the volume. The
+ * draft stays where it lost; a CUBIC flow that lost in the same instant goes down by three tenths
+ * and was left a quarter of the link in a buffer of one product.
  * - Where the round trip is below a millisecond nothing is paced and no queue is felt: the two
  * hosts' schedulers are the path. The window is a fixed one of which each side can work while the
  *   other sleeps. No ProbeRTT there.
@@ -40,6 +43,7 @@ enum {
 	STARTUP_BURSTS = 6,
 	ALONE_ROUNDS = 2,
 	DOWN_ROUNDS = 2,
+	SHARED_PERCENT = 80,
 	GROWTH_PERCENT = 4, /* of the rate: more than noise */
 	ACKS_PER_FLIGHT = 16,
 	ACK_PACKETS_MAX = 64,
@@ -393,6 +397,8 @@ static void handle_too_high(struct cc *cc, cv_time now, uint64_t tx_in_flight, b
 
 	b->was_too_high = true;
 	b->is_probe_sample = false; /* once a probe */
+	if (!b->is_alone)
+		tx_in_flight = tx_in_flight / 100 * SHARED_PERCENT;
 	if (!is_app_limited)
 		b->model.inflight_long =
 			CV_MAX(tx_in_flight, target(cc) / 10 * BBR_MODEL_BETA_TENTHS);
