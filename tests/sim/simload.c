@@ -311,6 +311,7 @@ uint64_t simload_dropped(const struct sim *sim)
 /* ---- bounds ---- */
 
 const struct sim_kind SIM_KINDS[] = {
+	{ "bbr", CC_BBR, true },
 	{ "cubic", CC_CUBIC, false },
 	{ NULL, CC_CUBIC, false },
 };
