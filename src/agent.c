@@ -246,6 +246,16 @@ static void core_on_arrival(void *ctx, cv_time now, struct arrival *in)
 	endpoint_on_arrival(((struct agent *)ctx)->endpoint, now, in);
 }
 
+static void core_settle(void *ctx, cv_time now)
+{
+	struct agent *a = ctx;
+
+	/* While it is in the processor's cache, and without a copy. */
+	if (endpoint_has_loans(a->endpoint))
+		(void)drain_events(a, now);
+	endpoint_keep(a->endpoint);
+}
+
 static void core_on_refused(void *ctx, cv_time now, uint8_t socket, const struct addr *to)
 {
 	endpoint_on_refused(((struct agent *)ctx)->endpoint, now, socket, to);
@@ -512,6 +522,7 @@ static int build_core(struct agent *a)
 		.aead_bits = aead_available(),
 		.streams_max = a->config->tunnel.streams_max,
 		.congestion = a->config->tunnel.congestion == CONFIG_CUBIC ? CC_CUBIC : CC_BBR,
+		.datagram_max = TRAIN_BYTES_MAX,
 	};
 	uint32_t number;
 
@@ -583,6 +594,7 @@ static int open_port(struct agent *a)
 		.deadline = core_deadline,
 		.on_deadline = core_on_deadline,
 		.drain_events = drain_events,
+		.settle = core_settle,
 	};
 	struct addr binds[UDP_PORT_BINDS_MAX] = { { 0 } };
 	struct udp_port_options opt = { .binds = binds, .bind_count = 1 };

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tunnel/acks.h"
 
-#include "tunnel/wire.h"
-
 void acks_init(struct acks *a)
 {
 	*a = (struct acks){
@@ -12,6 +10,25 @@ void acks_init(struct acks *a)
 		.delay = ACKS_DELAY_DEFAULT,
 	};
 	ranges_init(&a->received, a->spans, ACKS_SPANS);
+}
+
+void acks_on_ecn(struct acks *a, enum ecn_codepoint codepoint)
+{
+	switch (codepoint) {
+	case ECN_NOT_ECT:
+		return;
+	case ECN_ECT0:
+		a->ecn.ect0++;
+		return;
+	case ECN_ECT1:
+		a->ecn.ect1++;
+		return;
+	case ECN_CE:
+		a->ecn.ce++;
+		a->is_congested = true;
+		return;
+	}
+	CV_UNREACHABLE();
 }
 
 void acks_on_packet(struct acks *a, cv_time now, uint64_t number, bool is_eliciting, bool ask_now,
@@ -37,7 +54,7 @@ void acks_on_packet(struct acks *a, cv_time now, uint64_t number, bool is_elicit
 		a->eager_left--;
 		ask_now = true;
 	}
-	if (ask_now || a->owed >= a->threshold || (gap && now >= a->calm_until))
+	if (ask_now || a->is_congested || a->owed >= a->threshold || (gap && now >= a->calm_until))
 		a->due_at = now;
 	else
 		a->due_at = cv_time_min(a->due_at, cv_time_after(now, a->delay));
@@ -67,13 +84,14 @@ void acks_write(struct acks *a, cv_time now, struct wr *w, struct sent *sent)
 		out[count].end = a->spans[i - 1].end;
 		count++;
 	}
-	wire_write_ack(w, out, count, cv_time_since(now, a->largest_at));
+	wire_write_ack(w, out, count, cv_time_since(now, a->largest_at), &a->ecn);
 	if (w->bad) {
 		*w = undo;
 		return;
 	}
 	sent_note(sent, &(struct note){ .tag = NOTE_ACK, .offset = a->largest });
 	a->owed = 0;
+	a->is_congested = false;
 	a->due_at = CV_TIME_NEVER;
 }
 

@@ -4,8 +4,9 @@
 /*
  * acks - what this side has received and when it must say so. One set for an
  * object, over all paths and epochs. Never more than one ACK a batch; thinned by the sender's
- * wish (ACK_FREQUENCY), immediate when it asks (WIRE_FLAG_ACK_NOW), on a gap, and for the first
- * packets of an object. RFC 9000, 13.2; draft-ietf-quic-ack-frequency.
+ * wish (ACK_FREQUENCY), immediate when it asks (WIRE_FLAG_ACK_NOW), on a gap, on a mark of
+ * congestion, and for the first packets of an object. RFC 9000, 13.2;
+ * draft-ietf-quic-ack-frequency.
  */
 
 #include <stdbool.h>
@@ -16,6 +17,8 @@
 #include "base/wr.h"
 #include "tunnel/ranges.h"
 #include "tunnel/sent.h"
+#include "tunnel/train.h"
+#include "tunnel/wire.h"
 
 enum { ACKS_SPANS = 64, ACKS_EAGER_PACKETS = 64, ACKS_THRESHOLD_DEFAULT = 2 };
 #define ACKS_DELAY_DEFAULT CV_MS(5)
@@ -32,11 +35,15 @@ struct acks {
 	uint32_t eager_left;
 	uint16_t threshold;
 	cv_duration delay;
-	uint8_t path; /* slot that the newest packet came by */
+	uint8_t path;        /* slot that the newest packet came by */
+	bool is_congested;   /* a CE mark has not been told yet */
+	struct wire_ecn ecn; /* packets that came with each codepoint, over all paths */
 	bool has_any;
 };
 
 void acks_init(struct acks *a);
+/* The packet that acks_on_packet() is told of next came with @codepoint. */
+void acks_on_ecn(struct acks *a, enum ecn_codepoint codepoint);
 /* @path: slot it came by; @rtt: of that path. */
 void acks_on_packet(struct acks *a, cv_time now, uint64_t number, bool is_eliciting, bool ask_now,
                     uint8_t path, cv_duration rtt);

@@ -21,7 +21,7 @@ enum aead_kind {
 enum {
 	AEAD_KEY_SIZE = 32,
 	AEAD_TAG_SIZE = 16,
-	AEAD_STATE_SIZE = 512, /* largest expanded key of the table; 16-byte aligned */
+	AEAD_STATE_SIZE = 528, /* largest expanded key of the table; 16-byte aligned */
 	AEAD_BIT_CHACHA = 1 << AEAD_CHACHA20_POLY1305,
 	AEAD_BIT_AES = 1 << AEAD_AES256_GCM,
 };
@@ -30,6 +30,7 @@ struct aead_ops {
 	const char *name;  /* goes into the key derivation */
 	size_t state_size; /* 0: works on the raw key */
 	void (*expand)(void *state, const uint8_t key[AEAD_KEY_SIZE]);
+	void (*wipe)(void *state); /* of every state that was expanded, once */
 	/* In place: @size bytes at @text, tag written behind them. @key: raw key or expanded state.
 	 */
 	void (*seal)(const void *key, uint64_t number, const uint8_t *ad, size_t ad_size,

@@ -165,19 +165,6 @@ static struct epoch *oldest_but(const struct assoc *a, unsigned spare, unsigned 
 	return best;
 }
 
-/* Wipes what only data need; index and mac2 secret stay. */
-static void wipe_data_keys(struct epoch *e)
-{
-	sodium_memzero(e->send_key, sizeof(e->send_key));
-	sodium_memzero(e->recv_key, sizeof(e->recv_key));
-	sodium_memzero(e->send_probe_key, sizeof(e->send_probe_key));
-	sodium_memzero(e->recv_probe_key, sizeof(e->recv_probe_key));
-	if (e->send_state)
-		sodium_memzero(e->send_state, AEAD_STATE_SIZE);
-	if (e->recv_state)
-		sodium_memzero(e->recv_state, AEAD_STATE_SIZE);
-}
-
 /* Epochs past their age lose their keys, and all but the last two their index. */
 static void prune(struct assoc *a, cv_time now)
 {
@@ -192,7 +179,7 @@ static void prune(struct assoc *a, cv_time now)
 
 			newer += other->local_index != 0 && other->made_at > e->made_at;
 		}
-		wipe_data_keys(e);
+		epoch_wipe_data(e); /* index and mac2 secret stay */
 		if (newer >= KEPT_FOR_MAC2)
 			drop_epoch(a, now, e);
 	}

@@ -156,6 +156,10 @@ static size_t build_packet(struct work *k, cv_time now, bool is_first, bool may_
 		recovery_on_train(s, now, k->slot);
 		k->has_mark = true;
 	}
+	if (k->train->ecn == ECN_ECT0) {
+		sent_set_ect(&s->sent);
+		ecn_on_sent(&k->p->ecn, number);
+	}
 	sent_commit(&s->sent, now, k->slot, k->p->age, (uint16_t)(is_eliciting ? size : 0),
 	            is_eliciting, is_eliciting && !has_work(s, k->p));
 	recovery_on_sent(s, now, k->slot, number, (uint16_t)size, is_eliciting, ask_now);
@@ -187,6 +191,7 @@ static void start_train(struct train *train, const struct path *p, struct sessio
 	train->size = 0;
 	train->segment_size = 0;
 	train->count = 0;
+	train->ecn = ECN_NOT_ECT;
 	train->socket = p->to.socket;
 	train->to = p->to.addr;
 	*out = (struct session_out){ .to = p->to };
@@ -283,11 +288,14 @@ bool builder_write(struct session *s, cv_time now, struct train *train, struct s
 	}
 	k.packet_size = k.p->pmtud.size - path_overhead(k.p);
 	start_train(train, k.p, out);
+	train->ecn = ecn_mark(&k.p->ecn);
 	fill_train(&k, now, may_elicit);
 	if (s->probes_due > 0 && train->count > 0)
 		s->probes_due--;
 	else if (train->count == 0)
 		s->probes_due = 0;
+	if (train->count == 0)
+		train->ecn = ECN_NOT_ECT; /* whoever writes next */
 	return train->count > 0;
 }
 

@@ -51,7 +51,8 @@
 
 enum {
 	BETA_TENTHS = 7,
-	CONVERGENCE_PERCENT = 85, /* (1 + beta) / 2 */
+	BETA_PERCENT = 70,
+	BETA_ECN_PERCENT = 85, /* a mark comes from a short queue: RFC 8511 */
 	/* Reno-friendly increase 3 (1 - beta) / (1 + beta) = 9 / 17 packets per window. */
 	ALPHA_NUM = 9,
 	ALPHA_DEN = 17,
@@ -314,15 +315,52 @@ static bool is_window_used(const struct cc *cc, const struct cc_ack *ack)
 	return !ack->is_app_limited && ack->inflight_before >= cc->cwnd / 2;
 }
 
+/* ---- losses and marks ---- */
+
+static void reduce(struct cc *cc, cv_time now, const struct rtt *rtt, unsigned beta_percent)
+{
+	struct cubic *c = &cc->cubic;
+
+	c->can_undo = true;
+	c->undo_cwnd = cc->cwnd;
+	c->undo_ssthresh = c->ssthresh;
+	c->undo_w_max = c->w_max;
+	c->undo_cwnd_prior = c->cwnd_prior;
+
+	/* Fast convergence: who could not even get back to his plateau makes room for others, by
+	 * (1 + beta) / 2. */
+	c->w_max = cc->cwnd < c->w_max ? cc_mul_div(cc->cwnd, 100 + beta_percent, 200) : cc->cwnd;
+	c->cwnd_prior = cc->cwnd;
+	cc->cwnd = cc_clamp(cc, cc_mul_div(cc->cwnd, beta_percent, 100), floor_packets(cc, rtt));
+	c->ssthresh = cc->cwnd;
+	c->epoch_at = 0;
+	reset_start(c, now);
+}
+
+/* Once a round, like a loss; it really happened, so there is nothing to undo. */
+static void on_marks(struct cc *cc, cv_time now, const struct cc_ack *ack, const struct rtt *rtt)
+{
+	struct cubic *c = &cc->cubic;
+
+	if (ack->ce == 0 || ack->newest_number < c->recovery_until)
+		return;
+	/* RFC 8511 is about congestion avoidance: a doubling that fills a queue overshoots more. */
+	reduce(cc, now, rtt, in_slow_start(cc) ? BETA_PERCENT : BETA_ECN_PERCENT);
+	c->can_undo = false;
+	c->recovery_until = c->next_number;
+}
+
 static void cubic_on_ack(struct cc *cc, cv_time now, const struct cc_ack *ack,
                          const struct rtt *rtt)
 {
 	struct cubic *c = &cc->cubic;
 	/* More than a window in one batch is an ACK after an outage: no reason to leap. */
 	uint64_t acked = CV_MIN(ack->acked, cc->cwnd);
-	bool is_recovering = ack->newest_number < c->recovery_until;
+	bool is_recovering;
 
 	c->next_number = CV_MAX(CV_MAX(c->next_number, ack->next_number), ack->newest_number + 1);
+	on_marks(cc, now, ack, rtt);
+	is_recovering = ack->newest_number < c->recovery_until;
 	if (!is_recovering && in_slow_start(cc))
 		hystart_on_ack(cc, now, ack, rtt);
 	if (!is_recovering && is_window_used(cc, ack)) {
@@ -338,27 +376,6 @@ static void cubic_on_ack(struct cc *cc, cv_time now, const struct cc_ack *ack,
 	settle(cc, rtt);
 }
 
-/* ---- losses ---- */
-
-static void reduce(struct cc *cc, cv_time now, const struct rtt *rtt)
-{
-	struct cubic *c = &cc->cubic;
-
-	c->can_undo = true;
-	c->undo_cwnd = cc->cwnd;
-	c->undo_ssthresh = c->ssthresh;
-	c->undo_w_max = c->w_max;
-	c->undo_cwnd_prior = c->cwnd_prior;
-
-	/* Fast convergence: who could not even get back to his plateau makes room for others. */
-	c->w_max = cc->cwnd < c->w_max ? cc_mul_div(cc->cwnd, CONVERGENCE_PERCENT, 100) : cc->cwnd;
-	c->cwnd_prior = cc->cwnd;
-	cc->cwnd = cc_clamp(cc, cc_mul_div(cc->cwnd, BETA_TENTHS, 10), floor_packets(cc, rtt));
-	c->ssthresh = cc->cwnd;
-	c->epoch_at = 0;
-	reset_start(c, now);
-}
-
 static void cubic_on_loss(struct cc *cc, cv_time now, const struct cc_loss *loss,
                           const struct rtt *rtt)
 {
@@ -369,7 +386,7 @@ static void cubic_on_loss(struct cc *cc, cv_time now, const struct cc_loss *loss
 	if (loss->newest_number >= c->recovery_until) {
 		/* An outage repeats itself: the threshold remembers the window before it. */
 		if (!loss->is_persistent || cc->cwnd > min)
-			reduce(cc, now, rtt);
+			reduce(cc, now, rtt, BETA_PERCENT);
 		c->recovery_until = c->next_number;
 	}
 	if (loss->is_persistent) {

@@ -37,6 +37,7 @@ int endpoint_new(struct endpoint **out, cv_time now, const struct endpoint_optio
 		.aead_bits = opt->aead_bits,
 		.streams_max = opt->streams_max,
 		.congestion = opt->congestion,
+		.datagram_max = opt->datagram_max,
 		.candidate_version = 1,
 	};
 	r = indexes_init(&e->indexes, rng_u64(opt->rng));
@@ -231,10 +232,11 @@ void endpoint_on_turn(struct endpoint *e, cv_time now)
 
 void endpoint_on_arrival(struct endpoint *e, cv_time now, struct arrival *in)
 {
-	struct origin from = { .socket = in->socket, .addr = in->from };
+	struct origin from = { .socket = in->socket, .ecn = in->ecn, .addr = in->from };
 	size_t step = in->segment_size ? in->segment_size : in->size;
 
 	e->turned_at = now;
+	e->core.loans.is_open = in->stays;
 	for (size_t at = 0; at < in->size; at += step) {
 		uint8_t *bytes = in->bytes + at;
 		size_t size = CV_MIN(step, in->size - at);
@@ -246,6 +248,16 @@ void endpoint_on_arrival(struct endpoint *e, cv_time now, struct arrival *in)
 		else
 			intake_datagram(e, now, &from, bytes, size);
 	}
+}
+
+bool endpoint_has_loans(const struct endpoint *e)
+{
+	return e->core.loans.count > 0;
+}
+
+void endpoint_keep(struct endpoint *e)
+{
+	recvbuf_keep(&e->core.loans);
 }
 
 void endpoint_on_refused(struct endpoint *e, cv_time now, uint8_t socket, const struct addr *to)
@@ -483,6 +495,7 @@ static bool close_servers(struct endpoint *e, cv_time now, struct train *out)
 
 bool endpoint_write(struct endpoint *e, cv_time now, struct train *out)
 {
+	out->ecn = ECN_NOT_ECT;
 	if (write_reply(e, out))
 		goto sent;
 	for (uint32_t i = 0; i < e->server_count; i++) {

@@ -49,6 +49,9 @@ struct endpoint_options {
 	uint8_t aead_bits;         /* aead_available(), or less in tests */
 	uint32_t streams_max;
 	enum cc_kind congestion;
+	/* Largest datagram that the shell receives, and sends unless its interface refuses it; 0:
+	 * what an Ethernet carries, and none is refused. */
+	uint32_t datagram_max;
 };
 
 /* Return: 0, -ENOMEM. */
@@ -84,8 +87,13 @@ void endpoint_set_local_addresses(struct endpoint *e, cv_time now, const struct 
 
 /* Notices a gap (sleep, SIGSTOP): silence timers start again, paths are probed (rule 8.4). */
 void endpoint_on_turn(struct endpoint *e, cv_time now);
-/* One batch, opened in place. */
+/* One batch, opened in place. When @in->stays, what streams got of it may be read where it lies:
+ * pull events after some of these, then endpoint_keep(). */
 void endpoint_on_arrival(struct endpoint *e, cv_time now, struct arrival *in);
+/* True when something was left where it came. */
+bool endpoint_has_loans(const struct endpoint *e);
+/* The arrivals' memory goes: what nobody has read yet is copied. */
+void endpoint_keep(struct endpoint *e);
 /* ICMP said that nobody listens at @to: a hint only. */
 void endpoint_on_refused(struct endpoint *e, cv_time now, uint8_t socket, const struct addr *to);
 /* EMSGSIZE: a datagram of @size did not leave. */

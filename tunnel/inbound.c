@@ -410,6 +410,7 @@ void inbound_on_data(struct session *s, cv_time now, const struct origin *from, 
 	slot = arrival_slot(s, now, from);
 	if (slot == PATHS_NONE || s->close_code != CLOSE_NONE)
 		return;
+	acks_on_ecn(&s->acks, (enum ecn_codepoint)from->ecn);
 	on_frames(s, now, &head, slot, bytes + WIRE_DATA_HEADER, plain);
 }
 

@@ -93,12 +93,22 @@ void epoch_init(struct epoch *e, const struct handshake_secrets *secrets, bool i
 	}
 }
 
+void epoch_wipe_data(struct epoch *e)
+{
+	sodium_memzero(e->send_key, sizeof(e->send_key));
+	sodium_memzero(e->recv_key, sizeof(e->recv_key));
+	sodium_memzero(e->send_probe_key, sizeof(e->send_probe_key));
+	sodium_memzero(e->recv_probe_key, sizeof(e->recv_probe_key));
+	if (e->send_state)
+		aead_ops((enum aead_kind)e->aead)->wipe(e->send_state);
+	if (e->recv_state)
+		aead_ops((enum aead_kind)e->aead)->wipe(e->recv_state);
+	e->send_state = e->recv_state = NULL;
+}
+
 void epoch_wipe(struct epoch *e)
 {
-	if (e->send_state)
-		sodium_memzero(e->send_state, AEAD_STATE_SIZE);
-	if (e->recv_state)
-		sodium_memzero(e->recv_state, AEAD_STATE_SIZE);
+	epoch_wipe_data(e);
 	sodium_memzero(e, sizeof(*e));
 }
 

@@ -70,7 +70,9 @@ struct epoch {
 void epoch_init(struct epoch *e, const struct handshake_secrets *secrets, bool is_initiator,
                 enum aead_kind aead, uint32_t local_index, uint32_t remote_index, cv_time now,
                 void *states);
-/* Zeroes every key and the slot. */
+/* Zeroes what data and probes need: nothing is sealed or opened any more. */
+void epoch_wipe_data(struct epoch *e);
+/* Zeroes every key and the slot. Also an empty one. */
 void epoch_wipe(struct epoch *e);
 
 /**

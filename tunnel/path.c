@@ -3,12 +3,33 @@
 
 #include <string.h>
 
+/* UDP payloads of what carries them. */
+enum {
+	ETHERNET_V4 = 1500 - 28,
+	ETHERNET_V6 = 1500 - 48,
+	JUMBO_V4 = 9000 - 28,
+	JUMBO_V6 = 9000 - 48,
+	LOOPBACK_V6 = 65536 - 48, /* of IPv4: the largest that there is */
+};
+
 /* Largest UDP payload that an Ethernet carries, by family; a relay takes a little less. */
-static uint32_t ceiling(const struct origin *to)
+static uint32_t usual(const struct origin *to)
 {
 	if (to->is_relay)
 		return WIRE_RELAYED_MAX + WIRE_RELAY_HEADER;
-	return to->addr.family == ADDR_V6 ? 1452 : 1472;
+	return to->addr.family == ADDR_V6 ? ETHERNET_V6 : ETHERNET_V4;
+}
+
+/* The most that an interface towards there may carry: it says itself when it does not. */
+static uint32_t ceiling(const struct origin *to)
+{
+	bool is_v6 = to->addr.family == ADDR_V6;
+
+	if (to->is_relay)
+		return usual(to);
+	if (addr_class(&to->addr) == ADDR_CLASS_LOOPBACK)
+		return is_v6 ? LOOPBACK_V6 : WIRE_DATAGRAM_MAX;
+	return is_v6 ? JUMBO_V6 : JUMBO_V4;
 }
 
 static enum path_kind kind_of(const struct origin *to)
@@ -46,11 +67,18 @@ void path_init(struct path *p, cv_time now, uint8_t slot, const struct origin *t
 		.retry_interval = PATH_RETRY_MIN,
 	};
 	rtt_init(&p->rtt);
-	pmtud_init(&p->pmtud, ceiling(to));
+	pmtud_init(&p->pmtud, usual(to), usual(to));
 	delivery_init(&p->delivery, now);
 	cc_init(&p->cc, congestion, WIRE_DATAGRAM_BASE, UINT64_C(64) << 20, now, seed);
 	pacer_init(&p->pacer, now);
 	loss_init(&p->loss, slot, age, CV_MS(25));
+	ecn_init(&p->ecn, to->is_relay);
+}
+
+void path_set_datagram_max(struct path *p, uint32_t max)
+{
+	CV_ASSERT(p->pmtud.state == PMTUD_BASE);
+	pmtud_init(&p->pmtud, usual(&p->to), CV_MAX(CV_MIN(ceiling(&p->to), max), usual(&p->to)));
 }
 
 bool path_is_to(const struct path *p, const struct origin *o)
@@ -116,6 +144,7 @@ void path_check_now(struct path *p, cv_time now)
 void path_fail(struct path *p, cv_time now)
 {
 	p->state = PATH_FAILED;
+	ecn_restart(&p->ecn);
 	p->is_first = false;
 	p->tries = 0;
 	p->probe_at = CV_TIME_NEVER;
@@ -354,6 +383,7 @@ void path_restart(struct path *p, cv_time now)
 	p->beats_missed = 0;
 	p->is_doubtful = false;
 	loss_restart(&p->loss, now);
+	ecn_restart(&p->ecn);
 	path_check_now(p, now);
 }
 
@@ -363,7 +393,7 @@ bool path_check(const struct path *p)
 		return true;
 	/* Every state of a path has a deadline: none can be forgotten. */
 	return path_deadline(p) != CV_TIME_NEVER && cc_check(&p->cc) && pacer_check(&p->pacer) &&
-	       pmtud_check(&p->pmtud);
+	       pmtud_check(&p->pmtud) && ecn_check(&p->ecn);
 }
 
 const char *path_kind_name(enum path_kind kind)

@@ -25,6 +25,7 @@
 #include "base/time.h"
 #include "tunnel/cc.h"
 #include "tunnel/delivery.h"
+#include "tunnel/ecn.h"
 #include "tunnel/loss.h"
 #include "tunnel/pacer.h"
 #include "tunnel/pmtud.h"
@@ -65,6 +66,7 @@ struct path_token {
 struct origin {
 	bool is_relay;
 	uint8_t socket;   /* direct */
+	uint8_t ecn;      /* direct, as a source: enum ecn_codepoint it came with */
 	struct addr addr; /* direct: the remote address */
 	uint32_t server;  /* relay */
 	uint64_t channel; /* relay */
@@ -100,11 +102,15 @@ struct path {
 	struct pacer pacer;
 	struct loss loss;
 	struct pmtud pmtud;
+	struct ecn ecn;
 };
 
 /* Makes a path in a free slot; probing begins at once. @seed: for its congestion control. */
 void path_init(struct path *p, cv_time now, uint8_t slot, const struct origin *to,
                enum cc_kind congestion, uint64_t seed);
+/* For a new path: datagrams of up to @max leave whole, or the shell says that its interface does
+ * not carry them; more than an Ethernet's are then tried. Less than that changes nothing. */
+void path_set_datagram_max(struct path *p, uint32_t max);
 bool path_is_to(const struct path *p, const struct origin *o);
 /* Bytes before a packet: the relay's header. */
 static inline uint32_t path_overhead(const struct path *p)

@@ -66,6 +66,7 @@ uint8_t paths_add(struct paths *ps, cv_time now, const struct origin *o)
 	/* An odd constant: every path has another one. */
 	ps->seed += UINT64_C(0x9e3779b97f4a7c15);
 	path_init(&ps->list[slot], now, slot, o, (enum cc_kind)ps->congestion, ps->seed);
+	path_set_datagram_max(&ps->list[slot], ps->datagram_max);
 	return slot;
 }
 

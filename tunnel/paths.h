@@ -20,12 +20,13 @@ enum { PATHS_MAX = 24, PATHS_NONE = 0xff };
 
 struct paths {
 	struct path list[PATHS_MAX];
-	uint8_t active;       /* slot that data take, or PATHS_NONE */
-	uint8_t congestion;   /* enum cc_kind */
-	uint64_t seed;        /* of the paths' congestion control; moves with each of them */
-	bool has_smaller_key; /* we decide */
-	bool is_relay_only;   /* policy `relay` of either side */
-	cv_time heard_at;     /* newest of the paths that are gone: silence does not begin anew */
+	uint8_t active;        /* slot that data take, or PATHS_NONE */
+	uint8_t congestion;    /* enum cc_kind */
+	uint64_t seed;         /* of the paths' congestion control; moves with each of them */
+	bool has_smaller_key;  /* we decide */
+	bool is_relay_only;    /* policy `relay` of either side */
+	uint32_t datagram_max; /* of the shell, for new paths; 0: an Ethernet's */
+	cv_time heard_at;      /* newest of the paths that are gone: silence does not begin anew */
 };
 
 void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key, uint64_t seed);

@@ -4,9 +4,14 @@
 #include "base/compiler.h"
 
 /*
- * The largest size is asked first: most paths carry it, and then the search is over after
- * one round trip. Halving would need several, and paths have the MTU of some common link or
- * tunnel rather than any number.
+ * What an Ethernet carries is asked first: most paths carry it. Only a path that does may carry
+ * more, so a local interface with large frames never costs a path without them the time of
+ * probes that are lost. Halving would need several round trips, and paths have the MTU of some
+ * common link or tunnel rather than any number.
+ *
+ * A size is proved by its answer, so nothing is announced: a peer whose buffers are smaller
+ * stays silent, as a narrow path does. A size that our own interface does not carry costs one
+ * refused call (EMSGSIZE), and the next is tried at once.
  *
  * A lost packet says little about its size. So a hole is only believed when four bursts of large
  * packets vanished and no packet at least as large as the smallest of them arrived since; a
@@ -24,9 +29,8 @@ enum {
 #define COOL_DOWN CV_SEC(60)
 #define BURST_GAP CV_MS(50)
 
-/* Below the ceiling, which is candidate 0. */
+/* Below what is usual, in the order of trial. */
 static const uint32_t sizes[] = {
-	8952, /* jumbo frame of 9,000, IPv6 */
 	1472, /* Ethernet, IPv4 */
 	1452, /* Ethernet, IPv6 */
 	1432, /* PPPoE or one more header */
@@ -37,30 +41,66 @@ static const uint32_t sizes[] = {
 	1232, /* 1,280, the least of IPv6 */
 };
 
+/* Below the ceiling and above what is usual. */
+static const uint32_t large[] = {
+	16336, /* the loopback of BSD and macOS, 16,384, IPv6 */
+	8952,  /* jumbo frame of 9,000, IPv6 */
+};
+
+/* Candidates by index: what is usual, `sizes`, the ceiling, `large`. */
+enum {
+	FIRST_SMALL = 1,
+	CEILING = FIRST_SMALL + CV_ARRAY_SIZE(sizes),
+	FIRST_LARGE = CEILING + 1,
+	CANDIDATES = FIRST_LARGE + CV_ARRAY_SIZE(large),
+};
+
+static uint32_t usual(const struct pmtud *m)
+{
+	return CV_MIN(m->usual, m->ceiling);
+}
+
 static uint32_t candidate_size(const struct pmtud *m)
 {
-	return m->candidate == 0 ? m->ceiling : sizes[m->candidate - 1];
+	if (m->candidate < FIRST_SMALL)
+		return usual(m);
+	if (m->candidate < CEILING)
+		return sizes[m->candidate - FIRST_SMALL];
+	return m->candidate == CEILING ? m->ceiling : large[m->candidate - FIRST_LARGE];
 }
 
 static bool is_worth_trying(const struct pmtud *m)
 {
-	if (m->candidate == 0)
-		return m->ceiling > m->size;
-	return candidate_size(m) < m->ceiling && candidate_size(m) > m->size;
+	uint32_t size = candidate_size(m);
+	bool is_above_usual = m->candidate >= CEILING;
+
+	if (size <= m->size || size > m->ceiling)
+		return false;
+	/* More than is usual only where that much has passed. */
+	if (is_above_usual && m->size < usual(m))
+		return false;
+	/* What is usual and the ceiling have their own turn. */
+	return m->candidate == 0 || m->candidate == CEILING ||
+	       size < (is_above_usual ? m->ceiling : usual(m));
 }
 
 static bool has_candidate(const struct pmtud *m)
 {
-	return m->candidate <= CV_ARRAY_SIZE(sizes);
+	return m->candidate < CANDIDATES;
 }
 
-void pmtud_init(struct pmtud *m, uint32_t ceiling)
+static uint32_t within_wire(uint32_t size)
+{
+	return CV_MIN(CV_MAX(size, (uint32_t)WIRE_DATAGRAM_BASE), (uint32_t)WIRE_DATAGRAM_MAX);
+}
+
+void pmtud_init(struct pmtud *m, uint32_t usual_size, uint32_t ceiling)
 {
 	*m = (struct pmtud){
 		.state = PMTUD_BASE,
 		.size = WIRE_DATAGRAM_BASE,
-		.ceiling = CV_MIN(CV_MAX(ceiling, (uint32_t)WIRE_DATAGRAM_BASE),
-		                  (uint32_t)WIRE_DATAGRAM_MAX),
+		.usual = within_wire(usual_size),
+		.ceiling = within_wire(ceiling),
 		.due_at = CV_TIME_NEVER,
 	};
 }
@@ -142,14 +182,22 @@ bool pmtud_on_answer(struct pmtud *m, cv_time now, uint64_t token)
 	CV_ASSERT(m->probing > m->size && m->probing <= m->ceiling);
 	m->size = m->probing;
 	m->holes = 0;
-	/* Larger ones have failed already. */
-	complete(m, now);
+	m->probing = 0;
+	m->tries = 0;
+	m->due_at = now;
+	/* Larger ones have failed already, but for those above what is usual. */
+	choose(m, now);
 	return true;
+}
+
+static uint32_t larger_below(uint32_t a, uint32_t b, uint32_t limit)
+{
+	return b < limit ? CV_MAX(a, b) : a;
 }
 
 void pmtud_on_refused(struct pmtud *m, cv_time now, uint32_t size)
 {
-	uint32_t below = WIRE_DATAGRAM_BASE;
+	uint32_t below;
 
 	if (size <= WIRE_DATAGRAM_BASE) {
 		fall_back(m, now, PMTUD_ERROR);
@@ -157,10 +205,11 @@ void pmtud_on_refused(struct pmtud *m, cv_time now, uint32_t size)
 	}
 	if (size > m->ceiling)
 		return; /* of an earlier, larger size: known */
-	for (uint32_t i = CV_ARRAY_SIZE(sizes); i-- > 0;) {
-		if (sizes[i] < size)
-			below = sizes[i];
-	}
+	below = m->usual < size ? m->usual : WIRE_DATAGRAM_BASE;
+	for (uint32_t i = 0; i < CV_ARRAY_SIZE(large); i++)
+		below = larger_below(below, large[i], size);
+	for (uint32_t i = 0; i < CV_ARRAY_SIZE(sizes); i++)
+		below = larger_below(below, sizes[i], size);
 	m->ceiling = below;
 	if (m->size > m->ceiling)
 		m->size = WIRE_DATAGRAM_BASE;

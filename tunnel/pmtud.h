@@ -5,8 +5,9 @@
  * pmtud - the largest datagram of one path, found by padded probes. RFC 8899.
  *
  * Sizes are UDP payloads as they leave the socket (a relay's header included).
- * Probes are PROBE packets: a lost one is no congestion. Order: the ceiling, then what usual links
- * and tunnels carry, downward, then nothing finer. 3 tries each; raised again after 600 s. Black
+ * Probes are PROBE packets: a lost one is no congestion. Order: what is usual, then what narrower
+ * links and tunnels carry, downward; if what is usual passed, the ceiling and what lies between,
+ * downward. Nothing finer. 3 tries each; raised again after 600 s. Black
  * hole: four bursts of large packets lost and none of that size acknowledged since -> back to the
  * base, cool-down 60 s.
  *
@@ -29,18 +30,19 @@ enum pmtud_state { PMTUD_BASE, PMTUD_SEARCHING, PMTUD_COMPLETE, PMTUD_ERROR };
 struct pmtud {
 	uint8_t state;      /* enum pmtud_state */
 	uint8_t tries;      /* of the probe in flight */
-	uint8_t candidate;  /* index of the size tried; 0: the ceiling */
+	uint8_t candidate;  /* index of the size tried */
 	uint8_t holes;      /* bursts of lost large packets without one acknowledged */
 	uint32_t hole_size; /* smallest packet lost in them */
 	cv_time burst_at;   /* when the newest of them began */
 	uint32_t size;      /* confirmed */
+	uint32_t usual;     /* tried first: an Ethernet's */
 	uint32_t ceiling;   /* what the interface and the kind of path allow */
 	uint32_t probing;   /* size of the probe in flight, 0: none */
 	cv_time due_at;     /* next probe, or give up on the one in flight */
 	uint64_t token;     /* of the probe in flight */
 };
 
-void pmtud_init(struct pmtud *m, uint32_t ceiling);
+void pmtud_init(struct pmtud *m, uint32_t usual, uint32_t ceiling);
 /* The path passed 1,200 bytes both ways: the search for more than is confirmed begins. */
 void pmtud_start(struct pmtud *m, cv_time now);
 /* Size of a probe that is due now, 0 for none; the caller sends it and calls pmtud_on_sent(). */

@@ -111,6 +111,8 @@ static void on_acked_record(struct session *s, cv_time now, struct sent_record *
 
 	for (unsigned i = 0; i < r->note_count; i++)
 		note_acked(s, now, sent_record_note(&s->sent, r, i));
+	if (p)
+		ecn_on_acked(&p->ecn, number, r->is_ect);
 	if (p && was_lost) {
 		loss_on_spurious(&p->loss, number, p->cc.cwnd / CV_MAX(p->cc.mss, 1));
 		delivery_on_late(&p->delivery, now, r->size);
@@ -134,6 +136,22 @@ static void on_acked_record(struct session *s, cv_time now, struct sent_record *
 		}
 	}
 	sent_settle(&s->sent, r, number, SENT_ACKED);
+}
+
+/* What the peer counted: each path that this ACK touches is judged, and learns of congestion. */
+static void read_counts(struct session *s, const struct wire_frame *f)
+{
+	uint64_t claims = 0;
+	struct ecn_news news;
+
+	ecn_ledger_read(&s->ecn_ledger, f->ack.ranges[0].end - 1, &f->ack.ecn, &news);
+	for (uint8_t i = 0; i < PATHS_MAX; i++)
+		claims += s->batch[i].is_touched ? ecn_claims(&s->paths.list[i].ecn) : 0;
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		if (s->batch[i].is_touched)
+			s->batch[i].ce +=
+				(uint32_t)ecn_on_news(&s->paths.list[i].ecn, &news, claims);
+	}
 }
 
 int recovery_on_ack(struct session *s, cv_time now, const struct wire_frame *f)
@@ -162,6 +180,7 @@ int recovery_on_ack(struct session *s, cv_time now, const struct wire_frame *f)
 		else if (s->batch[i].newest_number > largest || s->batch[i].newest_number < largest)
 			s->batch[i].ack_delay = CV_MAX(s->batch[i].ack_delay, f->ack.delay_ns);
 	}
+	read_counts(s, f);
 	s->must_settle = true;
 	return 0;
 }
@@ -194,10 +213,12 @@ static uint64_t declare_lost(struct session *s, cv_time now, uint8_t slot, struc
 		trace_emit(s->core->trace, now, TRACE_PACKET_LOST, s->number, number, slot);
 		notes_lost(s, r);
 		leave_flight(p, r);
-		tell_lost(s, now, p, r, number);
-		loss->lost += r->size;
-		loss->newest_number = number;
-		loss->newest_sent_at = r->sent_at;
+		if (!ecn_on_lost(&p->ecn, number, r->is_ect)) {
+			tell_lost(s, now, p, r, number);
+			loss->lost += r->size;
+			loss->newest_number = number;
+			loss->newest_sent_at = r->sent_at;
+		}
 		oldest_at = cv_time_min(oldest_at, r->sent_at);
 		s->lost_packets++;
 		if (pmtud_on_lost(&p->pmtud, now, r->size)) {
@@ -227,6 +248,7 @@ static void settle_path(struct session *s, cv_time now, uint8_t slot)
 		.rtt_sample = b->sample,
 		.is_app_limited = b->is_app_limited,
 		.next_number = s->sent.next,
+		.ce = b->ce,
 	};
 
 	/* The peer slept over this ACK: how long is not known, and it is no round trip. */
@@ -331,6 +353,7 @@ static void on_probe_timeout(struct session *s, cv_time now, uint8_t slot)
 	struct path *p = &s->paths.list[slot];
 
 	loss_on_pto(&p->loss, now);
+	ecn_on_timeout(&p->ecn, p->loss.pto_count);
 	trace_emit(s->core->trace, now, TRACE_PTO, s->number, slot, p->loss.pto_count);
 	if (slot != s->paths.active) {
 		/* A path that was left: its flight had one more timeout to arrive (rule 5.3). */
@@ -393,6 +416,7 @@ void recovery_take_back(struct session *s, cv_time now, uint8_t slot)
 		sent_settle(&s->sent, r, number, SENT_LOST);
 	}
 	CV_ASSERT(p->inflight == 0);
+	ecn_on_left(&p->ecn);
 	path_restart_control(p, now);
 }
 

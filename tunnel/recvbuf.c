@@ -42,9 +42,20 @@ static uint64_t chunk_end(const struct recvbuf_chunk *c)
 	return c->begin + c->cap;
 }
 
-void recvbuf_init(struct recvbuf *b)
+void recvbuf_init(struct recvbuf *b, struct recvbuf_loans *loans)
 {
-	*b = (struct recvbuf){ 0 };
+	*b = (struct recvbuf){ .loans = loans };
+}
+
+static bool has_loans(const struct recvbuf *b)
+{
+	return b->loans && b->loans->of == b;
+}
+
+static void forget_loans(struct recvbuf_loans *l)
+{
+	l->count = 0;
+	l->of = NULL;
 }
 
 static void free_chunks(struct recvbuf *b, struct pool *pool)
@@ -60,6 +71,8 @@ static void free_chunks(struct recvbuf *b, struct pool *pool)
 
 void recvbuf_drop(struct recvbuf *b, struct pool *pool)
 {
+	if (has_loans(b))
+		forget_loans(b->loans);
 	free_chunks(b, pool);
 	spans_free(&b->beyond, pool);
 	b->consumed = b->in_order;
@@ -135,15 +148,21 @@ static int cover(struct recvbuf *b, struct pool *pool, uint64_t begin, uint64_t 
 	return 0;
 }
 
-/* Ends a write: what was taken for it stays, or goes back. */
-static void settle_fresh(struct recvbuf *b, struct pool *pool, bool keep)
+/* Ends a write at @offset: what was taken for it stays. */
+static void keep_fresh(struct recvbuf *b, uint64_t offset, uint64_t end)
+{
+	for (struct recvbuf_chunk *c = find(b, offset); c && c->begin < end; c = c->next)
+		c->is_fresh = false;
+}
+
+/* The write failed: it goes back. */
+static void free_fresh(struct recvbuf *b, struct pool *pool)
 {
 	struct recvbuf_chunk *prev = NULL, *next;
 
 	for (struct recvbuf_chunk *c = b->head; c; c = next) {
 		next = c->next;
-		if (!c->is_fresh || keep) {
-			c->is_fresh = false;
+		if (!c->is_fresh) {
 			prev = c;
 			continue;
 		}
@@ -218,7 +237,7 @@ static int write_any(struct recvbuf *b, struct pool *pool, uint64_t offset, cons
 
 	r = cover(b, pool, offset, end, &took);
 	if (r < 0) {
-		settle_fresh(b, pool, false);
+		free_fresh(b, pool);
 		return r;
 	}
 	/* A byte outside every span is nobody's yet, so that writing it is no change. */
@@ -229,9 +248,39 @@ static int write_any(struct recvbuf *b, struct pool *pool, uint64_t offset, cons
 		b->in_order = end;
 		absorb_beyond(b, pool);
 	}
-	if (took)
-		settle_fresh(b, pool, r == 0);
+	if (took && r == 0)
+		keep_fresh(b, offset, end);
+	else if (took)
+		free_fresh(b, pool);
 	return r;
+}
+
+static bool may_lend(const struct recvbuf *b, uint64_t offset, size_t size)
+{
+	const struct recvbuf_loans *l = b->loans;
+
+	return l && l->is_open && size >= RECVBUF_LOAN_MIN && offset == b->in_order && !b->beyond &&
+	       (!l->of || l->of == b) && l->count < RECVBUF_LOANS_MAX;
+}
+
+/* In order and large: the room is taken, the bytes stay where they are. */
+static int lend(struct recvbuf *b, struct pool *pool, uint64_t offset, const uint8_t *bytes,
+                size_t size)
+{
+	struct recvbuf_loans *l = b->loans;
+	bool took = false;
+	int r = cover(b, pool, offset, offset + size, &took);
+
+	if (r < 0) {
+		free_fresh(b, pool);
+		return r;
+	}
+	if (took)
+		keep_fresh(b, offset, offset + size);
+	l->of = b;
+	l->list[l->count++] = (struct recvbuf_loan){ offset, bytes, size };
+	b->in_order = offset + size;
+	return 0;
 }
 
 int recvbuf_write(struct recvbuf *b, struct pool *pool, uint64_t offset, const uint8_t *bytes,
@@ -249,6 +298,8 @@ int recvbuf_write(struct recvbuf *b, struct pool *pool, uint64_t offset, const u
 		bytes += b->in_order - offset;
 		offset = b->in_order;
 	}
+	if (may_lend(b, offset, (size_t)(end - offset)))
+		return lend(b, pool, offset, bytes, (size_t)(end - offset));
 	/* In order, nothing missing, room at the tail: nearly always. */
 	if (offset == b->in_order && !b->beyond && tail && tail->begin <= offset &&
 	    end <= chunk_end(tail)) {
@@ -259,24 +310,67 @@ int recvbuf_write(struct recvbuf *b, struct pool *pool, uint64_t offset, const u
 	return write_any(b, pool, offset, bytes, (size_t)(end - offset));
 }
 
+void recvbuf_keep(struct recvbuf_loans *l)
+{
+	struct recvbuf *b = l->of;
+
+	for (unsigned i = 0; i < l->count; i++) {
+		const struct recvbuf_loan *loan = &l->list[i];
+		size_t done = (size_t)(CV_MAX(loan->begin, b->consumed) - loan->begin);
+
+		store(b, loan->begin + done, loan->bytes + done, loan->size - done);
+	}
+	forget_loans(l);
+}
+
+/* The first loan that ends behind @at, or NULL. */
+static const struct recvbuf_loan *next_loan(const struct recvbuf *b, uint64_t at)
+{
+	for (unsigned i = 0; has_loans(b) && i < b->loans->count; i++) {
+		if (b->loans->list[i].begin + b->loans->list[i].size > at)
+			return &b->loans->list[i];
+	}
+	return NULL;
+}
+
 unsigned recvbuf_peek(const struct recvbuf *b, struct recvbuf_piece *out, unsigned max)
 {
 	const struct recvbuf_chunk *c = b->head;
 	uint64_t at = b->consumed;
 	unsigned count = 0;
-	size_t skip;
 
-	for (; c && at < b->in_order && count < max; c = c->next) {
-		if (chunk_end(c) <= at)
+	for (; at < b->in_order && count < max; at += out[count].size, count++) {
+		const struct recvbuf_loan *loan = next_loan(b, at);
+		size_t skip;
+
+		if (loan && loan->begin <= at) {
+			skip = (size_t)(at - loan->begin);
+			out[count].bytes = loan->bytes + skip;
+			out[count].size = loan->size - skip;
 			continue;
+		}
+		while (chunk_end(c) <= at)
+			c = c->next;
 		CV_ASSERT(c->begin <= at);
 		skip = (size_t)(at - c->begin);
 		out[count].bytes = c->bytes + skip;
 		out[count].size = (size_t)CV_MIN(c->cap - skip, b->in_order - at);
-		at += out[count].size;
-		count++;
+		if (loan)
+			out[count].size = (size_t)CV_MIN(out[count].size, loan->begin - at);
 	}
 	return count;
+}
+
+static void drop_loans_below(struct recvbuf_loans *l, uint64_t consumed)
+{
+	unsigned done = 0;
+
+	while (done < l->count && l->list[done].begin + l->list[done].size <= consumed)
+		done++;
+	l->count -= done;
+	memmove(l->list, l->list + done, l->count * sizeof(l->list[0]));
+	if (l->count == 0)
+		l->of = NULL;
 }
 
 void recvbuf_consume(struct recvbuf *b, struct pool *pool, size_t size)
@@ -285,6 +379,8 @@ void recvbuf_consume(struct recvbuf *b, struct pool *pool, size_t size)
 
 	CV_ASSERT(size <= recvbuf_readable(b));
 	b->consumed += size;
+	if (has_loans(b))
+		drop_loans_below(b->loans, b->consumed);
 	if (recvbuf_held(b) == 0) {
 		free_chunks(b, pool); /* an idle stream holds nothing */
 		return;
@@ -294,6 +390,21 @@ void recvbuf_consume(struct recvbuf *b, struct pool *pool, size_t size)
 		CV_ASSERT(b->head);
 		pool_give(pool, (enum pool_class)c->class, c);
 	}
+}
+
+static bool loans_check(const struct recvbuf *b)
+{
+	uint64_t at = b->consumed;
+
+	for (unsigned i = 0; has_loans(b) && i < b->loans->count; i++) {
+		const struct recvbuf_loan *loan = &b->loans->list[i];
+
+		if (loan->size == 0 || (i > 0 && loan->begin < at) ||
+		    loan->begin + loan->size <= at)
+			return false;
+		at = loan->begin + loan->size;
+	}
+	return at <= b->in_order && (!has_loans(b) || b->loans->count > 0);
 }
 
 /* Every byte that is said to be there lies in a chunk. */
@@ -317,7 +428,7 @@ bool recvbuf_check(const struct recvbuf *b)
 	const struct span *span;
 	uint64_t at = 0;
 
-	if (b->consumed > b->in_order || !spans_check(b->beyond))
+	if (b->consumed > b->in_order || !spans_check(b->beyond) || !loans_check(b))
 		return false;
 	if (b->beyond && b->beyond->ranges.span[0].begin <= b->in_order)
 		return false;

@@ -14,6 +14,10 @@
  * between `consumed` and the highest byte. Holes are bounded by RECVBUF_GAPS for
  * small pieces and by one per RECVBUF_GAP_BYTES for bulk.
  *
+ * Large pieces in order are not copied at first when their packets' memory stays for a
+ * while (struct recvbuf_loans): who reads at once gets them where they came. Room for them
+ * is taken all the same, so that what is left can always be kept.
+ *
  * Knows no windows and no final size.
  */
 
@@ -33,9 +37,26 @@ enum {
 	RECVBUF_GAPS_BULK = SPANS_LARGE,
 	/* The largest piece: what fits in a UDP datagram. */
 	RECVBUF_PIECE_MAX = 65536,
+	/* Smaller ones are copied: a copy is cheaper than one more piece to write. */
+	RECVBUF_LOAN_MIN = 4096,
+	RECVBUF_LOANS_MAX = 16,
 };
 
 struct recvbuf_chunk;
+
+struct recvbuf_loan {
+	uint64_t begin; /* offset of bytes[0] */
+	const uint8_t *bytes;
+	size_t size;
+};
+
+/* Pieces that lie where they came: of one stream at a time, for all of a process. */
+struct recvbuf_loans {
+	bool is_open; /* set by the owner: packets that come now stay until recvbuf_keep() */
+	unsigned count;
+	struct recvbuf *of;                          /* NULL: nothing is lent */
+	struct recvbuf_loan list[RECVBUF_LOANS_MAX]; /* ascending, disjoint */
+};
 
 /* Open so that it can be embedded; touch the members only in recvbuf.c. */
 struct recvbuf {
@@ -43,7 +64,8 @@ struct recvbuf {
 	struct recvbuf_chunk *tail;
 	uint64_t consumed;
 	uint64_t in_order;
-	struct spans *beyond; /* received above in_order */
+	struct spans *beyond;        /* received above in_order */
+	struct recvbuf_loans *loans; /* borrowed; NULL: every piece is copied */
 };
 
 struct recvbuf_piece {
@@ -51,12 +73,14 @@ struct recvbuf_piece {
 	size_t size;
 };
 
-void recvbuf_init(struct recvbuf *b);
+/* @loans: borrowed, or NULL. */
+void recvbuf_init(struct recvbuf *b, struct recvbuf_loans *loans);
 /* Frees everything held; unread bytes count as consumed. Safe to repeat. */
 void recvbuf_drop(struct recvbuf *b, struct pool *pool);
 
 /**
  * recvbuf_write() - take what is new of [@offset, @offset + @size)
+ * @bytes: copied; borrowed until recvbuf_keep() while the loans are open
  * @size: 0 .. RECVBUF_PIECE_MAX; the sum does not overflow
  *
  * Return: 0; -ENOBUFS when the pool or the number of holes refuses: nothing
@@ -66,6 +90,8 @@ CV_NODISCARD int recvbuf_write(struct recvbuf *b, struct pool *pool, uint64_t of
                                const uint8_t *bytes, size_t size);
 /* Readable bytes as up to @max pieces, borrowed until they are consumed; their number. */
 unsigned recvbuf_peek(const struct recvbuf *b, struct recvbuf_piece *out, unsigned max);
+/* The packets' memory is about to go: what was not consumed is copied. */
+void recvbuf_keep(struct recvbuf_loans *loans);
 /* @size bytes, at most what is readable, are done with. */
 void recvbuf_consume(struct recvbuf *b, struct pool *pool, size_t size);
 

@@ -200,6 +200,7 @@ uint64_t sent_open(struct sent *s)
 	r = &s->records[slot_of(s, s->next)];
 	r->note_begin = s->note_next;
 	r->note_count = 0;
+	r->is_ect = false;
 	s->is_open = true;
 	return s->next;
 }
@@ -215,6 +216,12 @@ void sent_note(struct sent *s, const struct note *note)
 	s->notes[s->note_next & (s->note_cap - 1)] = *note;
 	s->note_next++;
 	r->note_count++;
+}
+
+void sent_set_ect(struct sent *s)
+{
+	CV_ASSERT(s->is_open);
+	s->records[slot_of(s, s->next)].is_ect = true;
 }
 
 uint32_t sent_notes_left(const struct sent *s)

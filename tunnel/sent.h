@@ -71,6 +71,7 @@ struct sent_record {
 	uint8_t state;       /* enum sent_state */
 	bool is_eliciting;   /* the peer will acknowledge it */
 	bool is_app_limited; /* nothing more was waiting when it left */
+	bool is_ect;         /* left with ECT(0) */
 	uint8_t path_age; /* generation of that path slot, so that a reused slot is not mistaken */
 };
 
@@ -110,6 +111,8 @@ CV_NODISCARD int sent_reserve(struct sent *s, uint32_t packets, uint32_t notes);
 uint64_t sent_open(struct sent *s);
 /* Appends a note to the open record; room was reserved. */
 void sent_note(struct sent *s, const struct note *note);
+/* The open record's packet leaves with ECT(0). */
+void sent_set_ect(struct sent *s);
 /* Notes still allowed in this record (at most 255, and what was reserved). */
 uint32_t sent_notes_left(const struct sent *s);
 /* A train begins: the records that are committed from now on share the mark, which the caller fills

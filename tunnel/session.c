@@ -21,6 +21,7 @@ static int object_init(struct session *s)
 {
 	struct streams_options opt = {
 		.pool = s->core->pool,
+		.loans = &s->core->loans,
 		.streams_max = s->core->streams_max,
 		.has_smaller_key = s->has_smaller_key,
 		.seed = rng_u64(s->core->rng),
@@ -34,6 +35,7 @@ static int object_init(struct session *s)
 		return r;
 	sent_init(&s->sent, SESSION_SENT_MAX);
 	acks_init(&s->acks);
+	s->ecn_ledger = (struct ecn_ledger){ 0 };
 	memset(s->replay_words, 0, REPLAY_WORDS(SESSION_REPLAY_WINDOW) * sizeof(uint64_t));
 	replay_init(&s->replay, s->replay_words, REPLAY_WORDS(SESSION_REPLAY_WINDOW),
 	            SESSION_REPLAY_WINDOW);
@@ -89,6 +91,7 @@ int session_new(struct session **out, cv_time now, struct session_core *core, ui
 		   },
 	           core->rng);
 	paths_init(&s->paths, core->congestion, s->has_smaller_key, rng_u64(core->rng));
+	s->paths.datagram_max = core->datagram_max;
 	s->paths.is_relay_only = s->policy == POLICY_RELAY;
 	r = object_init(s);
 	if (r < 0)
@@ -156,6 +159,7 @@ void session_renew_object(struct session *s, cv_time now, uint16_t code)
 			continue;
 		p->inflight = 0;
 		loss_init(&p->loss, (uint8_t)i, p->age, p->loss.peer_ack_delay);
+		ecn_restart(&p->ecn);
 		/* It led to the old object; the new one may be elsewhere. */
 		p->is_doubtful = true;
 		path_check_now(p, now);

@@ -62,11 +62,13 @@ struct session_core {
 	uint8_t aead_bits;
 	uint32_t streams_max;
 	enum cc_kind congestion;
+	uint32_t datagram_max;
 	/* Our candidates, told to every peer whose policy allows it. */
 	struct wire_candidate candidates[FRAME_CANDIDATES_MAX];
 	unsigned candidate_count;
 	uint64_t candidate_version;
 	struct candidate_scope scope;
+	struct recvbuf_loans loans;
 };
 
 /* Things that the endpoint turns into events. */
@@ -117,6 +119,7 @@ struct session {
 	struct datagrams *datagrams;
 	struct sent sent;
 	struct acks acks;
+	struct ecn_ledger ecn_ledger;
 	struct replay replay;
 	uint64_t *replay_words;
 	uint64_t candidate_told;      /* version in the newest CANDIDATES sent */
@@ -149,6 +152,7 @@ struct session {
 		cv_duration sample, ack_delay;
 		struct delivery_sample rate;
 		bool is_app_limited, is_touched, is_spurious;
+		uint32_t ce;
 	} batch[PATHS_MAX];
 
 	/* the newest nomination: epoch and number of its probe */

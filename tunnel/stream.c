@@ -156,7 +156,7 @@ void stream_init(struct streams *s, struct stream *st, uint64_t id, bool is_ours
 	list_init(&st->unacked);
 	list_init(&st->waiting);
 	sendbuf_init(&st->out);
-	recvbuf_init(&st->in);
+	recvbuf_init(&st->in, s->loans);
 	st->in_final = STREAM_SIZE_UNKNOWN;
 	st->is_ours = is_ours;
 	st->is_announced = is_ours;

@@ -94,6 +94,7 @@ enum {
 
 struct streams {
 	struct pool *pool;
+	struct recvbuf_loans *loans; /* borrowed, or NULL */
 	struct stream_table table;
 	struct sched sched;
 	struct list ready, owing, unacked, waiting;

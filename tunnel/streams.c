@@ -42,6 +42,7 @@ int streams_new(struct streams **out, const struct streams_options *opt)
 	if (!s)
 		return -ENOMEM;
 	s->pool = opt->pool;
+	s->loans = opt->loans;
 	stream_table_init(&s->table, opt->pool, opt->seed, opt->has_smaller_key, opt->streams_max);
 	sched_init(&s->sched);
 	list_init(&s->ready);

@@ -28,6 +28,7 @@
 #include "base/compiler.h"
 #include "base/pool.h"
 #include "base/time.h"
+#include "tunnel/recvbuf.h"
 #include "tunnel/sent.h"
 #include "tunnel/wire.h"
 
@@ -43,6 +44,7 @@ enum {
 
 struct streams_options {
 	struct pool *pool;           /* borrowed; the process's budget */
+	struct recvbuf_loans *loans; /* borrowed; NULL: packets' memory never stays */
 	uint32_t streams_max;        /* streams open at once each way (16,384) */
 	bool has_smaller_key;        /* our ids are even */
 	uint64_t seed;               /* for the id table */

@@ -7,6 +7,7 @@
  * (UDP GSO). One datagram is the degenerate case. Rule 8.1.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,9 @@ enum {
 	TRAIN_SEGMENTS_MAX = 64,
 };
 
+/* The two ECN bits of the IP header (RFC 3168, 5). */
+enum ecn_codepoint { ECN_NOT_ECT = 0, ECN_ECT1 = 1, ECN_ECT0 = 2, ECN_CE = 3 };
+
 /* Out: built by the core into memory that the shell lends. */
 struct train {
 	uint8_t *bytes;      /* borrowed from the shell: TRAIN_BYTES_MAX bytes */
@@ -24,6 +28,7 @@ struct train {
 	size_t segment_size; /* of each packet but the last */
 	unsigned count;
 	uint8_t socket; /* 0: the main port */
+	uint8_t ecn;    /* enum ecn_codepoint; a shell that cannot set it leaves it out */
 	struct addr to;
 };
 
@@ -33,5 +38,8 @@ struct arrival {
 	size_t size;
 	size_t segment_size; /* of each datagram but the last; equal to @size for one */
 	uint8_t socket;
+	bool stays; /* the bytes are left alone until endpoint_keep() */
+	uint8_t ecn; /* enum ecn_codepoint, the same for all: the kernel joins only such; 0: not
+	                known */
 	struct addr from;
 };

@@ -14,6 +14,7 @@
  *
  *   PADDING, PING      -
  *   ACK                largest:48  delay:16 (8 us)  ranges:8  length-1:v  { gap-1:v length-1:v }...
+ *   ACK_ECN            the same, then  ECT(0):v  ECT(1):v  CE:v
  *   ACK_FREQUENCY      threshold:16  delay:32 (us)
  *   STREAM             id:48  offset:48  [ size:16 ]  bytes...
  *   RESET              id:48  final size:48  code:16
@@ -200,7 +201,7 @@ static bool read_stream(struct rd *r, uint8_t type, struct wire_frame *out)
 	return out->stream.bytes && out->stream.offset + size <= WIRE_OFFSET_MAX;
 }
 
-static bool read_ack(struct rd *r, struct wire_frame *out)
+static bool read_ack(struct rd *r, uint8_t type, struct wire_frame *out)
 {
 	const uint8_t *p = rd_take(r, ACK_FIXED - 1);
 	struct wire_range *range = out->ack.ranges;
@@ -214,6 +215,7 @@ static bool read_ack(struct rd *r, struct wire_frame *out)
 		return false;
 	out->ack.delay_ns = (uint64_t)cv_load16(p + 6) * FRAME_ACK_DELAY_UNIT_NS;
 	out->ack.count = count;
+	out->ack.ecn = (struct wire_ecn){ 0 };
 
 	/*
 	 *   ... ####....##########          begin of the previous range is where the gap ends
@@ -232,7 +234,13 @@ static bool read_ack(struct rd *r, struct wire_frame *out)
 		range[i].begin = range[i].end - length;
 		begin = range[i].begin;
 	}
-	return true;
+	if (type == FRAME_ACK)
+		return true;
+	out->type = FRAME_ACK;
+	out->ack.ecn.ect0 = wire_read_varint(r);
+	out->ack.ecn.ect1 = wire_read_varint(r);
+	out->ack.ecn.ce = wire_read_varint(r);
+	return !r->bad;
 }
 
 static bool read_limit(struct rd *r, bool has_id, struct wire_frame *out)
@@ -298,7 +306,8 @@ static bool read_frame(struct rd *r, uint8_t type, struct wire_frame *out)
 	case FRAME_PING:
 		return true;
 	case FRAME_ACK:
-		return read_ack(r, out);
+	case FRAME_ACK_ECN:
+		return read_ack(r, type, out);
 	case FRAME_ACK_FREQUENCY:
 		out->ack_frequency.threshold = rd_u16(r);
 		out->ack_frequency.delay_us = rd_u32(r);
@@ -379,8 +388,9 @@ void wire_write_stream_header(struct wr *w, uint64_t id, uint64_t offset, size_t
 }
 
 void wire_write_ack(struct wr *w, const struct wire_range *newest_first, unsigned count,
-                    uint64_t delay_ns)
+                    uint64_t delay_ns, const struct wire_ecn *ecn)
 {
+	const bool has_counts = ecn->ect0 || ecn->ect1 || ecn->ce;
 	const uint64_t delay = delay_ns / FRAME_ACK_DELAY_UNIT_NS;
 	uint8_t *p = wr_take(w, ACK_FIXED);
 	const struct wire_range *range = newest_first;
@@ -389,7 +399,7 @@ void wire_write_ack(struct wr *w, const struct wire_range *newest_first, unsigne
 	CV_ASSERT(range[0].end > range[0].begin && range[0].end <= WIRE_NUMBER_MAX + 1);
 	if (!p)
 		return;
-	p[0] = FRAME_ACK;
+	p[0] = has_counts ? FRAME_ACK_ECN : FRAME_ACK;
 	cv_store48(p + 1, range[0].end - 1);
 	cv_store16(p + 7, (uint16_t)CV_MIN(delay, UINT16_MAX));
 	p[9] = (uint8_t)count;
@@ -399,6 +409,11 @@ void wire_write_ack(struct wr *w, const struct wire_range *newest_first, unsigne
 		wire_write_varint(w, range[i - 1].begin - range[i].end - 1);
 		wire_write_varint(w, range[i].end - range[i].begin - 1);
 	}
+	if (!has_counts)
+		return;
+	wire_write_varint(w, ecn->ect0);
+	wire_write_varint(w, ecn->ect1);
+	wire_write_varint(w, ecn->ce);
 }
 
 static void write_limit(struct wr *w, const struct wire_frame *in, bool has_id)
@@ -471,7 +486,8 @@ void wire_write_frame(struct wr *w, const struct wire_frame *in)
 		wr_u8(w, in->type);
 		return;
 	case FRAME_ACK:
-		wire_write_ack(w, in->ack.ranges, in->ack.count, in->ack.delay_ns);
+	case FRAME_ACK_ECN:
+		wire_write_ack(w, in->ack.ranges, in->ack.count, in->ack.delay_ns, &in->ack.ecn);
 		return;
 	case FRAME_ACK_FREQUENCY:
 		wr_u8(w, FRAME_ACK_FREQUENCY);

@@ -133,7 +133,8 @@ enum wire_frame_type {
 	FRAME_PING = 0x01,
 	FRAME_ACK = 0x02,
 	FRAME_ACK_FREQUENCY = 0x03,
-	FRAME_STREAM = 0x08, /* | FRAME_STREAM_FIN | FRAME_STREAM_LEN */
+	FRAME_ACK_ECN = 0x04, /* an ACK with counts; read as FRAME_ACK */
+	FRAME_STREAM = 0x08,  /* | FRAME_STREAM_FIN | FRAME_STREAM_LEN */
 	FRAME_RESET = 0x10,
 	FRAME_STOP = 0x11,
 	FRAME_MAX_DATA = 0x12,
@@ -154,7 +155,7 @@ enum {
 	FRAME_STREAM_HEADER_MAX = 1 + 6 + 6 + 2,
 	FRAME_ACK_RANGES_MAX = 32, /* ranges sent; up to 64 are accepted */
 	FRAME_ACK_RANGES_READ_MAX = 64,
-	FRAME_ACK_SIZE_MAX = 1 + 6 + 2 + 1 + 8 + FRAME_ACK_RANGES_MAX * 16,
+	FRAME_ACK_SIZE_MAX = 1 + 6 + 2 + 1 + 8 + FRAME_ACK_RANGES_MAX * 16 + 3 * 8,
 	FRAME_CANDIDATES_MAX = 16,
 	FRAME_CLOSE_TEXT_MAX = 120,
 	FRAME_MESSAGE_MAX = 1024,      /* body of a MESSAGE */
@@ -170,6 +171,11 @@ enum {
 struct wire_range {
 	uint64_t begin;
 	uint64_t end;
+};
+
+/* Packets of an object that arrived with each codepoint. Below 2^62. */
+struct wire_ecn {
+	uint64_t ect0, ect1, ce;
 };
 
 enum candidate_kind {
@@ -200,7 +206,8 @@ struct wire_frame {
 	union {
 		struct {
 			uint64_t delay_ns;
-			unsigned count; /* ranges, newest first */
+			struct wire_ecn ecn; /* all zero in an ACK without counts */
+			unsigned count;      /* ranges, newest first */
 			struct wire_range ranges[FRAME_ACK_RANGES_READ_MAX];
 		} ack;
 		struct {
@@ -272,8 +279,9 @@ enum wire_verdict wire_read_frame(struct rd *in, struct wire_frame *out);
  * For tests and rare frames: the hot ones below are written piecewise. */
 void wire_write_frame(struct wr *w, const struct wire_frame *in);
 
+/* An ACK_ECN when @ecn counts anything. */
 void wire_write_ack(struct wr *w, const struct wire_range *newest_first, unsigned count,
-                    uint64_t delay_ns);
+                    uint64_t delay_ns, const struct wire_ecn *ecn);
 /* Header only; the caller appends @size bytes. Without @with_length the data must end the packet.
  */
 void wire_write_stream_header(struct wr *w, uint64_t id, uint64_t offset, size_t size, bool fin,

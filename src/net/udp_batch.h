@@ -27,16 +27,18 @@ struct udp_socket {
 	uint8_t index;  /* as in struct train and struct arrival */
 	uint8_t family; /* ADDR_V4, ADDR_V6 */
 	bool has_gso;   /* a train may leave in one piece */
+	bool has_ecn;   /* a train may leave marked */
 	struct addr local;
 };
 
 struct udp_offloads {
 	bool has_gso, has_gro;
+	bool has_ecn_v4, has_ecn_v6;
 };
 
-/* What the kernel's loopback really does: sends a train to itself and looks what arrives. */
+/* What the kernel's loopback really does: sends trains to itself and looks what arrives. */
 struct udp_offloads udp_batch_self_test(void);
-/* Options of a bound socket: no fragmentation, errors queued, GRO if asked for. */
+/* Options of a bound socket: no fragmentation, errors queued, marks shown, GRO if asked for. */
 void udp_batch_prepare(const struct udp_socket *s, bool with_gro);
 
 struct udp_received {

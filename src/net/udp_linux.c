@@ -14,6 +14,12 @@
  * - With IP_RECVERR a full device queue shows as ENOBUFS while the socket stays writable:
  *   polling for it would spin.
  * - UDP_SEGMENT is given only for two datagrams and more.
+ * - IP_TOS comes as one byte and leaves as an int; IPV6_TCLASS is an int both ways.
+ *
+ * The mark is a control message of each train that has one. On an unconnected socket it costs
+ * nothing that can be measured (60 bytes over loopback: 1,405 ns against 1,402), whereas IP_TOS set
+ * as an option whenever marked and other trains take turns costs 0.3 us each time. To be shown the
+ * mark costs 45 ns an arrival, which with GRO is a whole train.
  */
 #include "net/udp_batch.h"
 
@@ -51,7 +57,7 @@ enum {
 /* Aligned as struct cmsghdr wants it. */
 union control {
 	struct cmsghdr align;
-	uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
+	uint8_t bytes[CMSG_SPACE(sizeof(uint16_t)) + CMSG_SPACE(sizeof(int))];
 };
 
 void udp_batch_prepare(const struct udp_socket *s, bool with_gro)
@@ -59,9 +65,11 @@ void udp_batch_prepare(const struct udp_socket *s, bool with_gro)
 	if (s->family == ADDR_V4) {
 		fds_option(s->fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
 		fds_option(s->fd, IPPROTO_IP, IP_RECVERR, 1);
+		fds_option(s->fd, IPPROTO_IP, IP_RECVTOS, 1);
 	} else {
 		fds_option(s->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
 		fds_option(s->fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+		fds_option(s->fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
 	}
 	if (with_gro)
 		fds_option(s->fd, SOL_UDP, UDP_GRO, 1);
@@ -80,6 +88,21 @@ static size_t segment_size(struct msghdr *msg)
 		return size > 0 ? (size_t)size : 0;
 	}
 	return 0;
+}
+
+static uint8_t codepoint(struct msghdr *msg)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		int class;
+
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS)
+			return *CMSG_DATA(c) & ECN_CE;
+		if (c->cmsg_level != IPPROTO_IPV6 || c->cmsg_type != IPV6_TCLASS)
+			continue;
+		memcpy(&class, CMSG_DATA(c), sizeof(class));
+		return (uint8_t) class & ECN_CE;
+	}
+	return ECN_NOT_ECT;
 }
 
 int udp_batch_receive(const struct udp_socket *s, uint8_t *bytes, struct udp_received *out)
@@ -124,11 +147,45 @@ int udp_batch_receive(const struct udp_socket *s, uint8_t *bytes, struct udp_rec
 		if (a->segment_size == 0 || a->segment_size > a->size)
 			a->segment_size = a->size;
 		a->socket = s->index;
+		a->ecn = codepoint(m);
 		a->from = convert_from_sockaddr((const struct sockaddr *)&from[i], m->msg_namelen);
 		if (a->from.family != ADDR_NONE)
 			out->count++;
 	}
 	return 0;
+}
+
+static size_t put_control(struct cmsghdr *c, int level, int type, const void *value, size_t size)
+{
+	c->cmsg_level = level;
+	c->cmsg_type = type;
+	c->cmsg_len = CMSG_LEN(size);
+	memcpy(CMSG_DATA(c), value, size);
+	return CMSG_SPACE(size);
+}
+
+/* What the kernel has to be told about datagrams of @size bytes in all. */
+static void put_controls(const struct udp_socket *s, const struct train *t, size_t size,
+                         struct msghdr *msg, union control *control)
+{
+	const bool is_v4 = s->family == ADDR_V4;
+	const uint16_t segment = (uint16_t)t->segment_size;
+	const int mark = t->ecn;
+	struct cmsghdr *c;
+	size_t used = 0;
+
+	memset(control, 0, sizeof(*control));
+	msg->msg_control = control;
+	msg->msg_controllen = sizeof(*control);
+	c = CMSG_FIRSTHDR(msg);
+	if (size > t->segment_size) {
+		used += put_control(c, SOL_UDP, UDP_SEGMENT, &segment, sizeof(segment));
+		c = CMSG_NXTHDR(msg, c);
+	}
+	if (mark && s->has_ecn)
+		used += put_control(c, is_v4 ? IPPROTO_IP : IPPROTO_IPV6,
+		                    is_v4 ? IP_TOS : IPV6_TCLASS, &mark, sizeof(mark));
+	msg->msg_controllen = used;
 }
 
 /* What the bytes from *@offset on have to leave as, in one call. */
@@ -138,21 +195,10 @@ static int send_whole(const struct udp_socket *s, const struct train *t, size_t 
 	struct iovec iov = { .iov_base = t->bytes + *offset, .iov_len = t->size - *offset };
 	struct msghdr msg = { .msg_name = to, .msg_namelen = to_size };
 	union control control;
-	uint16_t size = (uint16_t)t->segment_size;
-	struct cmsghdr *c;
 
 	msg.msg_iov = &iov;
 	msg.msg_iovlen = 1;
-	if (iov.iov_len > t->segment_size) {
-		memset(&control, 0, sizeof(control));
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control.bytes);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_UDP;
-		c->cmsg_type = UDP_SEGMENT;
-		c->cmsg_len = CMSG_LEN(sizeof(size));
-		memcpy(CMSG_DATA(c), &size, sizeof(size));
-	}
+	put_controls(s, t, iov.iov_len, &msg, &control);
 	if (sendmsg(s->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return -errno;
 	*offset = t->size;
@@ -165,6 +211,7 @@ static int send_singles(const struct udp_socket *s, const struct train *t, size_
 {
 	struct mmsghdr msgs[TRAIN_SEGMENTS_MAX];
 	struct iovec iov[TRAIN_SEGMENTS_MAX];
+	union control control;
 	size_t at = *offset;
 	unsigned count = 0;
 	int n;
@@ -178,6 +225,7 @@ static int send_singles(const struct udp_socket *s, const struct train *t, size_
 		msgs[count].msg_hdr.msg_namelen = to_size;
 		msgs[count].msg_hdr.msg_iov = &iov[count];
 		msgs[count].msg_hdr.msg_iovlen = 1;
+		put_controls(s, t, 0, &msgs[count].msg_hdr, &control); /* all the same */
 	}
 	n = sendmmsg(s->fd, msgs, count, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n < 0)
@@ -267,14 +315,17 @@ bool udp_batch_next_error(const struct udp_socket *s, struct udp_error *out)
 	return true;
 }
 
-static int open_loopback(struct udp_socket *s)
+static int open_loopback(struct udp_socket *s, uint8_t family)
 {
 	struct addr any = addr_v4(127, 0, 0, 1, 0);
 	struct sockaddr_storage sa;
-	socklen_t size = convert_to_sockaddr(&any, &sa);
+	socklen_t size;
 
-	*s = (struct udp_socket){ .family = ADDR_V4, .has_gso = true };
-	s->fd = fds_socket(AF_INET, SOCK_DGRAM, 0);
+	if (family == ADDR_V6)
+		any = (struct addr){ .family = ADDR_V6, .ip = { [15] = 1 } };
+	size = convert_to_sockaddr(&any, &sa);
+	*s = (struct udp_socket){ .family = family, .has_gso = true, .has_ecn = true };
+	s->fd = fds_socket(family == ADDR_V4 ? AF_INET : AF_INET6, SOCK_DGRAM, 0);
 	if (s->fd < 0)
 		return s->fd;
 	if (bind(s->fd, (struct sockaddr *)&sa, size) < 0)
@@ -310,12 +361,44 @@ static bool test_receive(const struct udp_socket *rx)
 	       segment_size(&msg) == 100;
 }
 
+/* One marked datagram, alone, as it has to work without GSO as well. */
+static bool test_mark(uint8_t family)
+{
+	struct udp_socket tx = { .fd = -1 }, rx = { .fd = -1 };
+	_Alignas(struct cmsghdr) uint8_t control[CONTROL_SIZE];
+	uint8_t bytes[32] = { 0 };
+	struct iovec iov = { .iov_base = bytes, .iov_len = sizeof(bytes) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct train t = { .bytes = bytes, .size = 8, .segment_size = 8, .ecn = ECN_ECT0 };
+	struct pollfd p = { .events = POLLIN };
+	size_t offset = 0, failed;
+	uint64_t calls = 0;
+	bool has_mark = false;
+
+	if (open_loopback(&tx, family) == 0 && open_loopback(&rx, family) == 0) {
+		udp_batch_prepare(&rx, false);
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof(control);
+		t.to = rx.local;
+		p.fd = rx.fd;
+		has_mark = udp_batch_send(&tx, &t, &offset, &failed, &calls) == UDP_SENT &&
+		           poll(&p, 1, SELF_TEST_MS) == 1 &&
+		           recvmsg(rx.fd, &msg, MSG_DONTWAIT) == 8 && codepoint(&msg) == ECN_ECT0;
+	}
+	fds_close(&tx.fd);
+	fds_close(&rx.fd);
+	return has_mark;
+}
+
 struct udp_offloads udp_batch_self_test(void)
 {
-	struct udp_offloads found = { .has_gso = false };
+	struct udp_offloads found = {
+		.has_ecn_v4 = test_mark(ADDR_V4),
+		.has_ecn_v6 = test_mark(ADDR_V6),
+	};
 	struct udp_socket tx = { .fd = -1 }, rx = { .fd = -1 };
 
-	if (open_loopback(&tx) == 0 && open_loopback(&rx) == 0) {
+	if (open_loopback(&tx, ADDR_V4) == 0 && open_loopback(&rx, ADDR_V4) == 0) {
 		udp_batch_prepare(&rx, true);
 		found.has_gso = test_send(&tx, &rx);
 		/* Without GSO nothing coalesces here; a card's GRO may still work, but then

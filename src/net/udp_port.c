@@ -120,7 +120,14 @@ static unsigned feed(struct udp_port *port, cv_time now, struct udp_received *in
 		a = &in->arrivals[i];
 		port->counters.rx_bytes += a->size;
 		port->counters.rx_packets += (a->size + a->segment_size - 1) / a->segment_size;
+		a->stays = port->core.settle != NULL;
 		port->core.on_arrival(port->core.ctx, now, a);
+	}
+	if (port->core.settle) {
+		CV_ASSERT(!port->is_pumping);
+		port->is_pumping = true; /* nor may this close the port */
+		port->core.settle(port->core.ctx, now);
+		port->is_pumping = false;
 	}
 	return (unsigned)(port->counters.rx_packets - before);
 }
@@ -453,6 +460,7 @@ static int take_sockets(struct udp_port *port, uv_loop_t *loop, struct udp_bound
 		ps = &port->sockets[port->count];
 		ps->s = bound->sockets[i];
 		ps->s.has_gso = offloads.has_gso;
+		ps->s.has_ecn = ps->s.family == ADDR_V4 ? offloads.has_ecn_v4 : offloads.has_ecn_v6;
 		ps->port = port;
 		if (r == 0)
 			r = uv_poll_init(loop, &ps->poll, ps->s.fd);
@@ -551,9 +559,14 @@ void udp_port_counters(const struct udp_port *port, struct udp_port_counters *ou
 {
 	*out = port->counters;
 	for (unsigned i = 0; i < port->count; i++) {
-		if (port->sockets[i].s.family == ADDR_V4)
-			out->is_gso_v4 = port->sockets[i].s.has_gso;
-		else
-			out->is_gso_v6 = port->sockets[i].s.has_gso;
+		const struct udp_socket *s = &port->sockets[i].s;
+
+		if (s->family == ADDR_V4) {
+			out->is_gso_v4 = s->has_gso;
+			out->is_ecn_v4 = s->has_ecn;
+		} else {
+			out->is_gso_v6 = s->has_gso;
+			out->is_ecn_v6 = s->has_ecn;
+		}
 	}
 }

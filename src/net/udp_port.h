@@ -59,6 +59,9 @@ struct udp_core {
 	 * was one: it is then asked again after the writes, a bounded number of times. May be
 	 * NULL. */
 	bool (*drain_events)(void *ctx, cv_time now);
+	/* After the arrivals of one call to the kernel, whose memory is then used again: what the
+	 * core has left in it must be read or copied. NULL: nothing is left (arrival.stays). */
+	void (*settle)(void *ctx, cv_time now);
 };
 
 struct udp_port_options {
@@ -108,6 +111,6 @@ struct udp_port_counters {
 	uint64_t tx_errors;   /* unreachable, no socket of that family, ...: lost */
 	uint64_t refused;     /* ICMP port unreachable */
 	uint64_t poll_errors; /* times libuv stopped polling and was restarted */
-	bool is_gso_v4, is_gso_v6, is_gro;
+	bool is_gso_v4, is_gso_v6, is_gro, is_ecn_v4, is_ecn_v6;
 };
 void udp_port_counters(const struct udp_port *port, struct udp_port_counters *out);

@@ -2,14 +2,16 @@
 /*
  * rps - small requests over TCP, and who answers them; both ends of the bench's load.
  *
- *	rps serve                                          prints its port, echoes until stdin ends
+ *	rps serve ECHO-PORT GREET-PORT                     until it is killed
  *	rps load TARGET-PORT SOCKS-PORT AT-ONCE MS new     a connection for each request
  *	rps load TARGET-PORT SOCKS-PORT AT-ONCE MS keep    requests one after the other on each
+ *	rps load TARGET-PORT SOCKS-PORT AT-ONCE MS greet   a connection that asks nothing
  *	rps idle TARGET-PORT SOCKS-PORT COUNT              opens, prints "open N", until stdin ends
  *
  * All on 127.0.0.1; a SOCKS-PORT of 0 is none. A request is 64 bytes, which come back. The time of
- * a request counts from connect() (new) or from its first byte (keep) to its last byte back.
- * `load` prints one JSON object.
+ * a request counts from connect() (new) or from its first byte (keep) to its last byte back. On
+ * GREET-PORT the server speaks first, 64 bytes; the time of such a connection (greet) is from
+ * connect() to their arrival. `load` prints one JSON object.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -45,7 +47,7 @@ struct slot {
 
 struct load {
 	uint16_t target, socks;
-	bool is_keep, is_idle;
+	bool is_keep, is_idle, is_greet;
 	int epoll_fd;
 	unsigned open, failures;
 	size_t samples;
@@ -87,17 +89,15 @@ static void watch(int epoll_fd, int fd, uint32_t events, uint32_t tag)
 
 /* ---- serve ---- */
 
-static int echo_listen(void)
+static int listen_on(uint16_t port)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	struct sockaddr_in sin = loopback(0);
-	socklen_t size = sizeof(sin);
+	struct sockaddr_in sin = loopback(port);
+	int on = 1;
 
-	if (fd < 0 || bind(fd, (struct sockaddr *)&sin, size) < 0 || listen(fd, 4096) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&sin, &size) < 0)
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sin, sizeof(sin)) < 0 || listen(fd, 4096) < 0)
 		die("listen");
-	(void)printf("%d\n", ntohs(sin.sin_port));
-	(void)fflush(stdout);
 	return fd;
 }
 
@@ -114,29 +114,37 @@ static void echo(int fd)
 	(void)close(fd);
 }
 
-static int serve(void)
+static void take_all(int epoll_fd, int listener, bool greets)
+{
+	static const char greeting[REQUEST_SIZE];
+	int fd, on = 1;
+
+	while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		watch(epoll_fd, fd, EPOLLIN, (uint32_t)fd);
+		if (greets && write(fd, greeting, sizeof(greeting)) < 0)
+			(void)close(fd);
+	}
+}
+
+static void serve(uint16_t echo_port, uint16_t greet_port)
 {
 	struct epoll_event events[EVENTS_MAX];
-	int epoll_fd = epoll_create1(0), listener = echo_listen(), on = 1;
+	int epoll_fd = epoll_create1(0);
+	int echoing = listen_on(echo_port), greeting = listen_on(greet_port);
 
-	watch(epoll_fd, listener, EPOLLIN, (uint32_t)listener);
-	watch(epoll_fd, STDIN_FILENO, EPOLLIN, STDIN_FILENO);
+	watch(epoll_fd, echoing, EPOLLIN, (uint32_t)echoing);
+	watch(epoll_fd, greeting, EPOLLIN, (uint32_t)greeting);
 	for (;;) {
 		int n = epoll_wait(epoll_fd, events, EVENTS_MAX, -1);
 
 		for (int i = 0; i < n; i++) {
 			int fd = (int)events[i].data.u32;
 
-			if (fd == STDIN_FILENO)
-				return 0;
-			if (fd != listener) {
+			if (fd == echoing || fd == greeting)
+				take_all(epoll_fd, fd, fd == greeting);
+			else
 				echo(fd);
-				continue;
-			}
-			while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
-				(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-				watch(epoll_fd, fd, EPOLLIN, (uint32_t)fd);
-			}
 		}
 	}
 }
@@ -174,6 +182,11 @@ static void slot_send_request(struct slot *s)
 {
 	char request[REQUEST_SIZE];
 
+	if (load.is_greet) {
+		s->stage = STAGE_ECHO;
+		s->missing = REQUEST_SIZE;
+		return;
+	}
 	(void)memset(request, 'x', sizeof(request));
 	if (load.is_keep)
 		s->begin_us = now_us();
@@ -336,8 +349,8 @@ int main(int argc, char **argv)
 	unsigned long count;
 
 	raise_limit();
-	if (argc == 2 && strcmp(argv[1], "serve") == 0)
-		return serve();
+	if (argc == 4 && strcmp(argv[1], "serve") == 0)
+		serve((uint16_t)strtoul(argv[2], NULL, 10), (uint16_t)strtoul(argv[3], NULL, 10));
 	if (argc < 5) {
 		(void)fprintf(stderr, "usage: rps serve | load ... | idle ...; see rps.c\n");
 		return 2;
@@ -355,5 +368,6 @@ int main(int argc, char **argv)
 	if (argc != 7)
 		return 2;
 	load.is_keep = strcmp(argv[6], "keep") == 0;
+	load.is_greet = strcmp(argv[6], "greet") == 0;
 	return run_load((uint32_t)count, strtoul(argv[5], NULL, 10));
 }

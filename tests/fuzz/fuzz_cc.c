@@ -46,9 +46,12 @@ static void on_ack(struct world *w, struct rd *in)
 		.next_number = w->number,
 	};
 	uint64_t limit;
+	uint8_t what;
 
 	ack.newest_number = w->number - CV_MIN(w->number, rd_u8(in));
-	ack.is_app_limited = rd_u8(in) & 1;
+	what = rd_u8(in);
+	ack.is_app_limited = what & 1;
+	ack.ce = what >> 4;
 	if (ack.rtt_sample)
 		rtt_on_sample(&w->rtt, ack.rtt_sample, read_any(in));
 	w->cc.ops->on_ack(&w->cc, w->now, &ack, &w->rtt);
@@ -169,7 +172,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	cc_init(&w.cc, CC_CUBIC, WIRE_DATAGRAM_BASE, read_any(&in), w.now, 1);
 	pacer_init(&w.pacer, w.now);
-	pmtud_init(&w.pmtud, (uint32_t)read_any(&in));
+	pmtud_init(&w.pmtud, 1472, (uint32_t)read_any(&in));
 	rtt_init(&w.rtt);
 	for (unsigned i = 0; i < 2000 && rd_left(&in) >= 2; i++) {
 		uint8_t op = rd_u8(&in);

@@ -11,17 +11,30 @@
 
 enum { SPACE = 1 << 18, WINDOW = 1 << 17 };
 
+static struct recvbuf_loans loans;
+static uint8_t store[8][RECVBUF_PIECE_MAX]; /* of packets, used again when they are kept */
+static unsigned packets;
 static uint8_t bytes_of[SPACE];
 static bool has[SPACE];
+
+static void keep(void)
+{
+	recvbuf_keep(&loans);
+	memset(store, 0xee, packets * sizeof(store[0]));
+	packets = 0;
+}
 
 static void write_piece(struct recvbuf *b, struct pool *pool, uint64_t offset, size_t size,
                         uint8_t value)
 {
-	static uint8_t bytes[RECVBUF_PIECE_MAX];
 	uint64_t limit = CV_MIN(b->consumed + WINDOW, (uint64_t)SPACE);
+	uint8_t *bytes;
 
 	offset = CV_MIN(offset, limit);
 	size = (size_t)CV_MIN((uint64_t)size, limit - offset);
+	if (packets == CV_ARRAY_SIZE(store))
+		keep();
+	bytes = store[packets++];
 	memset(bytes, value, size);
 	if (recvbuf_write(b, pool, offset, bytes, size) < 0)
 		return;
@@ -61,7 +74,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(has, 0, sizeof(has));
 	/* The first byte is the budget: some runs are short of memory. */
 	pool_init(&pool, UINT64_C(8192) * (1u + data[0]));
-	recvbuf_init(&b);
+	loans = (struct recvbuf_loans){ 0 };
+	packets = 0;
+	recvbuf_init(&b, &loans);
 	for (size_t i = 1; i + 4 <= size; i += 4) {
 		uint64_t where = (uint64_t)data[i + 1] << 8 | data[i + 2];
 		size_t amount = data[i + 3];
@@ -89,6 +104,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			read_all(&b, &pool, SIZE_MAX);
 			break;
 		default:
+			keep();
+			loans.is_open = amount & 1;
 			break;
 		}
 		CV_ASSERT(recvbuf_check(&b));

@@ -47,9 +47,16 @@ static void forge_ack(struct rd *in)
 	struct wire_frame f = { .type = FRAME_ACK };
 	uint64_t at = next + 2;
 	bool heard = is_heard();
+	uint8_t what;
 
 	f.ack.delay_ns = (uint64_t)rd_u8(in) * 100000;
-	f.ack.count = 1u + rd_u8(in) % 8u;
+	what = rd_u8(in);
+	f.ack.count = 1u + what % 8u;
+	/* Counts of marks, mostly near what can be. */
+	if (what & 0x40)
+		f.ack.ecn = (struct wire_ecn){ rd_u8(in), what & 0x20, rd_u8(in) };
+	if ((what & 0xc0) == 0xc0)
+		f.ack.ecn.ect0 += next;
 	for (unsigned i = 0; i < f.ack.count; i++) {
 		uint64_t gap = rd_u8(in) % 32u, size = 1u + rd_u8(in) % 32u;
 

@@ -79,6 +79,11 @@ def _enter_namespaces():
     _entered = True
 
 
+def enter():
+    """Do now what the first Lab does: have namespaces of one's own. Loopback is then one's own too."""
+    _enter_namespaces()
+
+
 def _find_labnet():
     root = pathlib.Path(__file__).resolve().parents[2]
     path = os.environ.get("LABNET") or str(root / "build/tests/lab/labnet")
@@ -113,6 +118,8 @@ _LINK_OPTIONS = {
     "corrupt_checksum": ("corrupt_checksum_wrong", _choice("fixed", "broken")),
     "mtu": ("mtu_size", int),
     "mtu_icmp": ("mtu_icmp", int),
+    "ecn": ("ecn", _choice("pass", "clear", "drop")),
+    "ecn_kib": ("mark_size", _scaled(1024)),
 }
 _NAT_OPTIONS = {
     "mapping": ("mapping", str),

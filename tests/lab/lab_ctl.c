@@ -29,15 +29,25 @@ static const char *const udp_modes[] = { "pass", "drop", "reject", NULL };
 #name, offsetof(struct lab_link_config, name), NULL                                \
 	}
 static const struct field link_fields[] = {
-	LINK(delay_ns),        LINK(jitter_ns),
-	LINK(jitter_reorders), LINK(rate_bps),
-	LINK(queue_size),      LINK(loss_ppm),
-	LINK(burst_enter_ppm), LINK(burst_leave_ppm),
-	LINK(burst_loss_ppm),  LINK(reorder_ppm),
-	LINK(reorder_ns),      LINK(duplicate_ppm),
-	LINK(corrupt_ppm),     LINK(corrupt_checksum_wrong),
-	LINK(mtu_size),        LINK(mtu_icmp),
+	LINK(delay_ns),
+	LINK(jitter_ns),
+	LINK(jitter_reorders),
+	LINK(rate_bps),
+	LINK(queue_size),
+	LINK(loss_ppm),
+	LINK(burst_enter_ppm),
+	LINK(burst_leave_ppm),
+	LINK(burst_loss_ppm),
+	LINK(reorder_ppm),
+	LINK(reorder_ns),
+	LINK(duplicate_ppm),
+	LINK(corrupt_ppm),
+	LINK(corrupt_checksum_wrong),
+	LINK(mtu_size),
+	LINK(mtu_icmp),
 	LINK(is_down),
+	LINK(mark_size),
+	LINK(ecn),
 };
 
 #define NAT(name, names)                                                                           \
@@ -58,7 +68,7 @@ static const struct field nat_fields[] = {
 static const struct field link_counters[] = {
 	COUNTER(packets),    COUNTER(bytes),     COUNTER(drop_down),      COUNTER(drop_mtu),
 	COUNTER(drop_queue), COUNTER(drop_loss), COUNTER(drop_no_buffer), COUNTER(duplicated),
-	COUNTER(corrupted),  COUNTER(reordered),
+	COUNTER(corrupted),  COUNTER(reordered), COUNTER(marked),         COUNTER(drop_ecn),
 };
 
 static const char *const nat_verdicts[LAB_NAT_VERDICTS] = {

@@ -26,7 +26,8 @@ int lab_link_configure(struct lab_link *link, const struct lab_link_config *c)
 	    c->burst_loss_ppm > LAB_PPM || c->reorder_ppm > LAB_PPM || c->duplicate_ppm > LAB_PPM ||
 	    c->corrupt_ppm > LAB_PPM || c->delay_ns > 60 * LAB_SECOND ||
 	    c->jitter_ns > 60 * LAB_SECOND || c->reorder_ns > 60 * LAB_SECOND ||
-	    c->queue_size > UINT32_MAX || c->rate_bps > UINT32_MAX * UINT64_C(100)) {
+	    c->queue_size > UINT32_MAX || c->rate_bps > UINT32_MAX * UINT64_C(100) ||
+	    c->ecn > LAB_LINK_ECN_DROP) {
 		return -EINVAL;
 	}
 	if (c->mtu_size && (c->mtu_size < MTU_MIN || c->mtu_size > LAB_PACKET_SIZE_MAX)) {
@@ -38,16 +39,18 @@ int lab_link_configure(struct lab_link *link, const struct lab_link_config *c)
 	link->config = *c;
 	link->is_clear = !c->delay_ns && !c->jitter_ns && !c->rate_bps && !c->loss_ppm &&
 	                 !c->burst_enter_ppm && !c->reorder_ppm && !c->duplicate_ppm &&
-	                 !c->corrupt_ppm;
+	                 !c->corrupt_ppm && c->ecn != LAB_LINK_ECN_CLEAR;
 	return 0;
 }
 
-/* Drop-tail in front of the serialiser. @at: when the last bit of the packet is sent. */
-static bool serialise(struct lab_link *link, uint64_t now, size_t size, uint64_t *at)
+/* Drop-tail in front of the serialiser, which marks when it is long.
+ * @at: when the last bit of the packet is sent. */
+static bool serialise(struct lab_link *link, uint64_t now, struct lab_packet *p, uint64_t *at)
 {
 	const struct lab_link_config *c = &link->config;
 	uint64_t backlog_ns = link->idle_at > now ? link->idle_at - now : 0;
 	uint64_t backlog_size;
+	size_t size = p->size;
 
 	*at = now;
 	if (!c->rate_bps) {
@@ -57,6 +60,10 @@ static bool serialise(struct lab_link *link, uint64_t now, size_t size, uint64_t
 	backlog_size = backlog_ns / 1000 * (c->rate_bps / 8) / 1000000;
 	if (backlog_size + size > c->queue_size) {
 		return false;
+	}
+	if (c->mark_size && backlog_size > c->mark_size && lab_packet_ecn(p)) {
+		lab_packet_set_ecn(p, LAB_ECN_CE);
+		link->counters.marked++;
 	}
 	link->idle_at = now + backlog_ns + size * 8 * LAB_SECOND / c->rate_bps;
 	*at = link->idle_at;
@@ -113,7 +120,10 @@ static void send_one(struct lab_link *link, const struct lab_link_world *world,
 	struct lab_packet *twin;
 	uint64_t sent_at;
 
-	if (!serialise(link, world->now, p->size, &sent_at)) {
+	if (c->ecn == LAB_LINK_ECN_CLEAR) {
+		lab_packet_set_ecn(p, LAB_ECN_NONE);
+	}
+	if (!serialise(link, world->now, p, &sent_at)) {
 		link->counters.drop_queue++;
 		lab_pool_put(world->pool, p);
 		return;
@@ -174,6 +184,11 @@ enum lab_link_verdict lab_link_pass(struct lab_link *link, const struct lab_link
 		if (c->mtu_icmp && c->mtu_size) {
 			return LAB_LINK_TOO_BIG;
 		}
+		lab_pool_put(world->pool, p);
+		return LAB_LINK_TAKEN;
+	}
+	if (c->ecn == LAB_LINK_ECN_DROP && lab_packet_ecn(p)) {
+		link->counters.drop_ecn += count;
 		lab_pool_put(world->pool, p);
 		return LAB_LINK_TAKEN;
 	}

@@ -15,6 +15,9 @@
 
 #include "lab_queue.h"
 
+/* What some networks do to packets that may be marked (ECT). */
+enum lab_link_ecn { LAB_LINK_ECN_PASS, LAB_LINK_ECN_CLEAR, LAB_LINK_ECN_DROP };
+
 /* All fields are uint64_t, so that one table of names and offsets can set them. */
 struct lab_link_config {
 	uint64_t delay_ns;
@@ -34,6 +37,8 @@ struct lab_link_config {
 	uint64_t mtu_size;               /* 0: no limit of its own */
 	uint64_t mtu_icmp;               /* 1: answer "too big"; 0: swallow silently */
 	uint64_t is_down;                /* swallows everything */
+	uint64_t mark_size;              /* ECT becomes CE when more bytes are queued; 0: never */
+	uint64_t ecn;                    /* enum lab_link_ecn */
 };
 
 /* Counts are of packets as on a wire: a super-packet counts its segments. */
@@ -48,6 +53,8 @@ struct lab_link_counters {
 	uint64_t duplicated;
 	uint64_t corrupted;
 	uint64_t reordered;
+	uint64_t marked;   /* ECT that became CE */
+	uint64_t drop_ecn; /* for being ECT */
 };
 
 struct lab_link {

@@ -387,6 +387,23 @@ void lab_packet_rewrite_quoted(struct lab_packet *p, const struct lab_flow *flow
 	p->vnet.flags = 0;
 }
 
+unsigned lab_packet_ecn(const struct lab_packet *p)
+{
+	return p->data[0] >> 4 == 4 ? p->data[1] & 3 : p->data[1] >> 4 & 3;
+}
+
+void lab_packet_set_ecn(struct lab_packet *p, unsigned ecn)
+{
+	uint16_t before = lab_get16(p->data);
+
+	if (p->data[0] >> 4 == 4) {
+		p->data[1] = (uint8_t)((p->data[1] & ~3u) | ecn);
+		adjust(p->data + 10, before, lab_get16(p->data), false);
+	} else {
+		p->data[1] = (uint8_t)((p->data[1] & ~0x30u) | ecn << 4);
+	}
+}
+
 /* Damage and complaints ------------------------------------------------------ */
 
 bool lab_packet_corrupt(struct lab_packet *p, const struct lab_flow *flow, struct lab_rng *rng,

@@ -99,6 +99,12 @@ void lab_packet_rewrite_quoted(struct lab_packet *p, const struct lab_flow *flow
                                const struct lab_flow *quoted, bool is_source, uint32_t ip,
                                uint16_t port);
 
+/* The two ECN bits of the IP header. */
+enum { LAB_ECN_NONE = 0, LAB_ECN_CE = 3 };
+unsigned lab_packet_ecn(const struct lab_packet *p);
+/** lab_packet_set_ecn() - writes them; the checksum of an IPv4 header follows. */
+void lab_packet_set_ecn(struct lab_packet *p, unsigned ecn);
+
 /**
  * lab_packet_corrupt() - flip one payload bit
  * @keeps_checksum_right: the damage then reaches the application; otherwise the kernel drops it

@@ -73,7 +73,8 @@ class World:
             node.link.set(delay_ms=0, jitter_ms=0, jitter_reorders=False, rate_mbit=0,
                           queue_kib=256, loss=0, burst_enter=0, burst_leave=0, burst_loss=1,
                           reorder=0, reorder_ms=0, duplicate=0, corrupt=0,
-                          corrupt_checksum="fixed", mtu=0, mtu_icmp=False)
+                          corrupt_checksum="fixed", mtu=0, mtu_icmp=False,
+                          ecn="pass", ecn_kib=0)
         for nat in (self.home, self.office, self.carrier, self.flat):
             nat.set(mapping=RULES[0], filtering=RULES[0], allocation="preserving", udp="pass",
                     hairpin=False, pooling="paired", mappings_max=1000, udp_timeout=120)
@@ -422,6 +423,39 @@ def queue(w):
     lost = w.a.link.counters()["out"]["drop_queue"] - before
     expect(14 <= len(got) <= 20 and lost == 100 - len(got), f"{len(got)} passed, {lost} lost")
     expect([p.number for p in got[:12]] == list(range(12)), "the first ones pass")
+
+
+def codepoints(w, s, count=1):
+    """Send as ECT(0) to s and return what arrives in the field."""
+    i = w.udp(w.a)
+    i.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 2)
+    s.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+    for _ in range(count):
+        i.sendto(bytes(1000), (S1, s.getsockname()[1]))
+    got = []
+    s.settimeout(1)
+    try:
+        while len(got) < count:
+            got.append(s.recvmsg(2000, 100)[1][0][2][0])
+    except TimeoutError:
+        pass
+    return got
+
+
+@test
+def ecn(w):
+    """link: ECN is passed, cleared, dropped, and set where the queue is long"""
+    s = w.udp(w.s1, 7001)
+    expect(codepoints(w, s) == [2], "passed")
+    w.a.link.set(ecn="clear")
+    expect(codepoints(w, s) == [0], "cleared")
+    w.a.link.set(ecn="drop")
+    expect(codepoints(w, s) == [] and w.a.link.counters()["out"]["drop_ecn"] == 1, "dropped")
+    seen(w.udp(w.a), s, (S1, 7001))
+    w.a.link.set(ecn="pass", rate_mbit=10, ecn_kib=16)
+    got = codepoints(w, s, 40)
+    marked = w.a.link.counters()["out"]["marked"]
+    expect(got == [2] * (40 - marked) + [3] * marked and 18 <= marked <= 26, f"{got}")
 
 
 @test

@@ -34,6 +34,7 @@ LAYERS = {
 MAY_ALSO = {
     "src/base/addr.c": {"arpa/inet.h"},
     "config/keyfile.c": {"fcntl.h", "sys/stat.h", "unistd.h"},
+    "tunnel/libcrypto.c": {"openssl/crypto.h", "openssl/evp.h"},
 }
 
 # ---- calls ----

@@ -19,9 +19,13 @@
 #include "base/rng.h"
 #include "tunnel/endpoint_inner.h"
 
+/* A test with larger datagrams defines both before it includes this. */
+#ifndef PAIR_DATAGRAM_MAX
+#define PAIR_DATAGRAM_MAX 1500
+#define PAIR_FLIGHT_MAX 16384
+#endif
+
 enum {
-	PAIR_FLIGHT_MAX = 16384,
-	PAIR_DATAGRAM_MAX = 1500,
 	PAIR_FLOWS = 64,
 	PAIR_STRAYS = 64,
 	PAIR_PORT = 28583,
@@ -39,6 +43,7 @@ struct pair_datagram {
 	cv_time at;
 	struct addr from, to;
 	int sender;
+	uint8_t ecn;     /* enum ecn_codepoint */
 	bool is_refusal; /* ICMP, on its way back to the sender */
 	size_t size;
 	uint8_t bytes[PAIR_DATAGRAM_MAX];
@@ -96,6 +101,8 @@ struct pair {
 	unsigned flight, made;
 	bool is_cut[2][PAIR_NETWORKS]; /* what this side sends there is lost */
 	uint32_t mtu;                  /* largest datagram that passes; 0: any */
+	uint32_t datagram_max;         /* of both shells; to be set before pair_start() */
+	uint32_t interface_max;        /* larger ones are refused at once; 0: none is */
 	bool (*filter)(struct pair *p, struct pair_datagram *d); /* true: lost */
 	void (*on_train)(struct pair *p, unsigned side, const struct train *train);
 	uint64_t arg;
@@ -219,6 +226,10 @@ static inline void pair_send(struct pair *p, unsigned i, const struct addr *to,
 	struct pair_side *s = &p->side[i];
 	struct pair_datagram *d;
 
+	if (p->interface_max && size > p->interface_max) {
+		endpoint_on_too_large(s->e, p->now, 0, to, size);
+		return;
+	}
 	s->datagrams++;
 	s->bytes += size;
 	s->kinds[bytes[0] >> 4]++;
@@ -238,6 +249,7 @@ static inline void pair_send(struct pair *p, unsigned i, const struct addr *to,
 	d->from = s->addr[network];
 	d->to = *to;
 	d->sender = (int)i;
+	d->ecn = p->train.ecn;
 	d->is_refusal = false;
 	d->size = size;
 	memcpy(d->bytes, bytes, size);
@@ -445,6 +457,7 @@ static inline void pair_start_side(struct pair *p, unsigned i)
 		.aead_bits = s->aead_bits,
 		.streams_max = 256,
 		.congestion = CC_CUBIC,
+		.datagram_max = p->datagram_max,
 	};
 	struct endpoint_peer peer = {
 		.pk = s->peer_pk ? s->peer_pk : p->side[!i].me.pk,
@@ -519,6 +532,7 @@ static inline void pair_deliver(struct pair *p, struct pair_datagram *d)
 		.bytes = d->bytes,
 		.size = d->size,
 		.segment_size = d->size,
+		.ecn = d->ecn,
 		.from = d->from,
 	};
 

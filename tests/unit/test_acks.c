@@ -173,6 +173,41 @@ static void when_asked_at_once(void **state)
 	assert_true(acks_are_due(&a, NOW));
 }
 
+static void congestion_is_urgent_and_counted(void **state)
+{
+	static const uint8_t came[] = { ECN_ECT0, ECN_NOT_ECT, ECN_CE, ECN_ECT1, ECN_ECT0 };
+	struct acks a;
+	struct told told;
+
+	(void)state;
+	begin(&a);
+	acks_on_frequency(&a, 64, ACKS_DELAY_MAX);
+	tell(&a, NOW, 1200, &told);
+	assert_int_equal(told.size, 1 + 6 + 2 + 1 + 1); /* without counts */
+	for (uint64_t i = 0; i < CV_ARRAY_SIZE(came); i++) {
+		acks_on_ecn(&a, (enum ecn_codepoint)came[i]);
+		arrive(&a, NOW, 64 + i);
+		/* Due from the mark on, until it is told. */
+		assert_int_equal(acks_are_due(&a, NOW), i >= 2);
+	}
+	tell(&a, NOW, 1200, &told);
+	assert_int_equal(told.frame.ack.ecn.ect0, 2);
+	assert_int_equal(told.frame.ack.ecn.ect1, 1);
+	assert_int_equal(told.frame.ack.ecn.ce, 1);
+	acks_on_ecn(&a, ECN_ECT0);
+	arrive(&a, NOW, 69);
+	assert_false(acks_are_due(&a, NOW));
+	tell(&a, NOW, 1200, &told);
+	assert_int_equal(told.frame.ack.ecn.ect0, 3);
+
+	/* A mark on what needs no ACK waits for one that does. */
+	acks_on_ecn(&a, ECN_CE);
+	acks_on_packet(&a, NOW, 70, false, false, SLOT_A, RTT);
+	assert_int_equal(a.due_at, CV_TIME_NEVER);
+	arrive(&a, NOW, 71);
+	assert_true(acks_are_due(&a, NOW));
+}
+
 static void a_hole_is_urgent(void **state)
 {
 	static const struct {
@@ -387,6 +422,7 @@ int main(void)
 		cmocka_unit_test(a_threshold_of_nothing_is_one),
 		cmocka_unit_test(an_ack_is_never_owed_for_an_ack),
 		cmocka_unit_test(when_asked_at_once),
+		cmocka_unit_test(congestion_is_urgent_and_counted),
 		cmocka_unit_test(a_hole_is_urgent),
 		cmocka_unit_test(not_while_a_flight_lands_on_the_old_path),
 		cmocka_unit_test(an_ack_says_what_came_and_when),

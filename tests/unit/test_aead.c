@@ -16,8 +16,54 @@
 #include <sodium.h>
 
 #include "tunnel/aead.h"
+#include "tunnel/libcrypto.h"
 
-enum { TEXT_MAX = 512 };
+#ifdef CULVERT_LIBCRYPTO
+#include <openssl/crypto.h>
+#include <stdlib.h>
+
+#define HAS_LIBCRYPTO true
+
+/* Its heap, counted. */
+static unsigned heap_calls;
+
+static void *counted_alloc(size_t size, const char *file, int line)
+{
+	(void)file, (void)line;
+	heap_calls++;
+	return malloc(size);
+}
+
+static void *counted_realloc(void *p, size_t size, const char *file, int line)
+{
+	(void)file, (void)line;
+	heap_calls++;
+	return realloc(p, size);
+}
+
+static void counted_free(void *p, const char *file, int line)
+{
+	(void)file, (void)line;
+	free(p);
+}
+
+/* Before its first allocation, or it refuses. */
+static int count_heap(void)
+{
+	return CRYPTO_set_mem_functions(counted_alloc, counted_realloc, counted_free);
+}
+#else
+#define HAS_LIBCRYPTO false
+
+static unsigned heap_calls;
+
+static int count_heap(void)
+{
+	return 1;
+}
+#endif
+
+enum { TEXT_MAX = 1024 };
 
 struct answer {
 	const char *what;
@@ -79,6 +125,7 @@ struct key {
 	alignas(16) uint8_t state[AEAD_STATE_SIZE];
 	uint8_t raw[AEAD_KEY_SIZE];
 	const void *use;
+	const struct aead_ops *ops;
 };
 
 static void key_init(struct key *k, enum aead_kind kind, const uint8_t raw[AEAD_KEY_SIZE])
@@ -92,6 +139,14 @@ static void key_init(struct key *k, enum aead_kind kind, const uint8_t raw[AEAD_
 		ops->expand(k->state, raw);
 		k->use = k->state;
 	}
+	k->ops = ops;
+}
+
+static void key_deinit(struct key *k)
+{
+	if (k->ops->state_size > 0)
+		k->ops->wipe(k->state);
+	assert_true(sodium_is_zero(k->state, k->ops->state_size));
 }
 
 static size_t from_hex(const char *text, uint8_t *out, size_t cap)
@@ -131,51 +186,55 @@ static void known_answers(void **state)
 		assert_memory_equal(text, sealed, size + AEAD_TAG_SIZE);
 		assert_true(ops->open(key.use, a->number, ad, ad_size, text, size + AEAD_TAG_SIZE));
 		assert_memory_equal(text, plain, size);
+		key_deinit(&key);
 	}
 }
 
-static void check_tampering(enum aead_kind kind)
+static void check_tampering(enum aead_kind kind, size_t plain)
 {
 	const struct aead_ops *ops = aead_ops(kind);
 	const uint8_t raw[AEAD_KEY_SIZE] = { 1, 2, 3 }, other_raw[AEAD_KEY_SIZE] = { 1, 2, 4 };
 	const uint8_t ad[13] = { 0x80 };
-	uint8_t sealed[40 + AEAD_TAG_SIZE] = "forty bytes of something worth keeping", text[56];
+	uint8_t sealed[TEXT_MAX] = "forty bytes of something worth keeping", text[TEXT_MAX];
+	const size_t sealed_size = plain + AEAD_TAG_SIZE;
 	struct key key, other;
 
 	key_init(&key, kind, raw);
 	key_init(&other, kind, other_raw);
-	ops->seal(key.use, 7, ad, sizeof(ad), sealed, 40);
-	for (size_t bit = 0; bit < 8 * sizeof(sealed); bit++) {
-		memcpy(text, sealed, sizeof(text));
+	ops->seal(key.use, 7, ad, sizeof(ad), sealed, plain);
+	for (size_t bit = 0; bit < 8 * sealed_size; bit++) {
+		memcpy(text, sealed, sealed_size);
 		text[bit / 8] ^= (uint8_t)(1u << bit % 8);
-		assert_false(ops->open(key.use, 7, ad, sizeof(ad), text, sizeof(text)));
+		assert_false(ops->open(key.use, 7, ad, sizeof(ad), text, sealed_size));
 	}
 	for (size_t bit = 0; bit < 8 * sizeof(ad); bit++) {
 		uint8_t other_ad[13];
 
 		memcpy(other_ad, ad, sizeof(ad));
 		other_ad[bit / 8] ^= (uint8_t)(1u << bit % 8);
-		memcpy(text, sealed, sizeof(text));
-		assert_false(ops->open(key.use, 7, other_ad, sizeof(ad), text, sizeof(text)));
+		memcpy(text, sealed, sealed_size);
+		assert_false(ops->open(key.use, 7, other_ad, sizeof(ad), text, sealed_size));
 	}
-	for (size_t size = 0; size < sizeof(sealed); size++) {
-		memcpy(text, sealed, sizeof(text));
+	for (size_t size = 0; size < sealed_size; size++) {
+		memcpy(text, sealed, sealed_size);
 		assert_false(ops->open(key.use, 7, ad, sizeof(ad), text, size));
 	}
-	memcpy(text, sealed, sizeof(text));
-	assert_false(ops->open(key.use, 6, ad, sizeof(ad), text, sizeof(text)));
-	memcpy(text, sealed, sizeof(text));
-	assert_false(ops->open(other.use, 7, ad, sizeof(ad), text, sizeof(text)));
-	memcpy(text, sealed, sizeof(text));
-	assert_false(ops->open(key.use, 7, ad, sizeof(ad) - 1, text, sizeof(text)));
-	memcpy(text, sealed, sizeof(text));
-	assert_true(ops->open(key.use, 7, ad, sizeof(ad), text, sizeof(text)));
+	memcpy(text, sealed, sealed_size);
+	assert_false(ops->open(key.use, 6, ad, sizeof(ad), text, sealed_size));
+	memcpy(text, sealed, sealed_size);
+	assert_false(ops->open(other.use, 7, ad, sizeof(ad), text, sealed_size));
+	memcpy(text, sealed, sealed_size);
+	assert_false(ops->open(key.use, 7, ad, sizeof(ad) - 1, text, sealed_size));
+	memcpy(text, sealed, sealed_size);
+	assert_true(ops->open(key.use, 7, ad, sizeof(ad), text, sealed_size));
+	key_deinit(&key);
+	key_deinit(&other);
 }
 
 static void chacha_refuses_what_was_changed(void **state)
 {
 	(void)state;
-	check_tampering(AEAD_CHACHA20_POLY1305);
+	check_tampering(AEAD_CHACHA20_POLY1305, 40);
 }
 
 static void aes_refuses_what_was_changed(void **state)
@@ -186,7 +245,8 @@ static void aes_refuses_what_was_changed(void **state)
 		skip();
 		return;
 	}
-	check_tampering(AEAD_AES256_GCM);
+	check_tampering(AEAD_AES256_GCM, 40);
+	check_tampering(AEAD_AES256_GCM, 600); /* another library may do these */
 }
 
 /* Every size round the blocks of both ciphers; nothing is written behind the tag. */
@@ -211,7 +271,74 @@ static void every_size_comes_back(void **state)
 			for (size_t i = 0; i < size; i++)
 				assert_int_equal(text[i], size & 0xff);
 		}
+		key_deinit(&key);
 	}
+}
+
+/* Two libraries share the work by size; who receives may have another. */
+static void both_libraries_say_the_same(void **state)
+{
+	static const size_t sizes[] = { 1, 511, 512, 513, 1024, 1438, 1439, 8923, 65478 };
+	static uint8_t text[65478 + AEAD_TAG_SIZE], other[65478 + AEAD_TAG_SIZE];
+	alignas(16) crypto_aead_aes256gcm_state sodium;
+	uint8_t raw[AEAD_KEY_SIZE] = { 5 }, ad[13] = { 0x80, 7 }, nonce[12];
+	const struct aead_ops *ops = aead_ops(AEAD_AES256_GCM);
+	struct key key;
+
+	(void)state;
+	if (!is_available(AEAD_AES256_GCM)) {
+		skip();
+		return;
+	}
+	key_init(&key, AEAD_AES256_GCM, raw);
+	(void)crypto_aead_aes256gcm_beforenm(&sodium, raw);
+	for (uint64_t i = 0; i < CV_ARRAY_SIZE(sizes); i++) {
+		size_t size = sizes[i];
+
+		memset(nonce, 0, sizeof(nonce));
+		nonce[11] = (uint8_t)i;
+		memset(text, (int)i + 1, size);
+		memset(other, (int)i + 1, size);
+		ops->seal(key.use, i, ad, sizeof(ad), text, size);
+		(void)crypto_aead_aes256gcm_encrypt_detached_afternm(
+			other, other + size, NULL, other, size, ad, sizeof(ad), NULL, nonce,
+			(const void *)&sodium);
+		assert_memory_equal(text, other, size + AEAD_TAG_SIZE);
+		assert_true(ops->open(key.use, i, ad, sizeof(ad), text, size + AEAD_TAG_SIZE));
+		assert_int_equal(text[size - 1], i + 1);
+	}
+	key_deinit(&key);
+}
+
+/* Where it is built in, it does work, else nobody would notice that it does not; and no packet
+ * reaches the heap. */
+static void libcrypto_is_used(void **state)
+{
+	const uint8_t raw[AEAD_KEY_SIZE] = { 1 }, nonce[LIBCRYPTO_NONCE_SIZE] = { 2 };
+	uint8_t text[1000 + LIBCRYPTO_TAG_SIZE] = { 3 };
+	unsigned calls;
+	void *context;
+
+	(void)state;
+	if (!HAS_LIBCRYPTO) {
+		assert_false(libcrypto_is_available());
+		skip();
+		return;
+	}
+	assert_true(libcrypto_is_available());
+	context = libcrypto_new(raw);
+	assert_non_null(context);
+	calls = heap_calls;
+	assert_true(calls > 0);
+	for (unsigned i = 0; i < 100; i++) {
+		libcrypto_seal(context, nonce, raw, 13, text, 1000);
+		assert_true(libcrypto_open(context, nonce, raw, 13, text, 1000));
+		text[i] ^= 1;
+		assert_false(libcrypto_open(context, nonce, raw, 13, text, 1000));
+	}
+	assert_int_equal(heap_calls, calls); /* nothing for a packet */
+	libcrypto_free(context);
+	libcrypto_free(NULL);
 }
 
 static void the_best_of_both_is_chosen(void **state)
@@ -236,8 +363,12 @@ int main(void)
 		cmocka_unit_test(chacha_refuses_what_was_changed),
 		cmocka_unit_test(aes_refuses_what_was_changed),
 		cmocka_unit_test(every_size_comes_back),
+		cmocka_unit_test(both_libraries_say_the_same),
+		cmocka_unit_test(libcrypto_is_used),
 		cmocka_unit_test(the_best_of_both_is_chosen),
 	};
 
+	if (!count_heap())
+		return 1;
 	return cmocka_run_group_tests_name("aead", tests, NULL, NULL);
 }

@@ -144,9 +144,15 @@ static void whoever_waits_need_not_wait_for_the_pause(void **state)
 	pair_deinit(&p);
 }
 
+/*
+ * Within a round. The next round begins with the first repeat after the last address, which is a
+ * draw of its own: at once or a second later, but no address is asked again within a round.
+ */
 static void every_address_a_quarter_second_apart(void **state)
 {
+	const cv_duration round = CV_MS(250) * (ENDPOINT_ADDRESSES_MAX - 1);
 	struct addr list[ENDPOINT_ADDRESSES_MAX + 1];
+	cv_duration gap;
 
 	(void)state;
 	for (unsigned i = 0; i < CV_ARRAY_SIZE(list); i++)
@@ -164,10 +170,13 @@ static void every_address_a_quarter_second_apart(void **state)
 		assert_true(i < init_count);
 		assert_true(addr_equal(&inits[i].to, &list[i % ENDPOINT_ADDRESSES_MAX]));
 		assert_true(is_same_init(0, i));
-		if (i > 0)
-			assert_true(inits[i].at - inits[i - 1].at >= CV_MS(200));
-		if (i > 0 && i % ENDPOINT_ADDRESSES_MAX != 0)
-			assert_int_equal(inits[i].at - inits[i - 1].at, CV_MS(250));
+		gap = i > 0 ? inits[i].at - inits[i - 1].at : 0;
+		if (i % ENDPOINT_ADDRESSES_MAX != 0)
+			assert_int_equal(gap, CV_MS(250));
+		else
+			assert_true(gap <= CV_SEC(1));
+		if (i >= ENDPOINT_ADDRESSES_MAX)
+			assert_true(inits[i].at - inits[i - ENDPOINT_ADDRESSES_MAX].at >= round);
 	}
 	/* A name that does not resolve is no end: the next attempt asks again. */
 	endpoint_set_peer_addresses(p.side[A].e, p.now, p.side[A].peer, NULL, 0);

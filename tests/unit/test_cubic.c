@@ -362,6 +362,47 @@ static void a_loss_takes_three_tenths_once_a_round(void **state)
 	assert_int_equal(f.cc.cwnd, CC_MIN_PACKETS * MSS);
 }
 
+static void mark(struct fixture *f, uint64_t number)
+{
+	struct cc_ack a = { .acked = MSS,
+		            .inflight_before = f->cc.cwnd / 4,
+		            .newest_number = number,
+		            .next_number = number + 1,
+		            .rtt_sample = f->rtt.latest,
+		            .ce = 1 };
+
+	f->cc.ops->on_ack(&f->cc, f->now, &a, &f->rtt);
+	assert_true(cc_check(&f->cc));
+}
+
+/* RFC 8511; and RFC 9002, 7.1: what is marked was not lost, so it cannot turn out not to be. */
+static void a_mark_takes_less_once_a_round(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f, CV_MS(50), 1000);
+	f.cc.cubic.ssthresh = f.cc.cwnd;
+	f.cc.ops->on_sent(&f.cc, f.now, &(struct cc_sent){ .number = 999, .bytes = MSS });
+	mark(&f, 100);
+	assert_int_equal(f.cc.cwnd, 850 * MSS);
+	assert_int_equal(f.cc.cubic.ssthresh, 850 * MSS);
+	mark(&f, 500);
+	lose(&f, 999, false); /* of the same round */
+	assert_int_equal(f.cc.cwnd, 850 * MSS);
+	f.cc.ops->on_spurious(&f.cc, f.now);
+	assert_int_equal(f.cc.cwnd, 850 * MSS);
+	mark(&f, 1000);
+	assert_int_equal(f.cc.cwnd, 7225 * MSS / 10);
+	assert_in_range(f.cc.cubic.w_max, 786 * MSS, 787 * MSS); /* 92.5 % of 850 */
+
+	/* In slow start it is as good as a loss. */
+	begin(&f, CV_MS(50), 1000);
+	mark(&f, 100);
+	assert_int_equal(f.cc.cwnd, 700 * MSS);
+	assert_int_equal(f.cc.cubic.ssthresh, 700 * MSS);
+}
+
 static void the_curve_returns_to_its_plateau(void **state)
 {
 	struct fixture f;
@@ -532,6 +573,7 @@ int main(void)
 		cmocka_unit_test(jitter_does_not_end_slow_start),
 		cmocka_unit_test(an_idle_application_does_not_grow_the_window),
 		cmocka_unit_test(a_loss_takes_three_tenths_once_a_round),
+		cmocka_unit_test(a_mark_takes_less_once_a_round),
 		cmocka_unit_test(the_curve_returns_to_its_plateau),
 		cmocka_unit_test(short_paths_are_fair_to_reno),
 		cmocka_unit_test(a_mistake_is_undone),

@@ -38,6 +38,12 @@ static void ends_init(struct ends *e, enum aead_kind kind)
 	epoch_init(&e->b, &e->secrets, false, kind, 20, 10, MADE, is_light ? NULL : e->b_states);
 }
 
+static void ends_deinit(struct ends *e)
+{
+	epoch_wipe(&e->a);
+	epoch_wipe(&e->b);
+}
+
 /* The ciphers of this machine: chacha, then AES if it is there. */
 static unsigned kinds(enum aead_kind out[2])
 {
@@ -85,6 +91,7 @@ static void each_end_opens_the_others(void **state)
 		assert_int_equal(e.a.sealed, 1);
 		size = seal(&e.b, 77, packet);
 		expect_open(&e.a, 77, packet, size);
+		ends_deinit(&e);
 	}
 }
 
@@ -128,6 +135,7 @@ static void forgeries_change_counters_alone(void **state)
 		assert_memory_equal(&e.b, &before, sizeof(before));
 		assert_int_equal(plain_size, 99);
 		expect_open(&e.b, 5, sealed, size);
+		ends_deinit(&e);
 	}
 }
 
@@ -168,7 +176,7 @@ static void no_two_keys_are_equal(void **state)
 {
 	const uint8_t *keys[12];
 	struct ends e;
-	struct epoch other;
+	struct epoch other = { 0 };
 	alignas(16) uint8_t states[2 * AEAD_STATE_SIZE];
 	unsigned count = 0;
 
@@ -192,6 +200,7 @@ static void no_two_keys_are_equal(void **state)
 	for (unsigned i = 0; i < count; i++)
 		for (unsigned k = 0; k < i; k++)
 			assert_memory_not_equal(keys[i], keys[k], 32);
+	epoch_wipe(&other);
 }
 
 static void limits_of_age(void **state)
@@ -263,6 +272,13 @@ static void a_wiped_epoch_holds_nothing(void **state)
 		assert_true(sodium_is_zero(e.a_states, sizeof(e.a_states)));
 		assert_false(epoch_can_seal(&e.a, 0, &EPOCH_LIMITS_AGENT));
 		assert_false(epoch_can_open(&e.a, 0, &EPOCH_LIMITS_AGENT));
+		/* Without its data keys alone it can still be told. */
+		epoch_wipe_data(&e.b);
+		assert_true(sodium_is_zero(e.b.send_key, 4 * AEAD_KEY_SIZE));
+		assert_true(sodium_is_zero(e.b_states, sizeof(e.b_states)));
+		assert_false(sodium_is_zero(e.b.mac2_secret, sizeof(e.b.mac2_secret)));
+		assert_int_equal(e.b.local_index, 20);
+		ends_deinit(&e);
 	}
 }
 

@@ -6,10 +6,12 @@
  *
  * Method: two ports over the loopback with a core each that numbers its datagrams; the
  * number says how long it must be and what is in it. A train leaves when the one before has
- * arrived, so the receiver's buffer is never the question. The kernel's refusals are ours:
- * sendmsg() and sendmmsg() are replaced and fail as told.
+ * arrived, so the receiver's buffer is never the question. Trains take turns with the four ECN
+ * codepoints. The kernel's refusals are ours: sendmsg() and sendmmsg() are replaced and fail as
+ * told.
  */
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -45,7 +47,8 @@ static bool fails(int *times, int error)
 
 ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 {
-	bool is_whole = msg->msg_controllen > 0;
+	const struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+	bool is_whole = c && c->cmsg_level == IPPROTO_UDP; /* ours comes first */
 
 	if (is_whole ? fails(&kernel.whole_times, kernel.whole_error)
 	             : fails(&kernel.single_times, kernel.single_error))
@@ -79,6 +82,8 @@ struct side {
 	struct addr refused_to;
 	cv_time due_at, fired_at;
 	bool is_turn, has_events_for_ever;
+	bool has_marks; /* trains leave with codepoints in turn */
+	uint8_t ecn;    /* of the newest one */
 	uint8_t from_socket, to_socket;
 };
 
@@ -105,6 +110,10 @@ static void on_arrival(void *ctx, cv_time now, struct arrival *in)
 	(void)now;
 	assert_true(s->is_turn);
 	s->from_socket = in->socket;
+	if (s->other && s->other->has_marks)
+		assert_int_equal(in->ecn, s->other->ecn);
+	else
+		assert_int_equal(in->ecn, ECN_NOT_ECT);
 	for (size_t at = 0; at < in->size; at += size) {
 		const uint8_t *d = in->bytes + at;
 
@@ -153,6 +162,9 @@ static bool write_train(void *ctx, cv_time now, struct train *out)
 	if (s->trains_left == 0 || (s->other && s->other->received != s->sent))
 		return false;
 	s->trains_left--;
+	if (s->has_marks)
+		s->ecn = (s->ecn + 1) & ECN_CE;
+	out->ecn = s->ecn;
 	count = s->train_count ? s->train_count : s->segments++ % TRAIN_SEGMENTS_MAX + 1;
 	tail = tails[s->tail++ % CV_ARRAY_SIZE(tails)];
 	for (unsigned i = 0; i < count; i++) {
@@ -261,14 +273,53 @@ static void pair_close(struct pair *p)
 	test_loop_close(&p->t);
 }
 
+/* Not as the port does it: the socket's own mark, and whether it is shown. */
+static bool kernel_has_marks(bool is_v4)
+{
+	int level = is_v4 ? IPPROTO_IP : IPPROTO_IPV6;
+	int rx = fds_socket(is_v4 ? AF_INET : AF_INET6, SOCK_DGRAM, 0);
+	int tx = fds_socket(is_v4 ? AF_INET : AF_INET6, SOCK_DGRAM, 0);
+	struct sockaddr_storage at = { .ss_family = is_v4 ? AF_INET : AF_INET6 };
+	socklen_t size = is_v4 ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+	_Alignas(struct cmsghdr) uint8_t control[64];
+	uint8_t byte = 0;
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	bool has_marks = false;
+
+	msg.msg_control = control;
+	msg.msg_controllen = sizeof(control);
+	if (bind(rx, (struct sockaddr *)&at, size) == 0 &&
+	    getsockname(rx, (struct sockaddr *)&at, &size) == 0) {
+		fds_option(rx, level, is_v4 ? IP_RECVTOS : IPV6_RECVTCLASS, 1);
+		fds_option(tx, level, is_v4 ? IP_TOS : IPV6_TCLASS, ECN_ECT0);
+		has_marks = sendto(tx, &byte, 1, 0, (struct sockaddr *)&at, size) == 1 &&
+		            recvmsg(rx, &msg, 0) == 1 && CMSG_FIRSTHDR(&msg) &&
+		            CMSG_FIRSTHDR(&msg)->cmsg_level == level &&
+		            *CMSG_DATA(CMSG_FIRSTHDR(&msg)) == ECN_ECT0;
+	}
+	fds_close(&rx);
+	fds_close(&tx);
+	return has_marks;
+}
+
 /* Every length of train with every tail, both ways at once. */
 static void exchange(struct pair *p)
 {
+	bool is_v4 = p->a.to.family == ADDR_V4;
+	struct udp_port_counters c, after;
+
+	udp_port_counters(p->a.port, &c);
+	p->a.has_marks = p->b.has_marks = is_v4 ? c.is_ecn_v4 : c.is_ecn_v6;
+	assert_int_equal(p->a.has_marks, kernel_has_marks(is_v4));
 	p->a.trains_left = p->b.trains_left = 4 * TRAIN_SEGMENTS_MAX + 3;
 	udp_port_kick(p->a.port);
 	udp_port_kick(p->b.port);
 	RUN_UNTIL(&p->t, p->a.trains_left == 0 && p->b.trains_left == 0 &&
 	                         p->a.received == p->b.sent && p->b.received == p->a.sent);
+	/* Nothing that it was told made the kernel refuse. */
+	udp_port_counters(p->a.port, &after);
+	assert_true(after.is_gso_v4 == c.is_gso_v4 && after.is_gso_v6 == c.is_gso_v6);
 }
 
 static struct udp_port_counters counters(const struct side *s)

@@ -34,12 +34,17 @@ static void quantum_and_depth_follow_the_rate(void **state)
 		uint64_t rate, quantum, depth;
 		uint32_t mss;
 	} rows[] = {
-		{ .rate = 1000, .mss = 1200, .quantum = 2400, .depth = 2400 },
-		{ .rate = 1250000, .mss = 1200, .quantum = 2400, .depth = 2500 },
-		{ .rate = 1250001, .mss = 1200, .quantum = 12000, .depth = 12000 },
+		{ .rate = 999, .mss = 1200, .quantum = 2400, .depth = 2400 },
+		{ .rate = 1000, .mss = 1200, .quantum = 2400, .depth = 2401 },
+		{ .rate = 1250000, .mss = 1200, .quantum = 2400, .depth = 3650 },
+		/* two packets a millisecond: from here on the rate decides */
+		{ .rate = 2400999, .mss = 1200, .quantum = 2400, .depth = 4800 },
+		{ .rate = 2401000, .mss = 1200, .quantum = 2401, .depth = 4802 },
 		{ .rate = 20000000, .mss = 1200, .quantum = 20000, .depth = 40000 },
-		{ .rate = 1000000000, .mss = 1472, .quantum = 65536, .depth = 2000000 },
-		{ .rate = 1000, .mss = 65507, .quantum = 65536, .depth = 65536 },
+		{ .rate = 65536000, .mss = 1472, .quantum = 65536, .depth = 131072 },
+		{ .rate = 65537000, .mss = 1472, .quantum = 65536, .depth = 131073 },
+		{ .rate = 1000000000, .mss = 1472, .quantum = 65536, .depth = 1065536 },
+		{ .rate = 1000, .mss = 65507, .quantum = 65536, .depth = 65537 },
 	};
 	struct pacer p;
 
@@ -60,15 +65,16 @@ static void small_packets_do_not_wait_for_a_train(void **state)
 
 	(void)state;
 	pacer_init(&p, 0);
+	/* Two packets, and what a loop may come late. */
 	pacer_set_rate(&p, 0, 2000000, 1200);
 	left = pacer_budget(&p, 0, UINT64_MAX);
-	assert_int_equal(left, 12000);
-	pacer_on_sent(&p, 0, 11000);
+	assert_int_equal(left, 2400 + 2000);
+	pacer_on_sent(&p, 0, left - 1000);
 	assert_int_equal(pacer_budget(&p, 0, UINT64_MAX), 0);
 	assert_int_equal(pacer_budget(&p, 0, 1001), 0);
 	assert_int_equal(pacer_budget(&p, 0, 1000), 1000);
 	assert_int_equal(pacer_ready_at(&p, 0, 1000), 0);
-	assert_int_equal(pacer_ready_at(&p, 0, UINT64_MAX), CV_US(5500));
+	assert_int_equal(pacer_ready_at(&p, 0, UINT64_MAX), CV_US(700));
 }
 
 /* Sends all that may leave for ten seconds, asking again when it was told to. */
@@ -108,7 +114,7 @@ static void being_asked_often_loses_nothing(void **state)
 	(void)state;
 	pacer_init(&p, 0);
 	pacer_set_rate(&p, 0, 1000, 1200);
-	pacer_on_sent(&p, 0, 2400);
+	pacer_on_sent(&p, 0, p.depth);
 	/* A tenth of a byte each time. */
 	for (cv_time now = 0; now <= CV_SEC(1); now += CV_US(100))
 		(void)pacer_budget(&p, now, UINT64_MAX);

@@ -514,6 +514,47 @@ static void the_size_is_searched_once_it_is_usable(void **state)
 	}
 }
 
+/* With a shell that says what its interface refuses. */
+static void more_than_usual_is_searched_where_it_may_pass(void **state)
+{
+	static const struct {
+		const char *to;
+		uint32_t max, ceiling;
+	} rows[] = {
+		{ "127.0.0.1:9", 65507, 65507 },
+		{ "[::1]:9", 65507, 65488 },
+		{ "127.0.0.1:9", 16000, 16000 },
+		{ "127.0.0.1:9", 100, 1472 }, /* what every shell takes */
+		{ "192.168.1.1:9", 65507, 8972 },
+		{ "198.51.100.7:9", 65507, 8972 },
+		{ "[2001:db8::7]:9", 65507, 8952 },
+		{ "[2001:db8::7]:9", 0, 1452 },
+	};
+	struct origin to = relay();
+
+	(void)state;
+	begin(&to);
+	path_set_datagram_max(&w.p, 65507);
+	assert_int_equal(w.p.pmtud.ceiling, WIRE_RELAYED_MAX + WIRE_RELAY_HEADER);
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		to = direct();
+		assert_int_equal(addr_parse(rows[i].to, &to.addr), 0);
+		begin(&to);
+		path_set_datagram_max(&w.p, rows[i].max);
+		assert_int_equal(w.p.pmtud.ceiling, rows[i].ceiling);
+		reach(PATH_USABLE);
+		assert_true(next());
+		assert_int_equal(last()->probe.size, to.addr.family == ADDR_V6 ? 1452 : 1472);
+		assert_true(answer(last()->probe.size));
+		if (rows[i].ceiling <= 1472)
+			continue;
+		assert_true(next());
+		assert_int_equal(last()->probe.size, rows[i].ceiling);
+		assert_true(answer(last()->probe.size));
+		assert_int_equal(w.p.cc.mss, rows[i].ceiling);
+	}
+}
+
 /* ---- names ---- */
 
 static void a_path_is_where_it_leads(void **state)
@@ -606,6 +647,7 @@ int main(void)
 		cmocka_unit_test(refusals_are_counted_by_the_quarter_second),
 		cmocka_unit_test(after_a_sleep_silence_begins_anew),
 		cmocka_unit_test(the_size_is_searched_once_it_is_usable),
+		cmocka_unit_test(more_than_usual_is_searched_where_it_may_pass),
 		cmocka_unit_test(a_path_is_where_it_leads),
 		cmocka_unit_test(kinds_follow_from_addresses),
 		cmocka_unit_test(each_use_of_a_slot_has_another_age),

@@ -155,6 +155,7 @@ static void what_a_dead_path_held_is_taken_back(void **state)
 	s = pair_session(&p, A);
 	p.is_cut[A][PAIR_PUBLIC] = true;
 	(void)pair_open(&p, A, 30000);
+	pair_run(&p, CV_MS(12)); /* the pacer lets go of some trains, nobody misses an answer yet */
 	old = active(A);
 	slot = s->paths.active;
 	cwnd = old->cc.cwnd;

@@ -61,7 +61,8 @@ static void the_manual_lists_every_key(void **state)
 	assert_non_null(strstr(text, "\nserver.relay.rate\n\tmost for one agent, each way.\n"
 	                             "\tType: a rate with its unit, such as 50Mbit.\n"
 	                             "\tDefault: 50Mbit.\n"));
-	assert_non_null(strstr(text, "\tOne of: cubic, bbr (not supported yet).\n"));
+	assert_non_null(strstr(text, "\tOne of: cubic, bbr.\n\tDefault: bbr.\n"));
+	assert_non_null(strstr(text, "required (not supported yet)"));
 	free(text);
 }
 

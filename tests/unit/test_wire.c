@@ -206,6 +206,7 @@ static void equal_ack(const struct wire_frame *a, const struct wire_frame *b)
 	assert_true(a->ack.delay_ns == b->ack.delay_ns);
 	assert_int_equal(a->ack.count, b->ack.count);
 	assert_memory_equal(a->ack.ranges, b->ack.ranges, b->ack.count * sizeof(b->ack.ranges[0]));
+	assert_memory_equal(&a->ack.ecn, &b->ack.ecn, sizeof(b->ack.ecn));
 }
 
 static void equal_datagram(const struct wire_frame *a, const struct wire_frame *b)
@@ -241,6 +242,7 @@ static void equal_frames(const struct wire_frame *a, const struct wire_frame *b)
 	case FRAME_PING:
 		return;
 	case FRAME_ACK:
+	case FRAME_ACK_ECN:
 		equal_ack(a, b);
 		return;
 	case FRAME_ACK_FREQUENCY:
@@ -389,6 +391,10 @@ static void acks_there_and_back(void **state)
 	f.ack.ranges[0] = (struct wire_range){ 0, WIRE_NUMBER_MAX + 1 };
 	f.ack.delay_ns = UINT64_C(65535) * FRAME_ACK_DELAY_UNIT_NS;
 	there_and_back(&f);
+	f.ack.ecn = (struct wire_ecn){ .ce = 1 };
+	there_and_back(&f);
+	f.ack.ecn = (struct wire_ecn){ 1, 1 << 14, UINT64_C(1) << 30 };
+	there_and_back(&f);
 	f.ack.count = 2;
 	f.ack.ranges[0] = (struct wire_range){ WIRE_NUMBER_MAX, WIRE_NUMBER_MAX + 1 };
 	f.ack.ranges[1] = (struct wire_range){ 0, WIRE_NUMBER_MAX - 1 };
@@ -410,6 +416,8 @@ static void the_largest_ack_fits_its_bound(void **state)
 	uint8_t bytes[FRAME_ACK_SIZE_MAX];
 	struct wr w = wr_init(bytes, sizeof(bytes));
 	const uint64_t step = (WIRE_NUMBER_MAX + 1) / FRAME_ACK_RANGES_MAX;
+	const uint64_t most = (UINT64_C(1) << 62) - 1;
+	const struct wire_ecn ecn = { most, most, most };
 	struct wire_frame out;
 	struct rd r;
 
@@ -417,11 +425,12 @@ static void the_largest_ack_fits_its_bound(void **state)
 	for (uint64_t i = 0; i < FRAME_ACK_RANGES_MAX; i++)
 		ranges[FRAME_ACK_RANGES_MAX - 1 - i] =
 			(struct wire_range){ i * step, i * step + step / 2 };
-	wire_write_ack(&w, ranges, FRAME_ACK_RANGES_MAX, UINT64_MAX);
+	wire_write_ack(&w, ranges, FRAME_ACK_RANGES_MAX, UINT64_MAX, &ecn);
 	assert_false(w.bad);
 	r = rd_init(bytes, wr_size(&w));
 	assert_int_equal(wire_read_frame(&r, &out), WIRE_FRAME);
 	assert_memory_equal(out.ack.ranges, ranges, sizeof(ranges));
+	assert_memory_equal(&out.ack.ecn, &ecn, sizeof(ecn));
 	assert_true(out.ack.delay_ns == UINT64_C(65535) * FRAME_ACK_DELAY_UNIT_NS);
 }
 
@@ -449,7 +458,7 @@ static const struct {
 	size_t size;
 	uint8_t bytes[32];
 } bad_frames[] = {
-	{ "a type that does not exist", 1, { 0x04 } },
+	{ "a type that does not exist", 1, { 0x05 } },
 	{ "a type that does not exist", 4, { 0xff, 0, 0, 0 } },
 	{ "a type behind padding", 3, { 0, 0, 0x7f } },
 	{ "the bare stream bits of another type", 2, { 0x0c, 0 } },
@@ -462,6 +471,8 @@ static const struct {
 	{ "a length of 2^62",
 	  18,
 	  { 2, 0, 0, 0, 0, 0, 9, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } },
+	{ "counts that are missing", 11, { 4, 0, 0, 0, 0, 0, 9, 0, 0, 1, 3 } },
+	{ "a third count that is missing", 13, { 4, 0, 0, 0, 0, 0, 9, 0, 0, 1, 3, 1, 1 } },
 	{ "stream past the last offset",
 	  16,
 	  { 0x0a, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 1, 'x' } },
@@ -527,7 +538,7 @@ static void a_packet_of_several(void **state)
 
 	(void)state;
 	wr_u8(&w, FRAME_PADDING);
-	wire_write_ack(&w, &range, 1, 16000);
+	wire_write_ack(&w, &range, 1, 16000, &(struct wire_ecn){ 0 });
 	wr_zero(&w, 3);
 	wr_u8(&w, FRAME_PING);
 	wire_write_stream_header(&w, 1, 0, 2, false, false);
