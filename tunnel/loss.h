@@ -82,6 +82,11 @@ bool loss_is_undone(const struct loss *l);
  */
 struct sent_record *loss_next(struct loss *l, struct sent *s, const struct rtt *rtt, cv_time now,
                               uint64_t *number);
+/* Numbers behind the newest at which a packet is lost, as the peer should know it; 0: at none. */
+static inline uint16_t loss_reorder(const struct loss *l)
+{
+	return l->is_tcp_leg ? 0 : (uint16_t)CV_MIN(l->reorder_threshold, UINT16_MAX);
+}
 /* Bookkeeping when a record stops being in flight (acked, lost, or taken off a dead path). */
 void loss_on_gone(struct loss *l, const struct sent_record *r);
 /* When a probe is due; CV_TIME_NEVER with nothing ack-eliciting in flight. */
