@@ -261,8 +261,8 @@ static void settle_path(struct session *s, cv_time now, uint8_t slot)
 		p->cc.ops->on_spurious(&p->cc, now);
 	if (declare_lost(s, now, slot, &loss))
 		p->cc.ops->on_loss(&p->cc, now, &loss, &p->rtt);
+	loss_on_answer(&p->loss);
 	if (ack.acked) {
-		p->loss.pto_count = 0;
 		p->is_doubtful = false;
 		delivery_finish(&p->delivery, p->rtt.min, &b->rate);
 		ack.inflight = p->inflight;
