@@ -114,7 +114,8 @@ static void on_acked_record(struct session *s, cv_time now, struct sent_record *
 	if (p)
 		ecn_on_acked(&p->ecn, number, r->is_ect);
 	if (p && was_lost) {
-		loss_on_spurious(&p->loss, number, p->cc.cwnd / CV_MAX(p->cc.mss, 1));
+		loss_on_spurious(&p->loss, number, cv_time_since(now, r->sent_at),
+		                 p->cc.cwnd / CV_MAX(p->cc.mss, 1));
 		delivery_on_late(&p->delivery, now, r->size);
 		touch_batch(s, r->path, p);
 		s->batch[r->path].is_spurious = true;

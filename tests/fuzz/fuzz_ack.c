@@ -118,7 +118,7 @@ static void settle_acked(struct world *w, struct sent_record *r, uint64_t number
 	}
 	if (r->state == SENT_LOST) {
 		w->bytes_lost -= line->size;
-		loss_on_spurious(&w->loss[line->path], number, 64);
+		loss_on_spurious(&w->loss[line->path], number, CV_MS(number % 500), 64);
 	} else {
 		CV_ASSERT(w->inflight[line->path] >= line->size);
 		w->inflight[line->path] -= line->size;
