@@ -15,7 +15,7 @@
  * after a minute of five percent.
  * - A round trip within a sixteenth of the least confirms it. Cruising without a queue is as good a
  *   measurement as ProbeRTT, which then does not interrupt a flow that has no need of it.
- * - Three rounds that delivered less than half of the maximum behind a queue of a whole round trip
+ * - Three rounds that delivered less than a third of the maximum behind a queue of a whole round trip
  *   end the maximum at once: the link has become slower, and two cycles of probing, each as long
  *   as that queue makes them, would only feed it.
  * - What aggregation is credited is at most 100 ms of the bandwidth, so that it cannot feed itself.
@@ -130,7 +130,7 @@ static void judge_round(struct bbr_model *m, const struct cc_ack *ack, uint32_t 
 	bool is_long = m->last_rtt_min != CV_TIME_NEVER && m->min_rtt != CV_TIME_NEVER &&
 	               m->last_rtt_min > 2 * m->min_rtt + QUEUE_MIN;
 
-	if (is_long && !ack->rate.is_app_limited && m->round_bw > 0 && m->round_bw < max / 2)
+	if (is_long && !ack->rate.is_app_limited && m->round_bw > 0 && m->round_bw < max / 3)
 		m->stale_rounds++;
 	else
 		m->stale_rounds = 0;
