@@ -16,6 +16,9 @@
  * - UP, where no queue stood when it began, builds one of at most 10 ms until the rate has really
  *   grown: whoever has the link for himself has nothing to win by more, and his other streams wait
  *   in that queue. Beside others it goes as far as the draft.
+ * - A probe that lost where a queue stood before it began gives back a fifth of the volume. The
+ * draft stays where it lost; a CUBIC flow that lost in the same instant goes down by three tenths
+ * and was left a quarter of the link in a buffer of one product.
  * - Where the round trip is below a millisecond nothing is paced and no queue is felt: the two
  * hosts' schedulers are the path. The window is a fixed one of which each side can work while the
  *   other sleeps. No ProbeRTT there.
@@ -40,6 +43,7 @@ enum {
 	STARTUP_BURSTS = 6,
 	ALONE_ROUNDS = 2,
 	DOWN_ROUNDS = 2,
+	SHARED_PERCENT = 80,
 	GROWTH_PERCENT = 4, /* of the rate: more than noise */
 	ACKS_PER_FLIGHT = 16,
 	ACK_PACKETS_MAX = 64,
@@ -393,6 +397,8 @@ static void handle_too_high(struct cc *cc, cv_time now, uint64_t tx_in_flight, b
 
 	b->was_too_high = true;
 	b->is_probe_sample = false; /* once a probe */
+	if (!b->is_alone)
+		tx_in_flight = tx_in_flight / 100 * SHARED_PERCENT;
 	if (!is_app_limited)
 		b->model.inflight_long =
 			CV_MAX(tx_in_flight, target(cc) / 10 * BBR_MODEL_BETA_TENTHS);
@@ -541,7 +547,7 @@ static void set_pacing(struct cc *cc, const struct rtt *rtt, uint32_t percent)
 	}
 	rate = cc_mul_div(bw, (uint64_t)percent * (100 - PACING_MARGIN), 10000);
 	/* What chance adds to the greatest of many samples would become a queue. */
-	if (b->state == BBR_STARTUP || !bbr_model_is_queued(&b->model, cc->mss))
+	if (b->state == BBR_STARTUP || !bbr_model_is_crowded(&b->model, cc->mss))
 		rate = cc_mul_div(rate, 1000000, 1000000 - b->model.floor.ppm);
 	if (b->was_full || rate > cc->pacing_rate)
 		cc->pacing_rate = CV_MAX(rate, 1);
@@ -603,11 +609,13 @@ static uint8_t phase_of_sending(const struct cc *cc)
 {
 	const struct bbr *b = &cc->bbr;
 
-	if (b->state != BBR_CRUISE)
+	if (b->state != BBR_CRUISE && b->state != BBR_DOWN)
 		return tactics[b->state].phase;
 	/* A queue that others made says nothing about what this rate loses. */
-	if (bbr_model_is_queued(&b->model, cc->mss))
+	if (bbr_model_is_crowded(&b->model, cc->mss))
 		return LOSS_PHASE_OTHER;
+	if (b->state == BBR_DOWN)
+		return LOSS_PHASE_DOWN;
 	/* Slowed down for losses: if they go on, it was in vain. */
 	return b->model.bw_short / 10 <= bbr_model_max_bw(&b->model) / 100 * 9 ? LOSS_PHASE_DOWN
 	                                                                       : LOSS_PHASE_CRUISE;

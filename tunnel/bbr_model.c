@@ -27,6 +27,7 @@ enum {
 #define PROBE_RTT_INTERVAL CV_SEC(5)
 #define EXTRA_MAX CV_MS(100)
 #define QUEUE_MIN CV_MS(2)
+#define QUEUE_LEAST CV_US(500)
 #define NO_BOUND UINT64_MAX
 
 void bbr_model_init(struct bbr_model *m, cv_time now)
@@ -78,17 +79,25 @@ uint64_t bbr_model_extra(const struct bbr_model *m, bool is_starting)
 	return extra;
 }
 
-bool bbr_model_is_queued(const struct bbr_model *m, uint32_t mss)
+static bool stands_above(const struct bbr_model *m, cv_duration margin, uint64_t bytes)
 {
-	cv_duration margin = m->min_rtt / 10 + QUEUE_MIN;
-
 	if (m->round_ce > 0)
 		return true;
 	if (m->min_rtt == CV_TIME_NEVER || m->last_rtt_min == CV_TIME_NEVER)
 		return false;
 	/* On a slow line one packet behind another is no queue. */
-	margin += cc_mul_div(2 * mss, CV_SEC(1), CV_MAX(bbr_model_bw(m), 1));
+	margin += cc_mul_div(bytes, CV_SEC(1), CV_MAX(bbr_model_bw(m), 1));
 	return m->last_rtt_min > cv_time_after(m->min_rtt, margin);
+}
+
+bool bbr_model_is_queued(const struct bbr_model *m, uint32_t mss)
+{
+	return stands_above(m, m->min_rtt / 10 + QUEUE_MIN, UINT64_C(2) * mss);
+}
+
+bool bbr_model_is_crowded(const struct bbr_model *m, uint32_t mss)
+{
+	return stands_above(m, m->min_rtt / 32 + QUEUE_LEAST, mss);
 }
 
 void bbr_model_start_round(struct bbr_model *m, uint64_t delivered)
@@ -235,7 +244,7 @@ bool bbr_model_is_too_high(const struct bbr_model *m, uint64_t lost, uint64_t tx
 	uint64_t allowed = loss_floor_allowed(&m->floor, mss, tx_in_flight, BBR_MODEL_LOSS_PERCENT);
 
 	/* Nothing is known of this path, and no queue is seen: it may just be a bad link. */
-	if (!m->floor.is_known && !bbr_model_is_queued(m, mss))
+	if (!m->floor.is_known && !bbr_model_is_crowded(m, mss))
 		allowed = CV_MAX(allowed, loss_floor_blind(mss, tx_in_flight));
 	return lost > allowed;
 }

@@ -74,6 +74,9 @@ uint64_t bbr_model_extra(const struct bbr_model *m, bool is_starting);
 /* The last round trip stood above the least known: somebody's packets wait in a queue. */
 bool bbr_model_is_queued(const struct bbr_model *m, uint32_t mss);
 
+/* It did, by as little as can be told: what is lost now may be its doing. */
+bool bbr_model_is_crowded(const struct bbr_model *m, uint32_t mss);
+
 /* At the head of a batch: rounds, the newest rate. */
 void bbr_model_on_ack(struct bbr_model *m, cv_time now, const struct cc_ack *ack, uint32_t mss);
 /* A round begins behind what is in flight. */

@@ -70,6 +70,7 @@ static void write_frequency(struct session *s, struct wr *w)
 		return;
 	f.ack_frequency.threshold = s->frequency_threshold;
 	f.ack_frequency.delay_us = (uint32_t)(s->frequency_delay / 1000);
+	f.ack_frequency.reorder = s->frequency_reorder;
 	wire_write_frame(w, &f);
 	if (w->bad) {
 		*w = undo;

@@ -68,7 +68,6 @@ void loss_on_acked(struct loss *l, const struct rtt *rtt, uint64_t number,
                    const struct sent_record *r)
 {
 	CV_ASSERT(is_ours(l, r));
-	l->pto_count = 0;
 	if (l->has_acked && number <= l->largest_acked)
 		return;
 	l->has_acked = true;
@@ -191,6 +190,11 @@ cv_time loss_pto_at(const struct loss *l, const struct rtt *rtt, bool is_busy)
 	cap = CV_MAX(cap, timeout);
 	timeout = timeout > cap >> l->pto_count ? cap : timeout << l->pto_count;
 	return cv_time_after(l->last_eliciting_at, timeout);
+}
+
+void loss_on_answer(struct loss *l)
+{
+	l->pto_count = 0;
 }
 
 void loss_on_pto(struct loss *l, cv_time now)

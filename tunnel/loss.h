@@ -82,10 +82,18 @@ bool loss_is_undone(const struct loss *l);
  */
 struct sent_record *loss_next(struct loss *l, struct sent *s, const struct rtt *rtt, cv_time now,
                               uint64_t *number);
+/* Numbers behind the newest at which a packet is lost, as the peer should know it; 0: at none. */
+static inline uint16_t loss_reorder(const struct loss *l)
+{
+	return l->is_tcp_leg ? 0 : (uint16_t)CV_MIN(l->reorder_threshold, UINT16_MAX);
+}
 /* Bookkeeping when a record stops being in flight (acked, lost, or taken off a dead path). */
 void loss_on_gone(struct loss *l, const struct sent_record *r);
 /* When a probe is due; CV_TIME_NEVER with nothing ack-eliciting in flight. */
 cv_time loss_pto_at(const struct loss *l, const struct rtt *rtt, bool is_busy);
+/* Something of this path was acknowledged: timeouts back off from the beginning again. After the
+ * loss_next() of the batch, whose caller wants to know how many there were (RFC 9002, 7.6). */
+void loss_on_answer(struct loss *l);
 /* The probe timeout fired: the caller sends up to two probes with data. */
 void loss_on_pto(struct loss *l, cv_time now);
 /* Silence timers start again at @now (wake-up, network change): rule 8.4. */

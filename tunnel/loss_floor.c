@@ -6,6 +6,11 @@
  * A flight of 400 packets at 5 % shows 4 to 6 % most of the time, one of 40 shows 2 to 8 %: a
  * threshold of two percent above the floor would be crossed by chance in every second flight. So
  * what is allowed grows with the deviation, and what is believed needs enough packets.
+ *
+ * Where several flows fill a buffer, one that slows down by a tenth changes nothing: each would
+ * learn the losses that all of them make, send so much more to make up for them, and lose more.
+ * Hence only what is lost without a queue counts, and what was learnt fades where there is always
+ * one.
  */
 
 enum {
@@ -14,6 +19,7 @@ enum {
 	DOWN_MIN = 16 * SCALE,
 	START_MIN = 100, /* packets of a round */
 	MILLION = 1000000,
+	CALM_PART = 4, /* of the packets in phases that say nothing */
 };
 
 static uint64_t square_root(uint64_t v)
@@ -68,6 +74,14 @@ static uint32_t deviation_ppm(uint32_t ppm, uint64_t count)
 	return (uint32_t)square_root(variance * SCALE / CV_MAX(count, 1));
 }
 
+/* Without a queue often enough: what is not learnt there is not known. */
+static bool is_calm(const struct loss_floor *f)
+{
+	uint64_t calm = f->acked[LOSS_PHASE_CRUISE] + f->acked[LOSS_PHASE_DOWN];
+
+	return calm >= f->acked[LOSS_PHASE_OTHER] / CALM_PART;
+}
+
 void loss_floor_update(struct loss_floor *f)
 {
 	uint64_t lost = f->lost[LOSS_PHASE_CRUISE] + f->lost[LOSS_PHASE_DOWN];
@@ -75,7 +89,7 @@ void loss_floor_update(struct loss_floor *f)
 	uint64_t all = f->acked[LOSS_PHASE_CRUISE] + f->acked[LOSS_PHASE_DOWN] + lost;
 	uint32_t ppm, slower;
 
-	if (all < ALL_MIN || down < DOWN_MIN)
+	if (all < ALL_MIN || down < DOWN_MIN || !is_calm(f))
 		return;
 	ppm = share_ppm(lost, all);
 	f->is_known = true;
@@ -90,6 +104,8 @@ void loss_floor_on_cycle(struct loss_floor *f)
 		f->acked[i] /= 2;
 		f->lost[i] /= 2;
 	}
+	if (!is_calm(f))
+		f->ppm /= 2;
 }
 
 static uint64_t part_of(uint64_t bytes, uint32_t ppm)

@@ -261,8 +261,8 @@ static void settle_path(struct session *s, cv_time now, uint8_t slot)
 		p->cc.ops->on_spurious(&p->cc, now);
 	if (declare_lost(s, now, slot, &loss))
 		p->cc.ops->on_loss(&p->cc, now, &loss, &p->rtt);
+	loss_on_answer(&p->loss);
 	if (ack.acked) {
-		p->loss.pto_count = 0;
 		p->is_doubtful = false;
 		delivery_finish(&p->delivery, p->rtt.min, &b->rate);
 		ack.inflight = p->inflight;
@@ -281,12 +281,16 @@ static void wish_frequency(struct session *s, const struct path *p)
 	unsigned parts = p->cc.is_probing ? 32 : 16;
 	uint16_t threshold = (uint16_t)CV_MIN(CV_MAX(packets / parts, 2), 64);
 	cv_duration delay = CV_MIN(CV_MAX(p->rtt.smoothed / 8, CV_MS(1)), CV_MS(10));
+	uint16_t reorder = loss_reorder(&p->loss);
+	uint16_t told = s->frequency_reorder;
+	unsigned moved = CV_MAX(reorder, told) - (unsigned)CV_MIN(reorder, told);
 
-	if (threshold * 2 <= s->frequency_threshold * 3 &&
+	if (moved * 4 <= told && threshold * 2 <= s->frequency_threshold * 3 &&
 	    threshold * 3 >= s->frequency_threshold * 2 && delay <= s->frequency_delay * 2 &&
 	    delay * 2 >= s->frequency_delay)
 		return;
 	s->frequency_threshold = threshold;
+	s->frequency_reorder = reorder;
 	s->frequency_delay = delay;
 	s->frequency_due = true;
 }

@@ -42,6 +42,7 @@ static int object_init(struct session *s)
 	s->candidate_told = 0;
 	s->skip_at = 0;
 	s->frequency_threshold = ACKS_THRESHOLD_DEFAULT;
+	s->frequency_reorder = ACKS_REORDER_DEFAULT;
 	s->frequency_delay = ACKS_DELAY_DEFAULT;
 	s->frequency_due = false;
 	s->probes_due = 0;

@@ -79,9 +79,9 @@ struct cc_link {
 	uint32_t loss_ppm, ack_loss_ppm;
 	uint32_t burst; /* mean length of a burst of losses, packets; 0 and 1: each by itself */
 	uint64_t policer_rate, policer_depth; /* bytes; 0: none */
-	cv_duration hold;   /* ACKs are let go at multiples of it; 0: at once */
-	cv_duration jitter; /* drawn for each packet; they stay in order */
-	uint64_t ce_above;  /* bytes of queue; 0: no marks */
+	cv_duration hold;                     /* ACKs are let go at multiples of it; 0: at once */
+	cv_duration jitter;                   /* drawn for each packet; they stay in order */
+	uint64_t ce_above;                    /* bytes of queue; 0: no marks */
 
 	uint32_t mss;
 	cv_time now, busy_until, policer_at, marked_at;
@@ -127,8 +127,8 @@ static inline struct cc_flow *cc_link_add(struct cc_link *l, enum cc_kind kind)
 }
 
 /* A link without senders. */
-static inline struct cc_link *cc_link_empty(uint64_t mbit, cv_duration rtt,
-                                            unsigned buffer_percent, uint64_t seed)
+static inline struct cc_link *cc_link_empty(uint64_t mbit, cv_duration rtt, unsigned buffer_percent,
+                                            uint64_t seed)
 {
 	struct cc_link *l = &cc_link_only;
 
@@ -365,8 +365,7 @@ static inline void cc_link_find_losses(struct cc_link *l, struct cc_flow *f)
 }
 
 /* Acknowledges what arrived below @until. */
-static inline void cc_link_on_ack(struct cc_link *l, struct cc_flow *f, uint64_t until,
-                                  uint32_t ce)
+static inline void cc_link_on_ack(struct cc_link *l, struct cc_flow *f, uint64_t until, uint32_t ce)
 {
 	struct delivery_sample rate = { .rate = 0 };
 	struct cc_ack ack = { .inflight_before = f->inflight, .ce = ce, .next_number = f->next };

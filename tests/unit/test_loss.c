@@ -63,6 +63,7 @@ static void ack(struct fixture *f, uint64_t number)
 	} else {
 		loss_on_gone(l, r);
 		loss_on_acked(l, &f->rtt, number, r);
+		loss_on_answer(l);
 	}
 	sent_settle(&f->s, r, number, SENT_ACKED);
 	check(f);

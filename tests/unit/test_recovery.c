@@ -109,6 +109,46 @@ static void a_late_packet_is_forgiven(void **state)
 	pair_deinit(&p);
 }
 
+/* RFC 9002, 7.6: what is lost on both sides of three timeouts; and only that. */
+static void after_an_outage_the_window_is_small(void **state)
+{
+	static const struct {
+		const char *what;
+		cv_duration outage;
+		bool is_persistent;
+	} rows[] = {
+		{ "a moment", CV_MS(60), false },
+		{ "three timeouts", CV_SEC(3), true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		uint64_t min;
+
+		print_message("%s\n", rows[i].what);
+		meet(30 + i);
+		p.is_unchecked = true;
+		p.sinks = true;
+		cc_set_cwnd_max(&active(A)->cc, 400000);
+		(void)pair_open(&p, A, 400000000);
+		pair_run(&p, CV_SEC(1));
+		assert_true(active(A)->cc.cwnd > 100000);
+		p.is_cut[A][PAIR_PUBLIC] = true;
+		pair_run(&p, rows[i].outage);
+		p.is_cut[A][PAIR_PUBLIC] = false;
+		min = active(A)->cc.cwnd;
+		for (unsigned k = 0; k < 2500; k++) {
+			pair_run(&p, CV_MS(1));
+			min = CV_MIN(min, active(A)->cc.cwnd);
+		}
+		/* The packet that arrived has let it grow again. */
+		assert_true((min <= UINT64_C(2) * CC_MIN_PACKETS * active(A)->cc.mss) ==
+		            rows[i].is_persistent);
+		assert_int_equal(active(A)->loss.pto_count, 0);
+		pair_deinit(&p);
+	}
+}
+
 static cv_time times[TIMES_MAX];
 static unsigned time_count;
 
@@ -273,6 +313,7 @@ int main(void)
 		cmocka_unit_test(every_byte_arrives_whatever_is_lost),
 		cmocka_unit_test(nothing_is_lost_where_nothing_is),
 		cmocka_unit_test(a_late_packet_is_forgiven),
+		cmocka_unit_test(after_an_outage_the_window_is_small),
 		cmocka_unit_test(silence_is_asked_ever_more_rarely),
 		cmocka_unit_test(what_a_dead_path_held_is_taken_back),
 		cmocka_unit_test(a_fast_sender_wishes_for_fewer_acks),
