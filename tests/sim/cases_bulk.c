@@ -157,6 +157,22 @@ static void bursty(struct sim *sim)
 	record(sim);
 }
 
+/* A router that marks from a quarter of a BDP on, with four of buffer: nothing is dropped, and the
+ * queue stays near the mark. */
+static void marked(struct sim *sim)
+{
+	simload_build(sim, &(struct sim_load_spec){
+				   .rate = 50 * MBIT, .rtt = CV_MS(50), .buffer_permille = 4000 });
+	sim->load.there->mark_queue = (uint32_t)simload_bdp(&sim->load.spec) / 4;
+	simload_connect(sim);
+	carry(sim, CV_SEC(4), CV_SEC(10));
+	sim_least(sim, "goodput, permille", simload_goodput(sim, 0), 850, 850);
+	sim_least(sim, "marked", sim->load.meter.marked, 0, 1);
+	sim_most(sim, "dropped", sim->load.meter.dropped, 1, 1);
+	sim_most(sim, "queue, p95, us", simlink_wait(&sim->load.meter, 950) / 1000, 50000, 50000);
+	record(sim);
+}
+
 /* Links whose BDP is less than a packet, and of some packets. */
 static void small(struct sim *sim)
 {
@@ -201,6 +217,7 @@ const struct sim_case CASES_BULK[] = {
 	{ "bulk-jittery", jittery, "19: 100 +- 50 ms on 10 Mbit/s, in order and not", 2 },
 	{ "bulk-reordered", reordered, "5 ms of reordering at 100 Mbit/s", 0 },
 	{ "bulk-bursty", bursty, "bursts of loss, and one of 64", 2 },
+	{ "bulk-marked", marked, "ECN marks from a quarter of a BDP on", 0 },
 	{ "bulk-small", small, "BDP below a packet, and of four", 2 },
 	{ "bulk-start", start, "time until the link is full", 3 },
 	{ NULL, NULL, NULL, 0 },

@@ -81,7 +81,7 @@ struct sim_datagram {
 	bool is_corrupt;
 	bool is_spoofed;
 	bool has_crossed; /* the link that its hosts share with others */
-	uint8_t ecn;      /* enum sim_ecn */
+	uint8_t ecn;      /* enum ecn_codepoint */
 	uint16_t size;
 	uint8_t bytes[SIM_DATAGRAM_MAX];
 };
@@ -100,9 +100,6 @@ struct sim_event {
 };
 
 /* ---- links and NATs ---- */
-
-/* The bits of the IP header. */
-enum sim_ecn { SIM_NOT_ECT, SIM_ECT_1, SIM_ECT_0, SIM_CE };
 
 enum { SIM_WAIT_STEPS = 16, SIM_WAITS = 48 * SIM_WAIT_STEPS };
 
