@@ -498,7 +498,7 @@ static void leave_probe_rtt(struct cc *cc, cv_time now)
 	struct bbr *b = &cc->bbr;
 
 	b->model.probe_min_at = now; /* the next one in five seconds */
-	cc->cwnd = CV_MAX(cc->cwnd, b->prior_cwnd);
+	cc->cwnd = cc_clamp(cc, CV_MAX(cc->cwnd, b->prior_cwnd), CC_MIN_PACKETS);
 	bbr_model_forget_short(&b->model);
 	if (!b->was_full) {
 		enter(cc, BBR_STARTUP);
