@@ -359,7 +359,7 @@ static void on_frames(struct session *s, cv_time now, const struct wire_data *he
                       const uint8_t *plain, size_t size)
 {
 	struct rd in = rd_init(plain, size);
-	struct wire_frame f;
+	CV_UNINITIALIZED struct wire_frame f; /* 1 KiB for each packet */
 	bool is_eliciting = false;
 	enum wire_verdict v;
 	int r;
