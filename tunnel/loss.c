@@ -217,6 +217,11 @@ void loss_on_pto(struct loss *l, cv_time now)
 	l->last_eliciting_at = now;
 }
 
+void loss_on_network(struct loss *l)
+{
+	l->pto_count = 0;
+}
+
 void loss_restart(struct loss *l, cv_time now)
 {
 	l->restarted_at = now;

@@ -97,6 +97,8 @@ cv_time loss_pto_at(const struct loss *l, const struct rtt *rtt, bool is_busy);
 void loss_on_answer(struct loss *l);
 /* The probe timeout fired: the caller sends up to two probes with data. */
 void loss_on_pto(struct loss *l, cv_time now);
+/* The network is another: the backoff was the old one's, and the next probe is due by now. */
+void loss_on_network(struct loss *l);
 /* Silence timers start again at @now (wake-up, network change): rule 8.4. */
 void loss_restart(struct loss *l, cv_time now);
 bool loss_check(const struct loss *l, const struct sent *s);

@@ -108,6 +108,7 @@ static void on_acked_record(struct session *s, cv_time now, struct sent_record *
 {
 	struct path *p = paths_of(&s->paths, r->path, r->path_age);
 	bool was_lost = r->state == SENT_LOST;
+	bool is_newest = p && (!p->loss.has_acked || number > p->loss.largest_acked);
 
 	for (unsigned i = 0; i < r->note_count; i++)
 		note_acked(s, now, sent_record_note(&s->sent, r, i));
@@ -131,7 +132,9 @@ static void on_acked_record(struct session *s, cv_time now, struct sent_record *
 			s->batch[r->path].newest_number = number;
 			s->batch[r->path].newest_sent_at = r->sent_at;
 			s->batch[r->path].is_app_limited = r->is_app_limited;
-			if (r->is_eliciting)
+			/* An older one has waited in the network or for a lost ACK: no round trip
+			 * (RFC 9002, 5.1). */
+			if (r->is_eliciting && is_newest)
 				s->batch[r->path].sample =
 					CV_MAX(cv_time_since(now, r->sent_at), 1);
 		}
@@ -372,7 +375,7 @@ static void on_probe_timeout(struct session *s, cv_time now, uint8_t slot)
 		trace_emit(s->core->trace, now, TRACE_MTU, s->number, slot, p->pmtud.size);
 	}
 	s->probes_due = 2;
-	if (!streams_probe_data(s->streams))
+	if (!streams_has_data(s->streams) && !streams_probe_data(s->streams))
 		s->is_pinging = true;
 	if (p->loss.pto_count >= 2)
 		path_check_now(p, now);

@@ -291,7 +291,8 @@ void session_drop_relay(struct session *s, cv_time now, uint32_t server)
 
 void session_on_candidates_changed(struct session *s, cv_time now)
 {
-	paths_check_now(&s->paths, now);
+	for (uint8_t i = 0; i < PATHS_MAX; i++)
+		path_on_network(&s->paths.list[i], now);
 }
 
 void session_settle(struct session *s, cv_time now)
