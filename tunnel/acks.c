@@ -7,6 +7,7 @@ void acks_init(struct acks *a)
 		.due_at = CV_TIME_NEVER,
 		.eager_left = ACKS_EAGER_PACKETS,
 		.threshold = ACKS_THRESHOLD_DEFAULT,
+		.reorder = ACKS_REORDER_DEFAULT,
 		.delay = ACKS_DELAY_DEFAULT,
 	};
 	ranges_init(&a->received, a->spans, ACKS_SPANS);
@@ -31,14 +32,29 @@ void acks_on_ecn(struct acks *a, enum ecn_codepoint codepoint)
 	CV_UNREACHABLE();
 }
 
+/* True when @number, which was added, shows the sender a loss or takes one back. */
+static bool is_urgent(const struct acks *a, uint64_t number)
+{
+	uint64_t gap;
+
+	if (a->reorder == 0)
+		return false;
+	if (number < a->told_below)
+		return true;
+	gap = ranges_first_gap(&a->received, a->told_below);
+	return gap < a->largest && a->largest - gap >= a->reorder;
+}
+
 void acks_on_packet(struct acks *a, cv_time now, uint64_t number, bool is_eliciting, bool ask_now,
                     uint8_t path, cv_duration rtt)
 {
-	bool gap = a->has_any && number != a->largest + 1;
-
 	/* Two paths overtake each other: what looks like holes is a flight on the slower one. */
-	if (a->has_any && number > a->largest && path != a->path)
+	if (a->has_any && number > a->largest && path != a->path) {
+		/* The other side's controller has to learn this one, too. */
+		if (now >= a->calm_until)
+			a->eager_left = ACKS_EAGER_PACKETS;
 		a->calm_until = cv_time_after(now, rtt);
+	}
 	ranges_add_forget(&a->received, number, number + 1);
 	if (!a->has_any || number > a->largest) {
 		a->largest = number;
@@ -54,16 +70,21 @@ void acks_on_packet(struct acks *a, cv_time now, uint64_t number, bool is_elicit
 		a->eager_left--;
 		ask_now = true;
 	}
-	if (ask_now || a->is_congested || a->owed >= a->threshold || (gap && now >= a->calm_until))
+	if (ask_now || a->is_congested || a->owed >= a->threshold ||
+	    (now >= a->calm_until && is_urgent(a, number)))
 		a->due_at = now;
 	else
 		a->due_at = cv_time_min(a->due_at, cv_time_after(now, a->delay));
 }
 
-void acks_on_frequency(struct acks *a, uint16_t threshold, cv_duration delay)
+void acks_on_frequency(struct acks *a, uint64_t number, const struct acks_wish *wish)
 {
-	a->threshold = threshold ? threshold : 1;
-	a->delay = CV_MIN(delay, ACKS_DELAY_MAX);
+	if (number < a->frequency_number)
+		return;
+	a->frequency_number = number;
+	a->threshold = wish->threshold ? wish->threshold : 1;
+	a->reorder = wish->reorder;
+	a->delay = CV_MIN(wish->delay, ACKS_DELAY_MAX);
 }
 
 bool acks_are_due(const struct acks *a, cv_time now)
@@ -90,6 +111,9 @@ void acks_write(struct acks *a, cv_time now, struct wr *w, struct sent *sent)
 		return;
 	}
 	sent_note(sent, &(struct note){ .tag = NOTE_ACK, .offset = a->largest });
+	/* What lies less than the threshold behind has to be told again when it has grown old. */
+	if (a->reorder > 0 && a->largest + 1 > a->reorder)
+		a->told_below = CV_MAX(a->told_below, a->largest + 1 - a->reorder);
 	a->owed = 0;
 	a->is_congested = false;
 	a->due_at = CV_TIME_NEVER;

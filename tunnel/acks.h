@@ -4,9 +4,17 @@
 /*
  * acks - what this side has received and when it must say so. One set for an
  * object, over all paths and epochs. Never more than one ACK a batch; thinned by the sender's
- * wish (ACK_FREQUENCY), immediate when it asks (WIRE_FLAG_ACK_NOW), on a gap, on a mark of
- * congestion, and for the first packets of an object. RFC 9000, 13.2;
- * draft-ietf-quic-ack-frequency.
+ * wish (ACK_FREQUENCY), immediate when it asks (WIRE_FLAG_ACK_NOW), on a gap so old that the sender
+ * takes it for a loss, on a mark of congestion, and for the first packets of an object or a path.
+ * RFC 9000, 13.2; draft-ietf-quic-ack-frequency.
+ *
+ * A path that reorders fills most gaps by itself: an ACK for each would be one for every other
+ * packet, and says nothing that the sender acts upon before its own threshold.
+ *
+ *	 received ####.##.####         threshold 3: the first gap is told, the second not yet
+ *	              ^  ^   largest
+ *	              |  told_below
+ *	              told
  */
 
 #include <stdbool.h>
@@ -20,7 +28,12 @@
 #include "tunnel/train.h"
 #include "tunnel/wire.h"
 
-enum { ACKS_SPANS = 64, ACKS_EAGER_PACKETS = 64, ACKS_THRESHOLD_DEFAULT = 2 };
+enum {
+	ACKS_SPANS = 64,
+	ACKS_EAGER_PACKETS = 64,
+	ACKS_THRESHOLD_DEFAULT = 2,
+	ACKS_REORDER_DEFAULT = 3, /* LOSS_REORDER_INITIAL of the other side */
+};
 #define ACKS_DELAY_DEFAULT CV_MS(5)
 #define ACKS_DELAY_MAX CV_MS(25)
 
@@ -34,6 +47,9 @@ struct acks {
 	uint32_t owed;      /* ack-eliciting packets since the last ACK */
 	uint32_t eager_left;
 	uint16_t threshold;
+	uint16_t reorder;          /* numbers that a gap is behind when it is urgent; 0: none is */
+	uint64_t told_below;       /* gaps below it are no news to the peer */
+	uint64_t frequency_number; /* of the packet that had the newest ACK_FREQUENCY */
 	cv_duration delay;
 	uint8_t path;        /* slot that the newest packet came by */
 	bool is_congested;   /* a CE mark has not been told yet */
@@ -47,7 +63,12 @@ void acks_on_ecn(struct acks *a, enum ecn_codepoint codepoint);
 /* @path: slot it came by; @rtt: of that path. */
 void acks_on_packet(struct acks *a, cv_time now, uint64_t number, bool is_eliciting, bool ask_now,
                     uint8_t path, cv_duration rtt);
-void acks_on_frequency(struct acks *a, uint16_t threshold, cv_duration delay);
+/* The sender's wish, in packet @number: one that came late does not undo a newer one. */
+struct acks_wish {
+	uint16_t threshold, reorder;
+	cv_duration delay;
+};
+void acks_on_frequency(struct acks *a, uint64_t number, const struct acks_wish *wish);
 /* True when an ACK is owed by @now. */
 bool acks_are_due(const struct acks *a, cv_time now);
 /* Writes an ACK and its note when there is anything to tell and it fits; nothing is owed then. */

@@ -16,9 +16,11 @@
  * - UP, where no queue stood when it began, builds one of at most 10 ms until the rate has really
  *   grown: whoever has the link for himself has nothing to win by more, and his other streams wait
  *   in that queue. Beside others it goes as far as the draft.
+ * - Rounds without a loss and without a queue end what losses had made of the rate: whoever took
+ * the bandwidth has left. The draft waits for the next probe.
  * - A probe that lost where a queue stood before it began gives back three tenths of the volume, as
- * a CUBIC flow that lost in the same instant does. The draft stays where it lost, and left CUBIC a
- *   quarter of the link in a buffer of one product.
+ *   a CUBIC flow that lost in the same instant does. The draft stays where it lost, and left CUBIC
+ * a quarter of the link in a buffer of one product.
  * - Where the round trip is below a millisecond nothing is paced and no queue is felt: the two
  * hosts' schedulers are the path. The window is a fixed one of which each side can work while the
  *   other sleeps. No ProbeRTT there.
@@ -43,6 +45,7 @@ enum {
 	STARTUP_BURSTS = 6,
 	ALONE_ROUNDS = 2,
 	DOWN_ROUNDS = 2,
+	CALM_ROUNDS = 6,
 	GROWTH_PERCENT = 4, /* of the rate: more than noise */
 	ACKS_PER_FLIGHT = 16,
 	ACK_PACKETS_MAX = 64,
@@ -324,13 +327,21 @@ static void start_up(struct cc *cc, const struct cc_ack *ack)
 	raise_slope(cc);
 }
 
+/* A rate that losses brought down, on a path that loses no more and has no queue. */
+static bool is_slow_in_vain(const struct bbr *b)
+{
+	return b->model.calm_rounds >= CALM_ROUNDS &&
+	       b->model.bw_short < bbr_model_max_bw(&b->model) / 10 * 9;
+}
+
 static bool is_time_to_probe(struct cc *cc, cv_time now, const struct cc_ack *ack)
 {
 	struct bbr *b = &cc->bbr;
 	uint64_t reno = target(cc) / cc->mss;
 
 	reno = CV_MIN(CV_MAX(reno, (uint64_t)RENO_ROUNDS_MIN), (uint64_t)RENO_ROUNDS);
-	if (now <= cv_time_after(b->cycle_at, b->probe_wait) && b->rounds_since_up < reno)
+	if (now <= cv_time_after(b->cycle_at, b->probe_wait) && b->rounds_since_up < reno &&
+	    !is_slow_in_vain(b))
 		return false;
 	start_refill(cc, ack);
 	return true;

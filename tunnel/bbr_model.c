@@ -15,12 +15,16 @@
  * after a minute of five percent.
  * - A round trip within a sixteenth of the least confirms it. Cruising without a queue is as good a
  *   measurement as ProbeRTT, which then does not interrupt a flow that has no need of it.
+ * - Three rounds that delivered less than a third of the maximum behind a queue of a whole round trip
+ *   end the maximum at once: the link has become slower, and two cycles of probing, each as long
+ *   as that queue makes them, would only feed it.
  * - What aggregation is credited is at most 100 ms of the bandwidth, so that it cannot feed itself.
  */
 
 enum {
 	ROUND_LOSS_PERCENT = 1,
 	BURSTS_MAX = 1 << 20,
+	STALE_ROUNDS = 3,
 };
 
 #define MIN_RTT_WINDOW CV_SEC(10)
@@ -119,6 +123,28 @@ static void update_round(struct bbr_model *m, const struct cc_ack *ack)
 		m->round_rtt_min = CV_MIN(m->round_rtt_min, ack->rtt_sample);
 }
 
+/* The end of a round, before its counts are closed. */
+static void judge_round(struct bbr_model *m, const struct cc_ack *ack, uint32_t mss)
+{
+	uint64_t max = bbr_model_max_bw(m);
+	bool is_long = m->last_rtt_min != CV_TIME_NEVER && m->min_rtt != CV_TIME_NEVER &&
+	               m->last_rtt_min > 2 * m->min_rtt + QUEUE_MIN;
+
+	if (is_long && !ack->rate.is_app_limited && m->round_bw > 0 && m->round_bw < max / 3)
+		m->stale_rounds++;
+	else
+		m->stale_rounds = 0;
+	if (m->stale_rounds >= STALE_ROUNDS) {
+		m->max_bw_of[0] = m->max_bw_of[1] = m->round_bw;
+		m->stale_rounds = 0;
+	}
+	if (m->is_loss_in_round || bbr_model_is_crowded(m, mss))
+		m->calm_rounds = 0;
+	else if (m->calm_rounds < UINT8_MAX)
+		m->calm_rounds++;
+	m->round_bw = 0;
+}
+
 void bbr_model_on_ack(struct bbr_model *m, cv_time now, const struct cc_ack *ack, uint32_t mss)
 {
 	const struct delivery_sample *rate = &ack->rate;
@@ -134,6 +160,9 @@ void bbr_model_on_ack(struct bbr_model *m, cv_time now, const struct cc_ack *ack
 	}
 	/* UpdateMaxBw() */
 	update_round(m, ack);
+	if (m->is_round_start)
+		judge_round(m, ack, mss);
+	m->round_bw = CV_MAX(m->round_bw, rate->rate);
 	if (rate->rate > 0 && (rate->rate >= bbr_model_max_bw(m) || !rate->is_app_limited))
 		m->max_bw_of[1] = CV_MAX(m->max_bw_of[1], rate->rate);
 	m->round_acked += ack->acked;

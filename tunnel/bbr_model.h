@@ -34,6 +34,9 @@ struct bbr_model {
 
 	/* bandwidth: maxima of the last probing cycle and of this one */
 	uint64_t max_bw_of[2];
+	uint64_t round_bw;    /* greatest sample of this round */
+	uint8_t stale_rounds; /* rounds in a row that belied the maxima */
+	uint8_t calm_rounds;  /* rounds in a row without loss or queue */
 	uint64_t bw_short;
 	uint64_t bw_latest;
 

@@ -70,6 +70,7 @@ static void write_frequency(struct session *s, struct wr *w)
 		return;
 	f.ack_frequency.threshold = s->frequency_threshold;
 	f.ack_frequency.delay_us = (uint32_t)(s->frequency_delay / 1000);
+	f.ack_frequency.reorder = s->frequency_reorder;
 	wire_write_frame(w, &f);
 	if (w->bad) {
 		*w = undo;
@@ -137,6 +138,7 @@ static size_t build_packet(struct work *k, cv_time now, bool is_first, bool may_
 	struct wr w = wr_init(at + head + WIRE_DATA_HEADER, k->packet_size - WIRE_DATA_OVERHEAD);
 	uint64_t number = sent_open(&s->sent);
 	bool is_eliciting = fill(k, now, &w, is_first, may_elicit);
+	bool is_last = is_eliciting && !has_work(s, k->p);
 	size_t size;
 	bool ask_now;
 
@@ -147,7 +149,7 @@ static size_t build_packet(struct work *k, cv_time now, bool is_first, bool may_
 	}
 	/* The tail of what there is to send asks for its ACK at once: no delay at the end of a
 	 * request. */
-	ask_now = is_eliciting && (s->probes_due > 0 || !has_work(s, k->p));
+	ask_now = is_last || (is_eliciting && s->probes_due > 0);
 	size = head + epoch_seal_data(k->e, ask_now ? WIRE_FLAG_ACK_NOW : 0, number, at + head,
 	                              wr_size(&w));
 	if (head)
@@ -161,7 +163,7 @@ static size_t build_packet(struct work *k, cv_time now, bool is_first, bool may_
 		ecn_on_sent(&k->p->ecn, number);
 	}
 	sent_commit(&s->sent, now, k->slot, k->p->age, (uint16_t)(is_eliciting ? size : 0),
-	            is_eliciting, is_eliciting && !has_work(s, k->p));
+	            is_eliciting, is_last);
 	recovery_on_sent(s, now, k->slot, number, (uint16_t)size, is_eliciting, ask_now);
 	trace_emit(s->core->trace, now, TRACE_PACKET_SENT, s->number, number, size);
 	if (is_eliciting) {

@@ -302,8 +302,19 @@ static void on_close(struct session *s, cv_time now, uint16_t code)
 	session_drop_object(s, now, code, SESSION_RETRY);
 }
 
-/* One frame. 0, -EPROTO, -ENOBUFS (do not acknowledge), -ECONNRESET (the object is gone). */
-static int on_frame(struct session *s, cv_time now, const struct wire_frame *f)
+static void on_frequency(struct session *s, uint64_t number, const struct wire_frame *f)
+{
+	acks_on_frequency(&s->acks, number,
+	                  &(struct acks_wish){
+				  .threshold = f->ack_frequency.threshold,
+				  .reorder = f->ack_frequency.reorder,
+				  .delay = CV_US(f->ack_frequency.delay_us),
+			  });
+}
+
+/* One frame of packet @number. 0, -EPROTO, -ENOBUFS (do not acknowledge), -ECONNRESET (the object
+ * is gone). */
+static int on_frame(struct session *s, cv_time now, uint64_t number, const struct wire_frame *f)
 {
 	switch (f->type) {
 	case FRAME_PING:
@@ -311,8 +322,7 @@ static int on_frame(struct session *s, cv_time now, const struct wire_frame *f)
 	case FRAME_ACK:
 		return recovery_on_ack(s, now, f);
 	case FRAME_ACK_FREQUENCY:
-		acks_on_frequency(&s->acks, f->ack_frequency.threshold,
-		                  CV_US(f->ack_frequency.delay_us));
+		on_frequency(s, number, f);
 		return 0;
 	case FRAME_STREAM:
 	case FRAME_RESET:
@@ -349,7 +359,7 @@ static void on_frames(struct session *s, cv_time now, const struct wire_data *he
                       const uint8_t *plain, size_t size)
 {
 	struct rd in = rd_init(plain, size);
-	struct wire_frame f;
+	CV_UNINITIALIZED struct wire_frame f; /* 1 KiB for each packet */
 	bool is_eliciting = false;
 	enum wire_verdict v;
 	int r;
@@ -357,7 +367,7 @@ static void on_frames(struct session *s, cv_time now, const struct wire_data *he
 	while ((v = wire_read_frame(&in, &f)) == WIRE_FRAME) {
 		if (f.type != FRAME_ACK && f.type != FRAME_CLOSE)
 			is_eliciting = true;
-		r = on_frame(s, now, &f);
+		r = on_frame(s, now, head->number, &f);
 		if (r == -ENOBUFS || r == -ENOMEM || r == -ECONNRESET)
 			return;
 		if (r < 0)

@@ -17,6 +17,7 @@
 
 enum {
 	TIME_EIGHTHS_MAX = 8, /* 2 RTT in all */
+	LATE_RTTS = 4,
 	DECAY_ROUNDS = 16,
 	PTO_COUNT_MAX = 30, /* beyond it every backoff is at its cap */
 	TCP_LEG_EIGHTHS = 8,
@@ -56,11 +57,14 @@ void loss_on_sent(struct loss *l, cv_time now, uint64_t number, bool is_elicitin
 /* Nothing has come late for a while: what the threshold was raised for may be over. */
 static void decay(struct loss *l, const struct rtt *rtt, cv_time sent_at)
 {
-	if (l->reorder_threshold <= LOSS_REORDER_INITIAL ||
+	if ((l->reorder_threshold <= LOSS_REORDER_INITIAL && l->late_age == 0) ||
 	    cv_time_since(sent_at, l->late_at) < DECAY_ROUNDS * rtt->smoothed)
 		return;
-	l->reorder_threshold =
-		CV_MAX(l->reorder_threshold - (l->reorder_threshold + 7) / 8, LOSS_REORDER_INITIAL);
+	l->late_age -= (l->late_age + 7) / 8;
+	if (l->reorder_threshold > LOSS_REORDER_INITIAL)
+		l->reorder_threshold =
+			CV_MAX(l->reorder_threshold - (l->reorder_threshold + 7) / 8,
+		               LOSS_REORDER_INITIAL);
 	l->late_at = sent_at;
 }
 
@@ -68,7 +72,6 @@ void loss_on_acked(struct loss *l, const struct rtt *rtt, uint64_t number,
                    const struct sent_record *r)
 {
 	CV_ASSERT(is_ours(l, r));
-	l->pto_count = 0;
 	if (l->has_acked && number <= l->largest_acked)
 		return;
 	l->has_acked = true;
@@ -79,20 +82,23 @@ void loss_on_acked(struct loss *l, const struct rtt *rtt, uint64_t number,
 
 static void raise_threshold(struct loss *l, uint64_t displacement, uint64_t cwnd_packets)
 {
-	uint64_t max = CV_MAX(cwnd_packets / 2, LOSS_REORDER_INITIAL);
+	/* Where a whole flight arrives in any order no number of packets proves a loss; beyond the
+	 * window the threshold is out of reach, and the clock alone decides. */
+	uint64_t max = CV_MAX(2 * cwnd_packets, LOSS_REORDER_INITIAL);
 	uint64_t wanted = CV_MIN(CV_MIN(displacement + 1, max), UINT32_MAX);
 
 	if (l->reorder_threshold != 0 && wanted > l->reorder_threshold)
 		l->reorder_threshold = (uint32_t)wanted;
 }
 
-void loss_on_spurious(struct loss *l, uint64_t number, uint64_t cwnd_packets)
+void loss_on_spurious(struct loss *l, uint64_t number, cv_duration age, uint64_t cwnd_packets)
 {
 	uint64_t displacement = l->largest_acked > number ? l->largest_acked - number : 0;
 	bool was_clock = l->reorder_threshold == 0 || displacement < l->reorder_threshold;
 
 	raise_threshold(l, displacement, cwnd_packets);
 	l->late_at = l->largest_sent_at;
+	l->late_age = CV_MAX(l->late_age, age);
 	if (number >= l->episode_begin && number < l->episode_until &&
 	    l->episode_late < l->episode_lost)
 		l->episode_late++;
@@ -129,7 +135,12 @@ static cv_duration lost_after(const struct loss *l, const struct rtt *rtt)
 	uint32_t eighths = l->is_tcp_leg ? TCP_LEG_EIGHTHS : l->time_eighths;
 	cv_duration base = CV_MAX(rtt->smoothed, rtt->latest);
 
-	return CV_MAX(base + base / 8 * eighths, RTT_GRANULARITY);
+	cv_duration after = CV_MAX(base + base / 8 * eighths, RTT_GRANULARITY);
+
+	/* The newest packet of an ACK is the one that was fast: where packets overtake each other
+	 * the smoothed RTT is that of the fastest, and twice that may be too little. What was seen
+	 * says how long to wait. */
+	return CV_MAX(after, CV_MIN(l->late_age + l->late_age / 8, LATE_RTTS * base));
 }
 
 struct sent_record *loss_next(struct loss *l, struct sent *s, const struct rtt *rtt, cv_time now,
@@ -193,12 +204,22 @@ cv_time loss_pto_at(const struct loss *l, const struct rtt *rtt, bool is_busy)
 	return cv_time_after(l->last_eliciting_at, timeout);
 }
 
+void loss_on_answer(struct loss *l)
+{
+	l->pto_count = 0;
+}
+
 void loss_on_pto(struct loss *l, cv_time now)
 {
 	if (l->pto_count < PTO_COUNT_MAX)
 		l->pto_count++;
 	/* A probe that cannot leave at once must not make the timeout due again and again. */
 	l->last_eliciting_at = now;
+}
+
+void loss_on_network(struct loss *l)
+{
+	l->pto_count = 0;
 }
 
 void loss_restart(struct loss *l, cv_time now)

@@ -374,6 +374,15 @@ void path_restart_control(struct path *p, cv_time now)
 	p->cc.ops->on_idle(&p->cc, now, cv_time_since(now, last));
 }
 
+void path_on_network(struct path *p, cv_time now)
+{
+	if (p->state == PATH_FREE)
+		return;
+	loss_on_network(&p->loss);
+	ecn_restart(&p->ecn);
+	path_check_now(p, now);
+}
+
 void path_restart(struct path *p, cv_time now)
 {
 	if (p->state == PATH_FREE)

@@ -149,6 +149,8 @@ void path_on_refused(struct path *p, cv_time now);
 void path_restart_control(struct path *p, cv_time now);
 void path_fail(struct path *p, cv_time now);
 cv_time path_deadline(const struct path *p);
+/* Addresses of this machine or its NAT changed: what was learnt of the network is asked again. */
+void path_on_network(struct path *p, cv_time now);
 /* Timers of the peer's silence begin again (rule 8.4). */
 void path_restart(struct path *p, cv_time now);
 bool path_check(const struct path *p);

@@ -108,13 +108,15 @@ static void on_acked_record(struct session *s, cv_time now, struct sent_record *
 {
 	struct path *p = paths_of(&s->paths, r->path, r->path_age);
 	bool was_lost = r->state == SENT_LOST;
+	bool is_newest = p && (!p->loss.has_acked || number > p->loss.largest_acked);
 
 	for (unsigned i = 0; i < r->note_count; i++)
 		note_acked(s, now, sent_record_note(&s->sent, r, i));
 	if (p)
 		ecn_on_acked(&p->ecn, number, r->is_ect);
 	if (p && was_lost) {
-		loss_on_spurious(&p->loss, number, p->cc.cwnd / CV_MAX(p->cc.mss, 1));
+		loss_on_spurious(&p->loss, number, cv_time_since(now, r->sent_at),
+		                 p->cc.cwnd / CV_MAX(p->cc.mss, 1));
 		delivery_on_late(&p->delivery, now, r->size);
 		touch_batch(s, r->path, p);
 		s->batch[r->path].is_spurious = true;
@@ -130,7 +132,9 @@ static void on_acked_record(struct session *s, cv_time now, struct sent_record *
 			s->batch[r->path].newest_number = number;
 			s->batch[r->path].newest_sent_at = r->sent_at;
 			s->batch[r->path].is_app_limited = r->is_app_limited;
-			if (r->is_eliciting)
+			/* An older one has waited in the network or for a lost ACK: no round trip
+			 * (RFC 9002, 5.1). */
+			if (r->is_eliciting && is_newest)
 				s->batch[r->path].sample =
 					CV_MAX(cv_time_since(now, r->sent_at), 1);
 		}
@@ -261,8 +265,8 @@ static void settle_path(struct session *s, cv_time now, uint8_t slot)
 		p->cc.ops->on_spurious(&p->cc, now);
 	if (declare_lost(s, now, slot, &loss))
 		p->cc.ops->on_loss(&p->cc, now, &loss, &p->rtt);
+	loss_on_answer(&p->loss);
 	if (ack.acked) {
-		p->loss.pto_count = 0;
 		p->is_doubtful = false;
 		delivery_finish(&p->delivery, p->rtt.min, &b->rate);
 		ack.inflight = p->inflight;
@@ -281,12 +285,16 @@ static void wish_frequency(struct session *s, const struct path *p)
 	unsigned parts = p->cc.is_probing ? 32 : 16;
 	uint16_t threshold = (uint16_t)CV_MIN(CV_MAX(packets / parts, 2), 64);
 	cv_duration delay = CV_MIN(CV_MAX(p->rtt.smoothed / 8, CV_MS(1)), CV_MS(10));
+	uint16_t reorder = loss_reorder(&p->loss);
+	uint16_t told = s->frequency_reorder;
+	unsigned moved = CV_MAX(reorder, told) - (unsigned)CV_MIN(reorder, told);
 
-	if (threshold * 2 <= s->frequency_threshold * 3 &&
+	if (moved * 4 <= told && threshold * 2 <= s->frequency_threshold * 3 &&
 	    threshold * 3 >= s->frequency_threshold * 2 && delay <= s->frequency_delay * 2 &&
 	    delay * 2 >= s->frequency_delay)
 		return;
 	s->frequency_threshold = threshold;
+	s->frequency_reorder = reorder;
 	s->frequency_delay = delay;
 	s->frequency_due = true;
 }
@@ -367,7 +375,7 @@ static void on_probe_timeout(struct session *s, cv_time now, uint8_t slot)
 		trace_emit(s->core->trace, now, TRACE_MTU, s->number, slot, p->pmtud.size);
 	}
 	s->probes_due = 2;
-	if (!streams_probe_data(s->streams))
+	if (!streams_has_data(s->streams) && !streams_probe_data(s->streams))
 		s->is_pinging = true;
 	if (p->loss.pto_count >= 2)
 		path_check_now(p, now);

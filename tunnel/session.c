@@ -42,6 +42,7 @@ static int object_init(struct session *s)
 	s->candidate_told = 0;
 	s->skip_at = 0;
 	s->frequency_threshold = ACKS_THRESHOLD_DEFAULT;
+	s->frequency_reorder = ACKS_REORDER_DEFAULT;
 	s->frequency_delay = ACKS_DELAY_DEFAULT;
 	s->frequency_due = false;
 	s->probes_due = 0;
@@ -290,7 +291,8 @@ void session_drop_relay(struct session *s, cv_time now, uint32_t server)
 
 void session_on_candidates_changed(struct session *s, cv_time now)
 {
-	paths_check_now(&s->paths, now);
+	for (uint8_t i = 0; i < PATHS_MAX; i++)
+		path_on_network(&s->paths.list[i], now);
 }
 
 void session_settle(struct session *s, cv_time now)

@@ -125,6 +125,7 @@ struct session {
 	uint64_t candidate_told;      /* version in the newest CANDIDATES sent */
 	uint64_t skip_at;             /* packet number to skip (T20) */
 	uint16_t frequency_threshold; /* last ACK_FREQUENCY told */
+	uint16_t frequency_reorder;
 	cv_duration frequency_delay;
 	bool frequency_due;
 	uint8_t probes_due; /* probe-timeout packets to send beyond the window */

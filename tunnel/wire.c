@@ -15,7 +15,7 @@
  *   PADDING, PING      -
  *   ACK                largest:48  delay:16 (8 us)  ranges:8  length-1:v  { gap-1:v length-1:v }...
  *   ACK_ECN            the same, then  ECT(0):v  ECT(1):v  CE:v
- *   ACK_FREQUENCY      threshold:16  delay:32 (us)
+ *   ACK_FREQUENCY      threshold:16  delay:32 (us)  reorder:16
  *   STREAM             id:48  offset:48  [ size:16 ]  bytes...
  *   RESET              id:48  final size:48  code:16
  *   STOP               id:48  code:16
@@ -311,6 +311,7 @@ static bool read_frame(struct rd *r, uint8_t type, struct wire_frame *out)
 	case FRAME_ACK_FREQUENCY:
 		out->ack_frequency.threshold = rd_u16(r);
 		out->ack_frequency.delay_us = rd_u32(r);
+		out->ack_frequency.reorder = rd_u16(r);
 		return !r->bad;
 	case FRAME_RESET:
 	case FRAME_STOP:
@@ -493,6 +494,7 @@ void wire_write_frame(struct wr *w, const struct wire_frame *in)
 		wr_u8(w, FRAME_ACK_FREQUENCY);
 		wr_u16(w, in->ack_frequency.threshold);
 		wr_u32(w, in->ack_frequency.delay_us);
+		wr_u16(w, in->ack_frequency.reorder);
 		return;
 	case FRAME_STREAM:
 		wire_write_stream_header(w, in->stream.id, in->stream.offset, in->stream.size,

@@ -213,6 +213,7 @@ struct wire_frame {
 		struct {
 			uint16_t threshold; /* ack-eliciting packets before an ACK is due */
 			uint32_t delay_us;
+			uint16_t reorder; /* numbers that a gap is behind when it is urgent */
 		} ack_frequency;
 		struct {
 			uint64_t id;

@@ -17,6 +17,9 @@
 #define CV_LIKELY(x) __builtin_expect(!!(x), 1)
 #define CV_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define CV_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+/* A local that the build's flags (-ftrivial-auto-var-init) shall not clear: large, on a hot path,
+ * and read only where it was written. */
+#define CV_UNINITIALIZED __attribute__((uninitialized))
 /* The struct that embeds @member, from a pointer to that member. */
 #define CV_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 

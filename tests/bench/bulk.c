@@ -4,17 +4,17 @@
  *
  *	bulk sink PORT                      takes connections from anywhere, reads them
  *	bulk count FIFO                     reads what others write to that FIFO
- *	bulk send ADDRESS PORT MS CC        writes for so long; CC: a congestion control, or "-"
+ *	bulk send ADDRESS PORT              writes until it is killed
  *
  * `sink` and `count` print "US BYTES" every 100 ms from the first byte on: the clock
  * (CLOCK_MONOTONIC, the same in all namespaces) and all that has come so far. They run until they
- * are killed; `count` also until its writer is gone. Whoever reads the lines chooses the window
+ * are killed, `count` also until its writer is gone. Whoever reads the lines chooses the window
  * that counts, and several of them are of one clock.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/tcp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -43,7 +43,7 @@ static uint64_t now_us(void)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-static void die(const char *what)
+static _Noreturn void die(const char *what)
 {
 	perror(what);
 	exit(1);
@@ -76,7 +76,7 @@ static int take(int fd)
 	return 1;
 }
 
-static void sink(uint16_t port)
+static _Noreturn void sink(uint16_t port)
 {
 	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons(port) };
 	struct pollfd fds[1 + CONNS_MAX];
@@ -118,27 +118,18 @@ static int count_fifo(const char *path)
 	return 0;
 }
 
-static int send_for(char **argv)
+static _Noreturn void send_all(const char *address, uint16_t port)
 {
-	struct sockaddr_in sin = { .sin_family = AF_INET };
-	uint64_t end = now_us() + strtoull(argv[4], NULL, 10) * 1000;
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons(port) };
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	struct timeval patience = { .tv_sec = 1 };
 
-	sin.sin_port = htons((uint16_t)strtoul(argv[3], NULL, 10));
-	if (fd < 0 || inet_pton(AF_INET, argv[2], &sin.sin_addr) != 1)
-		die(argv[2]);
-	if (strcmp(argv[5], "-") != 0 &&
-	    setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, argv[5], (socklen_t)strlen(argv[5])) < 0)
-		die(argv[5]);
+	if (fd < 0 || inet_pton(AF_INET, address, &sin.sin_addr) != 1)
+		die(address);
 	if (connect(fd, (struct sockaddr *)&sin, sizeof(sin)) < 0)
 		die("connect");
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	while (now_us() < end) {
-		if (write(fd, chunk, sizeof(chunk)) < 0 && errno != EAGAIN && errno != EINTR)
-			die("write");
-	}
-	return 0;
+	while (write(fd, chunk, sizeof(chunk)) >= 0 || errno == EINTR)
+		;
+	die("write");
 }
 
 int main(int argc, char **argv)
@@ -148,8 +139,8 @@ int main(int argc, char **argv)
 		sink((uint16_t)strtoul(argv[2], NULL, 10));
 	if (argc == 3 && strcmp(argv[1], "count") == 0)
 		return count_fifo(argv[2]);
-	if (argc == 6 && strcmp(argv[1], "send") == 0)
-		return send_for(argv);
-	(void)fprintf(stderr, "usage: bulk sink PORT | count FIFO | send ADDRESS PORT MS CC\n");
+	if (argc == 4 && strcmp(argv[1], "send") == 0)
+		send_all(argv[2], (uint16_t)strtoul(argv[3], NULL, 10));
+	(void)fprintf(stderr, "usage: bulk sink PORT | count FIFO | send ADDRESS PORT\n");
 	return 2;
 }

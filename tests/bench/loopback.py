@@ -57,7 +57,8 @@ class Rig:
         self.add(tunnels.start_kcptun, place, place, to)
         self.add(tunnels.start_kcptun, place, place, to, "kcptun, no cipher", tunnels.KCPTUN_PLAIN)
         self.add(tunnels.start_microsocks, place)
-        self.quic = attempt(self.table, "ngtcp2", tunnels.Quic, place, place)
+        self.quic = attempt(self.table, "ngtcp2", tunnels.Quic, place, place,
+                            self.programs / "bench_buffers.so")
 
     def start_iperf(self):
         need("iperf3")

@@ -150,6 +150,13 @@ class LabHost(Place):
         self._port += 1
         return self._port
 
+    def set_congestion(self, name):
+        super().set_congestion(name)
+        shown = self.run(["ip", "-o", "route", "show", "default"]).stdout.split()
+        if "congctl" in shown:
+            shown = shown[:shown.index("congctl")]
+        self._set_route(shown, name)
+
 
 def memory_kib(pid, field="Pss"):
     for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():

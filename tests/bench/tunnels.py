@@ -5,6 +5,7 @@ Every function returns a Tunnel. `to` is the port at the far place that the forw
 program that is not installed raises Missing.
 """
 import dataclasses
+import json
 import os
 import socket
 import subprocess
@@ -59,14 +60,17 @@ def start_culvert(near, far, to, culvert, name="culvert", congestion=None):
         f"peers:\n  far: {{ key: {keys['far']}, address: \"{far.address}:{udp}\" }}\n"
         f"proxies: [ {{ listen: \"127.0.0.1:{socks}\", peer: far }} ]\n"
         f"forwards: [ {{ listen: \"127.0.0.1:{forward}\", peer: far, to: \"127.0.0.1:{to}\" }} ]\n")
+    # The listening one first: an attempt that is refused would be repeated seconds later.
     agents = [far.start([culvert, "run", "-c", far_yaml])]
+    wait_until((far.directory / f"{tag}-far.sock").exists, 10, f"{name} listens")
     agents.insert(0, near.start([culvert, "run", "-c", near_yaml]))
 
     def is_up():
         ended = [agent for agent in agents if agent.poll() is not None]
         if ended:
             raise RuntimeError(f"{name}: {ended[0].log.read_text(errors='replace')[-2000:]}")
-        return near.run([culvert, "ping", "far", "-n", "1", "-c", near_yaml]).returncode == 0
+        done = near.run([culvert, "status", "--json", "-c", near_yaml])
+        return done.returncode == 0 and json.loads(done.stdout)["peers"][0]["connected"]
 
     wait_until(is_up, 20, "the agents have met")
     return _tunnel(name, agents, tcp=forward, socks=socks)
@@ -133,8 +137,9 @@ def start_microsocks(place):
 class Quic:
     """ngtcp2's example server of Debian, and its client fetching from it: no TCP at either end."""
 
-    def __init__(self, near, far, congestion="cubic"):
+    def __init__(self, near, far, buffers, congestion="cubic"):
         need("gtlsserver", "gtlsclient", "openssl")
+        self.preload = ["env", f"LD_PRELOAD={buffers}"]
         self.near, self.port = near, far.port(socket.SOCK_DGRAM)
         self.far = far
         self.congestion = congestion
@@ -145,7 +150,7 @@ class Quic:
                         "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
                         "/CN=localhost", "-keyout", str(far.directory / "quic.key"), "-out",
                         str(far.directory / "quic.crt")], check=True, capture_output=True)
-        self.server = far.start(["gtlsserver", "-q", "-d", web, f"--cc={congestion}",
+        self.server = far.start([*self.preload, "gtlsserver", "-q", "-d", web, f"--cc={congestion}",
                                  far.address, self.port, far.directory / "quic.key",
                                  far.directory / "quic.crt"])
 
@@ -164,6 +169,6 @@ class Quic:
 
     def command(self, names, *options):
         urls = [f"https://localhost:{self.port}/{name}" for name in names]
-        return ["gtlsclient", "-q", "--no-quic-dump", "--no-http-dump",
+        return [*self.preload, "gtlsclient", "-q", "--no-quic-dump", "--no-http-dump",
                 "--exit-on-all-streams-close", "--max-data=64M",
                 "--max-stream-data-bidi-local=32M", *options, self.far.address, self.port, *urls]

@@ -118,12 +118,13 @@ static void settle_acked(struct world *w, struct sent_record *r, uint64_t number
 	}
 	if (r->state == SENT_LOST) {
 		w->bytes_lost -= line->size;
-		loss_on_spurious(&w->loss[line->path], number, 64);
+		loss_on_spurious(&w->loss[line->path], number, CV_MS(number % 500), 64);
 	} else {
 		CV_ASSERT(w->inflight[line->path] >= line->size);
 		w->inflight[line->path] -= line->size;
 		loss_on_gone(&w->loss[line->path], r);
 		loss_on_acked(&w->loss[line->path], &w->rtt, number, r);
+		loss_on_answer(&w->loss[line->path]);
 		rtt_on_sample(&w->rtt, w->now - r->sent_at, 0);
 		w->highest_acked[line->path] = CV_MAX(w->highest_acked[line->path], number + 1);
 	}

@@ -16,6 +16,7 @@ namespace too when it is not root), for good: make it before any thread starts.
 What can be set, and what it means, is in README.md.
 """
 import collections
+import contextlib
 import ctypes
 import fcntl
 import ipaddress
@@ -241,7 +242,8 @@ class Internet:
         self._lab = lab
 
     def counters(self):
-        """drop_no_route, drop_malformed, and how many packets are waiting in links."""
+        """drop_no_route, drop_malformed, how many packets are waiting in links; of those that
+        waited (carried), how many went on 1 ms late or more, and by how much at worst."""
         return self._lab.counters("internet")
 
 
@@ -369,12 +371,13 @@ class Host(Node):
 class Lab:
     """The internet and all that is in it; a context manager that takes it down again."""
 
-    def __init__(self, seed=1, offload=True):
+    def __init__(self, seed=1, offload=True, nice=0):
         _enter_namespaces()
         self.labnet = _find_labnet()
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="culvert-lab-"))
         self.seed = seed
         self.offload = offload
+        self.nice = nice
         self.nodes = []
         self.internet = Internet(self)
         self.names = {}
@@ -431,6 +434,9 @@ class Lab:
         self._process = subprocess.Popen([self.labnet, *options], stdin=theirs,
                                          start_new_session=True)
         theirs.close()
+        if self.nice:
+            with contextlib.suppress(PermissionError):
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, self.nice)
         self._reader = self._control.makefile("r")
         self._write_names()
         for node in self.nodes:

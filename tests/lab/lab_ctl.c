@@ -279,6 +279,8 @@ static void run_counters(struct lab_net *net, int index, char *answer)
 	if (node->kind == LAB_KIND_INTERNET) {
 		say(answer, " drop_no_route=%" PRIu64 " drop_malformed=%" PRIu64 " waiting=%zu",
 		    net->drop_no_route, net->drop_malformed, net->queue.count);
+		say(answer, " carried=%" PRIu64 " late=%" PRIu64 " late_max_ns=%" PRIu64,
+		    net->carried, net->late, net->late_max_ns);
 		return;
 	}
 	say_link(answer, "in", &node->links[LAB_IN]);

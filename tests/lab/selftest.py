@@ -13,6 +13,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import socket
 import statistics
 import sys
@@ -389,6 +390,28 @@ def delay(w):
     w.a.link.set("out", delay_ms=0)
     got = statistics.median(p.delay for p in stream(w, 20, interval=0.002))
     expect(got < 0.005, f"{got}")
+
+
+@test
+def lateness(w):
+    """link: packets that go on too late are counted"""
+    w.a.link.set("out", delay_ms=20)
+    sender, receiver = w.udp(w.a), w.udp(w.s1, 7000)
+    before = w.lab.internet.counters()
+    for _ in range(10):
+        sender.sendto(b"x", (S1, 7000))
+    w.lab.wait_until(lambda: w.lab.internet.counters()["waiting"] == 10, 5, "all are under way")
+    os.kill(w.lab._process.pid, signal.SIGSTOP)
+    end = time.monotonic() + 0.1
+    while time.monotonic() < end:
+        time.sleep(0.01)
+    os.kill(w.lab._process.pid, signal.SIGCONT)
+    for _ in range(10):
+        receiver.recv(100)
+    after = w.lab.internet.counters()
+    late = after["late"] - before["late"]
+    expect(late == 10 and after["carried"] - before["carried"] == 10, f"{late} of {after}")
+    expect(after["late_max_ns"] >= 50_000_000, f"{after}")
 
 
 @test

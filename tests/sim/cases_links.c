@@ -26,7 +26,7 @@ static unsigned feed(struct sim *sim, struct sim_link *l, unsigned count, cv_dur
 	unsigned through = 0;
 
 	for (unsigned i = 0; i < count; i++, sim->now += gap)
-		through += pass(sim, l, SIM_NOT_ECT, NULL) != CV_TIME_NEVER;
+		through += pass(sim, l, ECN_NOT_ECT, NULL) != CV_TIME_NEVER;
 	return through;
 }
 
@@ -38,7 +38,7 @@ static void queues(struct sim *sim)
 	uint8_t ecn;
 
 	/* One in service, nine that wait behind it when the tenth of them comes. */
-	sim_expect(sim, pass(sim, &l, SIM_NOT_ECT, NULL) == sim->now + CV_MS(8));
+	sim_expect(sim, pass(sim, &l, ECN_NOT_ECT, NULL) == sim->now + CV_MS(8));
 	sim_expect(sim, feed(sim, &l, 20, 0) == 9);
 	sim_expect(sim, l.busy_until == sim->now + CV_MS(10) && m.dropped == 11);
 	sim_expect(sim, m.wait_max == CV_MS(9) && m.passed == 10);
@@ -50,11 +50,11 @@ static void queues(struct sim *sim)
 	sim->now = l.busy_until;
 	l.mark_queue = 2000;
 	for (unsigned i = 0; i < 4; i++) {
-		(void)pass(sim, &l, SIM_ECT_0, &ecn);
-		sim_expect(sim, (ecn == SIM_CE) == (i >= 2));
+		(void)pass(sim, &l, ECN_ECT0, &ecn);
+		sim_expect(sim, (ecn == ECN_CE) == (i >= 2));
 	}
-	(void)pass(sim, &l, SIM_NOT_ECT, &ecn);
-	sim_expect(sim, ecn == SIM_NOT_ECT && m.marked == 2);
+	(void)pass(sim, &l, ECN_NOT_ECT, &ecn);
+	sim_expect(sim, ecn == ECN_NOT_ECT && m.marked == 2);
 }
 
 static void polices(struct sim *sim)
@@ -93,13 +93,13 @@ static void delays(struct sim *sim)
 	unsigned back = 0;
 
 	for (unsigned i = 0; i < 1000; i++, sim->now += CV_US(700)) {
-		at = pass(sim, &grants, SIM_NOT_ECT, NULL);
+		at = pass(sim, &grants, ECN_NOT_ECT, NULL);
 		sim_expect(sim, at % CV_MS(20) == 0 && at >= sim->now + CV_MS(3) &&
 		                        at < sim->now + CV_MS(23));
 	}
 	for (unsigned i = 0; i < 2000; i++, sim->now += CV_US(100)) {
 		jitter.keeps_order = i >= 1000;
-		at = pass(sim, &jitter, SIM_NOT_ECT, NULL);
+		at = pass(sim, &jitter, ECN_NOT_ECT, NULL);
 		back += at < last;
 		sim_expect(sim, i < 1000 || at >= last);
 		last = CV_MAX(at, last);
@@ -125,7 +125,7 @@ static void changes(struct sim *sim)
 	to.held_until = begin + CV_SEC(1);
 	simlink_change_at(sim, begin, &l, &to);
 	sim_run(sim, 0);
-	sim_expect(sim, pass(sim, &l, SIM_NOT_ECT, NULL) == begin + CV_MS(1010));
+	sim_expect(sim, pass(sim, &l, ECN_NOT_ECT, NULL) == begin + CV_MS(1010));
 	sim_expect(sim, feed(sim, &l, 20, CV_MS(40)) == 10);
 }
 

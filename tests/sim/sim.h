@@ -81,7 +81,7 @@ struct sim_datagram {
 	bool is_corrupt;
 	bool is_spoofed;
 	bool has_crossed; /* the link that its hosts share with others */
-	uint8_t ecn;      /* enum sim_ecn */
+	uint8_t ecn;      /* enum ecn_codepoint */
 	uint16_t size;
 	uint8_t bytes[SIM_DATAGRAM_MAX];
 };
@@ -100,9 +100,6 @@ struct sim_event {
 };
 
 /* ---- links and NATs ---- */
-
-/* The bits of the IP header. */
-enum sim_ecn { SIM_NOT_ECT, SIM_ECT_1, SIM_ECT_0, SIM_CE };
 
 enum { SIM_WAIT_STEPS = 16, SIM_WAITS = 48 * SIM_WAIT_STEPS };
 
@@ -514,6 +511,8 @@ const struct sim_kind *sim_kind_number(uint64_t number);
  */
 void sim_least(struct sim *sim, const char *what, uint64_t value, uint64_t bbr, uint64_t cubic);
 void sim_most(struct sim *sim, const char *what, uint64_t value, uint64_t bbr, uint64_t cubic);
+/* What is not reached yet, by no kind perhaps: printed, fails nothing. README.md lists these. */
+void sim_wish(struct sim *sim, const char *what, uint64_t value, uint64_t least);
 
 /* matrix.c */
 struct matrix_options {

@@ -398,6 +398,7 @@ static void on_arrival(struct sim *sim, struct sim_host *h, struct sim_datagram 
 		.bytes = d->bytes,
 		.size = d->size,
 		.segment_size = d->size,
+		.ecn = d->ecn,
 		.from = d->src,
 	};
 	unsigned kind = d->bytes[0] & WIRE_KIND_MASK;

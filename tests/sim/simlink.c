@@ -108,8 +108,8 @@ static cv_time serialise(struct sim *sim, struct sim_link *l, struct sim_datagra
 
 	if (waiting > (l->queue ? l->queue : QUEUE_DEFAULT))
 		return CV_TIME_NEVER;
-	if (l->mark_queue && waiting >= l->mark_queue && d->ecn != SIM_NOT_ECT) {
-		d->ecn = SIM_CE;
+	if (l->mark_queue && waiting >= l->mark_queue && d->ecn != ECN_NOT_ECT) {
+		d->ecn = ECN_CE;
 		if (l->meter)
 			l->meter->marked++;
 	}

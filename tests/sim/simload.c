@@ -311,6 +311,7 @@ uint64_t simload_dropped(const struct sim *sim)
 /* ---- bounds ---- */
 
 const struct sim_kind SIM_KINDS[] = {
+	{ "bbr", CC_BBR, true },
 	{ "cubic", CC_CUBIC, false },
 	{ NULL, CC_CUBIC, false },
 };
@@ -334,27 +335,24 @@ const struct sim_kind *sim_kind_number(uint64_t number)
 	return &SIM_KINDS[number % count];
 }
 
-static uint64_t judge(struct sim *sim, const char *what, uint64_t value, const uint64_t bounds[2],
-                      const char *word)
+static void print(const struct sim *sim, const char *what, uint64_t value, const char *word,
+                  uint64_t bound)
 {
-	const struct sim_kind *kind = sim_kind(sim->congestion);
-	uint64_t bound = bounds[kind->is_bbr ? 0 : 1];
-
-	sim_tell(sim, what, SIM_NOBODY, value, bound);
 	if (!sim->prints_measures)
-		return bound;
-	printf("  %s %llu %s: %s %llu", sim->scenario, (unsigned long long)sim->seed, kind->name,
-	       what, (unsigned long long)value);
+		return;
+	printf("  %s %llu %s: %s %llu", sim->scenario, (unsigned long long)sim->seed,
+	       sim_kind(sim->congestion)->name, what, (unsigned long long)value);
 	if (bound)
 		printf(" (%s %llu)", word, (unsigned long long)bound);
 	printf("\n");
-	return bound;
 }
 
 void sim_least(struct sim *sim, const char *what, uint64_t value, uint64_t bbr, uint64_t cubic)
 {
-	uint64_t bound = judge(sim, what, value, (const uint64_t[]){ bbr, cubic }, "at least");
+	uint64_t bound = sim_kind(sim->congestion)->is_bbr ? bbr : cubic;
 
+	sim_tell(sim, what, SIM_NOBODY, value, bound);
+	print(sim, what, value, "at least", bound);
 	if (bound && value < bound)
 		sim_fail(sim, "%s: %llu, should be %llu at least", what, (unsigned long long)value,
 		         (unsigned long long)bound);
@@ -362,9 +360,16 @@ void sim_least(struct sim *sim, const char *what, uint64_t value, uint64_t bbr, 
 
 void sim_most(struct sim *sim, const char *what, uint64_t value, uint64_t bbr, uint64_t cubic)
 {
-	uint64_t bound = judge(sim, what, value, (const uint64_t[]){ bbr, cubic }, "at most");
+	uint64_t bound = sim_kind(sim->congestion)->is_bbr ? bbr : cubic;
 
+	sim_tell(sim, what, SIM_NOBODY, value, bound);
+	print(sim, what, value, "at most", bound);
 	if (bound && value > bound)
 		sim_fail(sim, "%s: %llu, should be %llu at most", what, (unsigned long long)value,
 		         (unsigned long long)bound);
+}
+
+void sim_wish(struct sim *sim, const char *what, uint64_t value, uint64_t least)
+{
+	print(sim, what, value, value < least ? "NOT YET" : "reached:", least);
 }

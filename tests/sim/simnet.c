@@ -127,6 +127,7 @@ void simnet_send(struct sim *sim, struct sim_host *h, const struct train *t)
 		d->sent_to = t->to;
 		d->from = h->number;
 		d->zone = h->zone;
+		d->ecn = t->ecn;
 		d->size = (uint16_t)size;
 		memcpy(d->bytes, t->bytes + at, size);
 		simnet_launch(sim, h, d);

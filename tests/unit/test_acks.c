@@ -76,6 +76,13 @@ static void arrive(struct acks *a, cv_time now, uint64_t number)
 	assert_true(acks_check(a));
 }
 
+static void wish(struct acks *a, uint16_t threshold, cv_duration delay, uint16_t reorder)
+{
+	acks_on_frequency(
+		a, a->largest,
+		&(struct acks_wish){ .threshold = threshold, .delay = delay, .reorder = reorder });
+}
+
 /* Past the packets that are always told at once; the newest number is 63 and nothing is owed. */
 static void begin(struct acks *a)
 {
@@ -124,7 +131,7 @@ static void at_the_threshold_or_after_the_delay(void **state)
 		print_message("%s\n", rows[i].what);
 		begin(&a);
 		if (rows[i].told)
-			acks_on_frequency(&a, rows[i].told, rows[i].delay);
+			wish(&a, rows[i].told, rows[i].delay, 3);
 		for (uint64_t n = 1; n < rows[i].threshold; n++) {
 			/* The oldest packet decides: later ones do not put it off. */
 			arrive(&a, NOW + n * 1000 - 1000, 63 + n);
@@ -141,7 +148,7 @@ static void a_threshold_of_nothing_is_one(void **state)
 
 	(void)state;
 	begin(&a);
-	acks_on_frequency(&a, 0, CV_MS(10));
+	wish(&a, 0, CV_MS(10), 3);
 	arrive(&a, NOW, 64);
 	assert_true(acks_are_due(&a, NOW));
 }
@@ -168,7 +175,7 @@ static void when_asked_at_once(void **state)
 
 	(void)state;
 	begin(&a);
-	acks_on_frequency(&a, 64, ACKS_DELAY_MAX);
+	wish(&a, 64, ACKS_DELAY_MAX, 3);
 	acks_on_packet(&a, NOW, 64, true, true, SLOT_A, RTT);
 	assert_true(acks_are_due(&a, NOW));
 }
@@ -181,7 +188,7 @@ static void congestion_is_urgent_and_counted(void **state)
 
 	(void)state;
 	begin(&a);
-	acks_on_frequency(&a, 64, ACKS_DELAY_MAX);
+	wish(&a, 64, ACKS_DELAY_MAX, 3);
 	tell(&a, NOW, 1200, &told);
 	assert_int_equal(told.size, 1 + 6 + 2 + 1 + 1); /* without counts */
 	for (uint64_t i = 0; i < CV_ARRAY_SIZE(came); i++) {
@@ -208,17 +215,26 @@ static void congestion_is_urgent_and_counted(void **state)
 	assert_true(acks_are_due(&a, NOW));
 }
 
-static void a_hole_is_urgent(void **state)
+static void a_hole_is_urgent_when_it_is_old(void **state)
 {
 	static const struct {
 		const char *what;
-		uint64_t number;
+		uint16_t reorder;
+		uint64_t first, number; /* first: arrives before; 0: nothing does */
 		bool is_urgent;
 	} rows[] = {
-		{ "the next one", 64, false },
-		{ "one is missing", 65, true },
-		{ "many are missing", 1000, true },
-		{ "an old one, late", 10, true },
+		{ "the next one", 3, 0, 64, false },
+		{ "one is missing", 3, 0, 65, false },
+		{ "one is missing, two behind", 3, 65, 66, false },
+		{ "one is missing, three behind", 3, 65, 67, true },
+		{ "many are missing", 3, 0, 1000, true },
+		{ "one that is told as missing", 3, 0, 10, true },
+		{ "one that is not told", 3, 65, 64, false },
+		{ "any gap at once", 1, 0, 65, true },
+		{ "99 behind of 100", 100, 65, 163, false },
+		{ "100 behind of 100", 100, 65, 164, true },
+		{ "no gap is ever urgent", 0, 65, 9999, false },
+		{ "nor what comes late", 0, 65, 10, false },
 	};
 
 	(void)state;
@@ -227,9 +243,99 @@ static void a_hole_is_urgent(void **state)
 
 		print_message("%s\n", rows[i].what);
 		begin(&a);
-		acks_on_frequency(&a, 64, ACKS_DELAY_MAX);
+		wish(&a, 1000, ACKS_DELAY_MAX, rows[i].reorder);
+		if (rows[i].first) {
+			arrive(&a, NOW, rows[i].first);
+			assert_int_equal(acks_are_due(&a, NOW), rows[i].reorder == 1);
+		}
 		arrive(&a, NOW, rows[i].number);
 		assert_int_equal(acks_are_due(&a, NOW), rows[i].is_urgent);
+	}
+}
+
+/* A gap is told once it is old, and then is no news, however much follows. */
+static void a_hole_is_told_once(void **state)
+{
+	struct acks a;
+
+	(void)state;
+	begin(&a);
+	wish(&a, 1000, ACKS_DELAY_MAX, 10);
+	arrive(&a, NOW, 65); /* without 64 */
+	settle(&a, NOW);     /* for another reason: the gap is only one behind */
+	for (uint64_t n = 66; n < 74; n++)
+		arrive(&a, NOW, n);
+	assert_false(acks_are_due(&a, NOW));
+	arrive(&a, NOW, 74);
+	assert_true(acks_are_due(&a, NOW));
+	settle(&a, NOW);
+	for (uint64_t n = 75; n < 200; n++)
+		arrive(&a, NOW, n);
+	assert_false(acks_are_due(&a, NOW));
+	/* It was only late: the sender wants to know. */
+	arrive(&a, NOW, 64);
+	assert_true(acks_are_due(&a, NOW));
+}
+
+/* Every fifth packet is three late: an ACK by the threshold, not for each of them. */
+static void a_path_that_reorders_is_not_acked_per_packet(void **state)
+{
+	struct acks a;
+	unsigned told = 0;
+
+	(void)state;
+	begin(&a);
+	wish(&a, 50, ACKS_DELAY_MAX, 8);
+	for (uint64_t n = 64; n < 1064; n++) {
+		uint64_t number = n;
+
+		if (n % 5 == 3)
+			number = n - 3;
+		else if (n % 5 < 3)
+			number = n + 1;
+		arrive(&a, NOW, number);
+		if (acks_are_due(&a, NOW)) {
+			told++;
+			settle(&a, NOW);
+		}
+	}
+	assert_int_equal(told, 20);
+	assert_int_equal(a.received.count, 1);
+}
+
+static void an_older_wish_is_not_heard(void **state)
+{
+	struct acks a;
+
+	(void)state;
+	begin(&a);
+	acks_on_frequency(&a, 70, &(struct acks_wish){ 20, 9, CV_MS(8) });
+	acks_on_frequency(&a, 69, &(struct acks_wish){ 2, 3, CV_MS(1) });
+	assert_int_equal(a.threshold, 20);
+	assert_int_equal(a.reorder, 9);
+	assert_int_equal(a.delay, CV_MS(8));
+	acks_on_frequency(&a, 71, &(struct acks_wish){ 2, 3, CV_MS(1) });
+	assert_int_equal(a.threshold, 2);
+}
+
+static void the_first_packets_of_a_path_are_told_at_once(void **state)
+{
+	struct acks a;
+
+	(void)state;
+	begin(&a);
+	wish(&a, 1000, ACKS_DELAY_MAX, 0);
+	arrive(&a, NOW, 64);
+	assert_false(acks_are_due(&a, NOW));
+	for (uint64_t n = 65; n < 65 + ACKS_EAGER_PACKETS; n++) {
+		acks_on_packet(&a, NOW, n, true, false, SLOT_B, RTT);
+		assert_true(acks_are_due(&a, NOW));
+		settle(&a, NOW);
+	}
+	/* Two that take turns do not begin anew with each packet. */
+	for (uint64_t n = 129; n < 1000; n++) {
+		acks_on_packet(&a, NOW, n, true, false, n % 2 ? SLOT_A : SLOT_B, RTT);
+		assert_false(acks_are_due(&a, NOW));
 	}
 }
 
@@ -241,9 +347,13 @@ static void not_while_a_flight_lands_on_the_old_path(void **state)
 
 	(void)state;
 	begin(&a);
-	acks_on_frequency(&a, 64, ACKS_DELAY_MAX);
+	wish(&a, 64, ACKS_DELAY_MAX, 3);
 	acks_on_packet(&a, moved, 80, true, false, SLOT_B, RTT);
 	assert_int_equal(a.path, SLOT_B);
+	a.eager_left = 0;
+	settle(&a, moved);
+	a.told_below = 64;
+	acks_on_packet(&a, moved, 81, true, false, SLOT_B, RTT);
 	assert_int_equal(a.due_at, moved + ACKS_DELAY_MAX);
 
 	/* The old flight lands: it neither hurries nor counts as a move back. */
@@ -254,7 +364,7 @@ static void not_while_a_flight_lands_on_the_old_path(void **state)
 
 	/* One round trip later a hole is a hole. */
 	settle(&a, moved + RTT - 1);
-	acks_on_packet(&a, moved + RTT, 84, true, false, SLOT_B, RTT);
+	acks_on_packet(&a, moved + RTT, 86, true, false, SLOT_B, RTT);
 	assert_true(acks_are_due(&a, moved + RTT));
 }
 
@@ -423,7 +533,11 @@ int main(void)
 		cmocka_unit_test(an_ack_is_never_owed_for_an_ack),
 		cmocka_unit_test(when_asked_at_once),
 		cmocka_unit_test(congestion_is_urgent_and_counted),
-		cmocka_unit_test(a_hole_is_urgent),
+		cmocka_unit_test(a_hole_is_urgent_when_it_is_old),
+		cmocka_unit_test(a_hole_is_told_once),
+		cmocka_unit_test(a_path_that_reorders_is_not_acked_per_packet),
+		cmocka_unit_test(an_older_wish_is_not_heard),
+		cmocka_unit_test(the_first_packets_of_a_path_are_told_at_once),
 		cmocka_unit_test(not_while_a_flight_lands_on_the_old_path),
 		cmocka_unit_test(an_ack_says_what_came_and_when),
 		cmocka_unit_test(what_does_not_fit_stays_owed),

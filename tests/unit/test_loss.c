@@ -59,10 +59,11 @@ static void ack(struct fixture *f, uint64_t number)
 	struct loss *l = &f->loss[r->path];
 
 	if (r->state == SENT_LOST) {
-		loss_on_spurious(l, number, 100);
+		loss_on_spurious(l, number, 0, 100);
 	} else {
 		loss_on_gone(l, r);
 		loss_on_acked(l, &f->rtt, number, r);
+		loss_on_answer(l);
 	}
 	sent_settle(&f->s, r, number, SENT_ACKED);
 	check(f);
@@ -176,13 +177,31 @@ static void a_late_packet_moves_the_threshold(void **state)
 	ack(&f, 26);
 	assert_int_equal(lose(&f, CV_SEC(1) + CV_MS(80), 0), 1);
 
-	/* Half a window bounds it. */
-	loss_on_spurious(&f.loss[0], 13, 10);
-	assert_int_equal(f.loss[0].reorder_threshold, 13);
+	/* Two windows bound it: beyond one it is out of reach. */
+	loss_on_spurious(&f.loss[0], 13, 0, 10);
+	assert_int_equal(f.loss[0].reorder_threshold, 14);
 	send(&f, CV_SEC(2), 0, 300);
 	ack(&f, 320);
-	loss_on_spurious(&f.loss[0], 31, 100);
-	assert_int_equal(f.loss[0].reorder_threshold, 50);
+	loss_on_spurious(&f.loss[0], 31, 0, 100);
+	assert_int_equal(f.loss[0].reorder_threshold, 200);
+	end(&f);
+}
+
+/* Three packets that are acknowledged after 150 ms where the newest of each flight takes 50. */
+static void a_late_age_is_waited_for(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f);
+	send(&f, CV_SEC(1), 0, 3);
+	ack(&f, 2);
+	assert_int_equal(lose(&f, CV_SEC(1) + CV_MS(95), 0), 2);
+	loss_on_spurious(&f.loss[0], 0, CV_MS(150), 100);
+	send(&f, CV_SEC(2), 0, 2);
+	ack(&f, 4);
+	assert_int_equal(lose(&f, CV_SEC(2) + CV_MS(168), 0), 0);
+	assert_int_equal(lose(&f, CV_SEC(2) + CV_MS(169), 0), 1);
 	end(&f);
 }
 
@@ -362,6 +381,7 @@ int main(void)
 		cmocka_unit_test(time_proves_the_rest),
 		cmocka_unit_test(another_path_proves_nothing),
 		cmocka_unit_test(a_late_packet_moves_the_threshold),
+		cmocka_unit_test(a_late_age_is_waited_for),
 		cmocka_unit_test(a_wrong_clock_is_relaxed_once_a_flight),
 		cmocka_unit_test(the_threshold_decays_when_nothing_is_late),
 		cmocka_unit_test(a_tcp_leg_is_given_time),

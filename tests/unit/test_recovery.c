@@ -109,6 +109,46 @@ static void a_late_packet_is_forgiven(void **state)
 	pair_deinit(&p);
 }
 
+/* RFC 9002, 7.6: what is lost on both sides of three timeouts; and only that. */
+static void after_an_outage_the_window_is_small(void **state)
+{
+	static const struct {
+		const char *what;
+		cv_duration outage;
+		bool is_persistent;
+	} rows[] = {
+		{ "a moment", CV_MS(60), false },
+		{ "three timeouts", CV_SEC(3), true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		uint64_t min;
+
+		print_message("%s\n", rows[i].what);
+		meet(30 + i);
+		p.is_unchecked = true;
+		p.sinks = true;
+		cc_set_cwnd_max(&active(A)->cc, 400000);
+		(void)pair_open(&p, A, 400000000);
+		pair_run(&p, CV_SEC(1));
+		assert_true(active(A)->cc.cwnd > 100000);
+		p.is_cut[A][PAIR_PUBLIC] = true;
+		pair_run(&p, rows[i].outage);
+		p.is_cut[A][PAIR_PUBLIC] = false;
+		min = active(A)->cc.cwnd;
+		for (unsigned k = 0; k < 2500; k++) {
+			pair_run(&p, CV_MS(1));
+			min = CV_MIN(min, active(A)->cc.cwnd);
+		}
+		/* The packet that arrived has let it grow again. */
+		assert_true((min <= UINT64_C(2) * CC_MIN_PACKETS * active(A)->cc.mss) ==
+		            rows[i].is_persistent);
+		assert_int_equal(active(A)->loss.pto_count, 0);
+		pair_deinit(&p);
+	}
+}
+
 static cv_time times[TIMES_MAX];
 static unsigned time_count;
 
@@ -248,6 +288,101 @@ static void one_ack_settles_one_packet_once(void **state)
 	pair_deinit(&p);
 }
 
+/* RFC 9002, 5.1: "the largest acknowledged packet number is newly acknowledged". */
+static void a_late_packet_is_no_round_trip(void **state)
+{
+	struct session *s;
+	struct wire_frame f = { .type = FRAME_ACK, .ack = { .count = 1 } };
+	cv_duration smoothed = 0;
+	uint64_t number, lost = 0;
+
+	(void)state;
+	meet(18);
+	s = pair_session(&p, A);
+	p.is_cut[A][PAIR_PUBLIC] = true;
+	number = s->sent.next;
+	for (unsigned i = 0; i < 3; i++)
+		(void)pair_open(&p, A, 300);
+	assert_true(s->sent.next >= number + 3);
+	for (unsigned i = 0; i < 2; i++) {
+		number = sent_next_inflight(&s->sent, i ? number - 1 : number + 1);
+		f.ack.ranges[0] = (struct wire_range){ number, number + 1 };
+		p.now += i ? CV_MS(1) : CV_MS(20);
+		assert_int_equal(recovery_on_ack(s, p.now, &f), 0);
+		recovery_settle(s, p.now);
+		assert_int_equal(active(A)->rtt.latest, CV_MS(20));
+		if (i)
+			assert_int_equal(active(A)->rtt.smoothed, smoothed);
+		assert_true(i == 0 || s->lost_packets == lost); /* it is not a late one */
+		lost = s->lost_packets;
+		smoothed = active(A)->rtt.smoothed;
+	}
+	pair_deinit(&p);
+}
+
+/* RFC 9002, 6.2.4: what is new is of use whether or not the old was lost. */
+static void a_probe_carries_new_data_if_there_are_any(void **state)
+{
+	struct streams_stats before, after;
+	struct session *s;
+
+	(void)state;
+	meet(19);
+	s = pair_session(&p, A);
+	p.sinks = true;
+	cc_set_cwnd_max(&active(A)->cc, 20000);
+	(void)pair_open(&p, A, 10000000);
+	pair_run(&p, CV_SEC(1));
+	p.is_cut[A][PAIR_PUBLIC] = p.is_cut[B][PAIR_PUBLIC] = true;
+	pair_run(&p, CV_MS(15)); /* the window is used up */
+	streams_stats(s->streams, &before);
+	assert_true(before.unsent_bytes > 0);
+	while (active(A)->loss.pto_count == 0)
+		pair_run(&p, CV_MS(1));
+	streams_stats(s->streams, &after);
+	assert_true(after.sent_bytes >= before.sent_bytes + 2000);
+	pair_deinit(&p);
+
+	/* Else the oldest that is not acknowledged. */
+	meet(20);
+	s = pair_session(&p, A);
+	p.is_cut[A][PAIR_PUBLIC] = true;
+	(void)pair_open(&p, A, 500);
+	p.side[A].bytes = 0;
+	while (active(A)->loss.pto_count == 0)
+		pair_run(&p, CV_MS(1));
+	assert_true(p.side[A].bytes > 500);
+	pair_deinit(&p);
+}
+
+/* Backoff is of the network that was silent, not of the one that is there now. */
+static void another_network_is_asked_at_once(void **state)
+{
+	struct pair_flow *f;
+	uint64_t data;
+
+	(void)state;
+	meet(21);
+	p.is_cut[A][PAIR_PUBLIC] = true;
+	f = pair_open(&p, A, 500);
+	pair_run(&p, CV_SEC(20));
+	assert_true(active(A)->loss.pto_count > 4);
+	active(A)->ecn.state = ECN_FAILED;
+	p.is_cut[A][PAIR_PUBLIC] = false;
+	while (loss_pto_at(&active(A)->loss, &active(A)->rtt, true) < p.now + CV_SEC(1))
+		pair_run(&p, CV_MS(1));
+	data = p.side[A].kinds[WIRE_DATA >> 4];
+	endpoint_set_local_addresses(p.side[A].e, p.now, p.side[A].addr, 2);
+	pair_poke(&p, A);
+	pair_run(&p, CV_MS(1));
+	assert_int_equal(p.side[A].kinds[WIRE_DATA >> 4], data + 1);
+	assert_in_range(active(A)->ecn.state, ECN_TESTING, ECN_CAPABLE);
+	pair_run(&p, 6 * p.delay);
+	assert_int_equal(active(A)->loss.pto_count, 0);
+	assert_true(pair_is_echoed(f));
+	pair_deinit(&p);
+}
+
 static void a_lie_changes_nothing(void **state)
 {
 	struct session *s;
@@ -273,11 +408,15 @@ int main(void)
 		cmocka_unit_test(every_byte_arrives_whatever_is_lost),
 		cmocka_unit_test(nothing_is_lost_where_nothing_is),
 		cmocka_unit_test(a_late_packet_is_forgiven),
+		cmocka_unit_test(after_an_outage_the_window_is_small),
 		cmocka_unit_test(silence_is_asked_ever_more_rarely),
 		cmocka_unit_test(what_a_dead_path_held_is_taken_back),
 		cmocka_unit_test(a_fast_sender_wishes_for_fewer_acks),
 		cmocka_unit_test(candidates_that_are_lost_are_told_again),
 		cmocka_unit_test(one_ack_settles_one_packet_once),
+		cmocka_unit_test(a_late_packet_is_no_round_trip),
+		cmocka_unit_test(a_probe_carries_new_data_if_there_are_any),
+		cmocka_unit_test(another_network_is_asked_at_once),
 		cmocka_unit_test(a_lie_changes_nothing),
 	};
 

@@ -248,6 +248,7 @@ static void equal_frames(const struct wire_frame *a, const struct wire_frame *b)
 	case FRAME_ACK_FREQUENCY:
 		assert_int_equal(a->ack_frequency.threshold, b->ack_frequency.threshold);
 		assert_true(a->ack_frequency.delay_us == b->ack_frequency.delay_us);
+		assert_int_equal(a->ack_frequency.reorder, b->ack_frequency.reorder);
 		return;
 	case FRAME_STREAM:
 		equal_stream(a, b);
@@ -325,7 +326,7 @@ static void simple_frames_there_and_back(void **state)
 {
 	static const struct wire_frame frames[] = {
 		{ .type = FRAME_PING },
-		{ .type = FRAME_ACK_FREQUENCY, .ack_frequency = { UINT16_MAX, UINT32_MAX } },
+		{ .type = FRAME_ACK_FREQUENCY, .ack_frequency = { UINT16_MAX, UINT32_MAX, 300 } },
 		{ .type = FRAME_RESET, .reset = { U48_MAX, U48_MAX, UINT16_MAX } },
 		{ .type = FRAME_STOP, .reset = { .id = 7, .code = 9 } },
 		{ .type = FRAME_MAX_DATA, .limit = { .max = U48_MAX } },
