@@ -552,10 +552,12 @@ static void set_pacing(struct cc *cc, const struct rtt *rtt, uint32_t percent)
 		cc->pacing_rate = 0;
 		return;
 	}
-	if (bw == 0) {
-		/* InitPacingRate(), done again when the first round trip is known. */
+	/* InitPacingRate(), done again when the first round trip is known, whoever measured it:
+	 * the first ACK may bring it together with the tiny rate of a handshake. */
+	if (bw == 0 || (rtt->has_sample && !b->has_rtt)) {
 		rate = cc_mul_div(window, CV_SEC(1) / 100 * STARTUP_PACING, rtt->smoothed);
 		cc->pacing_rate = CV_MAX(rate, 1);
+		b->has_rtt |= rtt->has_sample;
 		return;
 	}
 	rate = cc_mul_div(bw, (uint64_t)percent * (100 - PACING_MARGIN), 10000);

@@ -53,6 +53,7 @@ struct bbr {
 	bool is_restarting;   /* from idle, nothing acknowledged since */
 	bool is_beside;       /* a queue stood when UP began: others are there */
 	bool is_alone;        /* none did, and the rate has not grown since */
+	bool has_rtt;         /* the first rate was taken from a round trip */
 	bool was_limited;     /* the window held back what there was, in this round */
 	bool is_rtt_round_done;
 	uint8_t up_rounds; /* of growth */

@@ -108,9 +108,10 @@ struct pair {
 	uint64_t arg;
 	struct addr strays[PAIR_STRAYS];
 	unsigned stray_count;
-	bool sinks;        /* what is opened is read, not echoed */
-	bool is_unchecked; /* for long transfers */
-	bool is_hostile;   /* a side invents frames: contents are not compared */
+	bool sinks;              /* what is opened is read, not echoed */
+	bool is_unchecked;       /* for long transfers */
+	bool is_hostile;         /* a side invents frames: contents are not compared */
+	enum cc_kind congestion; /* of both, from the next start on */
 	unsigned spins;
 	struct train train;
 	uint8_t train_bytes[TRAIN_BYTES_MAX];
@@ -125,6 +126,7 @@ static inline void pair_init(struct pair *p, uint64_t seed)
 	memset(p, 0, sizeof(*p));
 	p->now = PAIR_START;
 	p->delay = CV_MS(10);
+	p->congestion = CC_CUBIC;
 	rng_seeded_init(&p->seeded, seed);
 	p->rng = rng_from_seeded(&p->seeded);
 	for (unsigned i = 0; i < 2; i++) {
@@ -456,7 +458,7 @@ static inline void pair_start_side(struct pair *p, unsigned i)
 		.pool = &s->pool,
 		.aead_bits = s->aead_bits,
 		.streams_max = 256,
-		.congestion = CC_CUBIC,
+		.congestion = p->congestion,
 		.datagram_max = p->datagram_max,
 	};
 	struct endpoint_peer peer = {

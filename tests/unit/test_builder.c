@@ -62,13 +62,19 @@ static bool has(const struct opened *o, uint8_t type)
 	return memchr(o->types, type, o->count) != NULL;
 }
 
-static void meet(uint64_t seed)
+static void meet_with(uint64_t seed, enum cc_kind congestion)
 {
 	pair_init(&p, seed);
+	p.congestion = congestion;
 	p.sinks = true;
 	pair_start(&p);
 	assert_true(pair_until(&p, CV_SEC(2), pair_is_up));
 	pair_run(&p, CV_SEC(2));
+}
+
+static void meet(uint64_t seed)
+{
+	meet_with(seed, CC_CUBIC);
 }
 
 static struct path *active(unsigned side)
@@ -313,6 +319,101 @@ static void a_relayed_packet_has_room_for_its_header(void **state)
 	pair_deinit(&p);
 }
 
+/* ---- what congestion control learns ---- */
+
+/* Of every packet when it leaves, with what is in flight behind it; of every byte that arrives. */
+static void the_controller_is_told_of_every_packet(void **state)
+{
+	struct session_out out;
+	struct session *s;
+	struct path *path;
+	uint64_t first, delivered, inflight;
+	struct sent_record *r;
+
+	(void)state;
+	meet_with(21, CC_BBR);
+	s = pair_session(&p, A);
+	path = active(A);
+	assert_ptr_equal(path->cc.ops, &bbr_ops);
+	/* Nothing was sent but a handshake and probes: it is paced as the round trip allows. */
+	assert_in_range(path->rtt.min, CV_MS(20), CV_MS(21));
+	assert_true(path->cc.pacing_rate > UINT64_C(2) * CC_INITIAL_PACKETS * 1200 * 40);
+	assert_true(path->cc.pacing_rate < UINT64_C(3) * CC_INITIAL_PACKETS * 1472 * 50);
+	write_bytes(A, 5000);
+	first = s->sent.next;
+	delivered = path->delivery.delivered;
+	inflight = path->inflight;
+	assert_true(build(A, &out));
+	assert_int_equal(path->cc.bbr.next_number, s->sent.next);
+	for (uint64_t n = first; n < s->sent.next; n++) {
+		r = sent_find(&s->sent, n);
+		assert_non_null(r);
+		assert_true(r->is_eliciting);
+		/* One note for the train: behind its newest packet. */
+		assert_int_equal(sent_record_mark(&s->sent, r)->tx_in_flight, path->inflight);
+		assert_int_equal(sent_record_mark(&s->sent, r)->phase, path->cc.phase);
+	}
+	assert_true(path->inflight >= inflight + 5000);
+	pair_deinit(&p);
+	/* The whole way: what arrived is what was delivered. */
+	meet_with(22, CC_BBR);
+	s = pair_session(&p, A);
+	delivered = active(A)->delivery.delivered;
+	(void)pair_open(&p, A, 100000);
+	pair_run(&p, CV_SEC(2));
+	assert_int_equal(active(A)->inflight, 0);
+	assert_true(active(A)->delivery.delivered - delivered > 100000);
+	assert_true(active(A)->delivery.delivered - delivered < 120000);
+	assert_true(bbr_model_max_bw(&active(A)->cc.bbr.model) > 0);
+	pair_deinit(&p);
+}
+
+/* Dry is who has nothing to send although window and pacer would let it go. */
+static void only_the_application_can_run_dry(void **state)
+{
+	struct session_out out;
+	struct path *path;
+
+	(void)state;
+	meet_with(23, CC_BBR);
+	path = active(A);
+	/* It had nothing to say until now. */
+	write_bytes(A, 60000);
+	assert_true(build(A, &out));
+	assert_int_not_equal(path->delivery.app_limited, 0);
+	path->delivery.app_limited = 0;
+	/* The pacer holds it back. */
+	while (build(A, &out))
+		;
+	assert_true(streams_sendable(pair_session(&p, A)->streams) > 0);
+	assert_true(path->inflight < path->cc.cwnd);
+	assert_int_equal(path->delivery.dry_at, CV_TIME_NEVER);
+	assert_int_equal(path->delivery.app_limited, 0);
+	assert_false(path->cc.is_limited);
+	/* The window does. */
+	p.now += CV_MS(20);
+	path->inflight = path->cc.cwnd;
+	assert_false(build(A, &out));
+	assert_true(path->cc.is_limited);
+	assert_int_equal(path->delivery.dry_at, CV_TIME_NEVER);
+	/* Nobody does, for long enough. */
+	for (unsigned i = 0; i < 20; i++) {
+		p.now += CV_MS(5);
+		path->inflight = 0;
+		while (build(A, &out))
+			;
+	}
+	assert_int_equal(streams_sendable(pair_session(&p, A)->streams), 0);
+	path->inflight = 0;
+	assert_false(build(A, &out));
+	assert_int_not_equal(path->delivery.dry_at, CV_TIME_NEVER);
+	p.now += CV_MS(20);
+	write_bytes(A, 1000);
+	assert_true(build(A, &out));
+	assert_int_not_equal(path->delivery.app_limited, 0);
+	pair_deinit(&p);
+}
+
 /* ---- what holds back ---- */
 
 static void with_a_closed_window_only_acks_leave(void **state)
@@ -473,6 +574,8 @@ int main(void)
 		cmocka_unit_test(an_odd_packet_ends_the_train),
 		cmocka_unit_test(datagrams_do_not_mix_sizes),
 		cmocka_unit_test(a_relayed_packet_has_room_for_its_header),
+		cmocka_unit_test(the_controller_is_told_of_every_packet),
+		cmocka_unit_test(only_the_application_can_run_dry),
 		cmocka_unit_test(with_a_closed_window_only_acks_leave),
 		cmocka_unit_test(a_window_bounds_the_train),
 		cmocka_unit_test(streams_wait_for_a_direct_path),

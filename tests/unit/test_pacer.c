@@ -77,6 +77,25 @@ static void small_packets_do_not_wait_for_a_train(void **state)
 	assert_int_equal(pacer_ready_at(&p, 0, UINT64_MAX), CV_US(700));
 }
 
+/* Its bytes, and no more: a datagram of a game is no full packet. */
+static void a_small_packet_costs_its_bytes(void **state)
+{
+	struct pacer p;
+	unsigned count = 0;
+
+	(void)state;
+	pacer_init(&p, 0);
+	pacer_set_rate(&p, 0, 1000000, 1200);
+	for (cv_time now = 0; now < CV_SEC(1); now += CV_US(50)) {
+		if (pacer_budget(&p, now, 100) == 0)
+			continue;
+		pacer_on_sent(&p, now, 100);
+		count++;
+	}
+	/* 1 MB in hundreds, and the bucket that was full. */
+	assert_in_range(count, 10000, 10000 + 34);
+}
+
 /* Sends all that may leave for ten seconds, asking again when it was told to. */
 static uint64_t drive(struct pacer *p, uint64_t rate)
 {
@@ -185,6 +204,7 @@ int main(void)
 		cmocka_unit_test(without_a_rate_all_may_leave),
 		cmocka_unit_test(quantum_and_depth_follow_the_rate),
 		cmocka_unit_test(small_packets_do_not_wait_for_a_train),
+		cmocka_unit_test(a_small_packet_costs_its_bytes),
 		cmocka_unit_test(the_rate_is_met),
 		cmocka_unit_test(being_asked_often_loses_nothing),
 		cmocka_unit_test(a_cap_holds_an_unpaced_path),
