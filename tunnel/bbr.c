@@ -16,11 +16,11 @@
  * - UP, where no queue stood when it began, builds one of at most 10 ms until the rate has really
  *   grown: whoever has the link for himself has nothing to win by more, and his other streams wait
  *   in that queue. Beside others it goes as far as the draft.
- * - Rounds without a loss and without a queue end what losses had made of the rate: whoever took the
- *   bandwidth has left. The draft waits for the next probe.
- * - A probe that lost where a queue stood before it began gives back a fifth of the volume. The
- * draft stays where it lost; a CUBIC flow that lost in the same instant goes down by three tenths
- * and was left a quarter of the link in a buffer of one product.
+ * - Rounds without a loss and without a queue end what losses had made of the rate: whoever took
+ * the bandwidth has left. The draft waits for the next probe.
+ * - A probe that lost where a queue stood before it began gives back three tenths of the volume, as
+ *   a CUBIC flow that lost in the same instant does. The draft stays where it lost, and left CUBIC
+ * a quarter of the link in a buffer of one product.
  * - Where the round trip is below a millisecond nothing is paced and no queue is felt: the two
  * hosts' schedulers are the path. The window is a fixed one of which each side can work while the
  *   other sleeps. No ProbeRTT there.
@@ -46,7 +46,6 @@ enum {
 	ALONE_ROUNDS = 2,
 	DOWN_ROUNDS = 2,
 	CALM_ROUNDS = 6,
-	SHARED_PERCENT = 80,
 	GROWTH_PERCENT = 4, /* of the rate: more than noise */
 	ACKS_PER_FLIGHT = 16,
 	ACK_PACKETS_MAX = 64,
@@ -322,7 +321,8 @@ static void start_up(struct cc *cc, const struct cc_ack *ack)
 	reset_full(b);
 	b->full_bw = ack->rate.rate;
 	b->up_bw = bbr_model_max_bw(&b->model);
-	b->is_alone = cc->pacing_rate != 0 && !bbr_model_is_queued(&b->model, cc->mss);
+	b->is_beside = bbr_model_is_queued(&b->model, cc->mss);
+	b->is_alone = cc->pacing_rate != 0 && !b->is_beside;
 	enter(cc, BBR_UP);
 	raise_slope(cc);
 }
@@ -408,8 +408,8 @@ static void handle_too_high(struct cc *cc, cv_time now, uint64_t tx_in_flight, b
 
 	b->was_too_high = true;
 	b->is_probe_sample = false; /* once a probe */
-	if (!b->is_alone)
-		tx_in_flight = tx_in_flight / 100 * SHARED_PERCENT;
+	if (b->is_beside)
+		tx_in_flight = tx_in_flight / 10 * BBR_MODEL_BETA_TENTHS;
 	if (!is_app_limited)
 		b->model.inflight_long =
 			CV_MAX(tx_in_flight, target(cc) / 10 * BBR_MODEL_BETA_TENTHS);

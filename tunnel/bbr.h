@@ -51,7 +51,8 @@ struct bbr {
 	bool was_too_high;    /* the last probe lost too much */
 	bool was_cautious;    /* it ended before it could */
 	bool is_restarting;   /* from idle, nothing acknowledged since */
-	bool is_alone;        /* no queue stood when UP began */
+	bool is_beside;       /* a queue stood when UP began: others are there */
+	bool is_alone;        /* none did, and the rate has not grown since */
 	bool was_limited;     /* the window held back what there was, in this round */
 	bool is_rtt_round_done;
 	uint8_t up_rounds; /* of growth */
