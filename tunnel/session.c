@@ -35,6 +35,7 @@ static int object_init(struct session *s)
 		return r;
 	sent_init(&s->sent, SESSION_SENT_MAX);
 	acks_init(&s->acks);
+	s->acks_alone = 0;
 	s->ecn_ledger = (struct ecn_ledger){ 0 };
 	memset(s->replay_words, 0, REPLAY_WORDS(SESSION_REPLAY_WINDOW) * sizeof(uint64_t));
 	replay_init(&s->replay, s->replay_words, REPLAY_WORDS(SESSION_REPLAY_WINDOW),

@@ -119,6 +119,7 @@ struct session {
 	struct datagrams *datagrams;
 	struct sent sent;
 	struct acks acks;
+	uint32_t acks_alone; /* packets in a row that had nothing but an ACK */
 	struct ecn_ledger ecn_ledger;
 	struct replay replay;
 	uint64_t *replay_words;
