@@ -217,8 +217,9 @@ static void check_full(struct bbr *b, const struct cc_ack *ack)
 {
 	unsigned needed = FULL_ROUNDS;
 
+	/* In PROBE_RTT it is our own doing that the rate does not grow. */
 	if (b->is_full_now || !b->model.is_round_start || ack->rate.is_app_limited ||
-	    ack->rate.rate == 0)
+	    ack->rate.rate == 0 || b->state == BBR_PROBE_RTT)
 		return;
 	if (ack->rate.rate >= b->full_bw + b->full_bw / 4) {
 		reset_full(b);
@@ -501,6 +502,7 @@ static void leave_probe_rtt(struct cc *cc, cv_time now)
 	cc->cwnd = cc_clamp(cc, CV_MAX(cc->cwnd, b->prior_cwnd), CC_MIN_PACKETS);
 	bbr_model_forget_short(&b->model);
 	if (!b->was_full) {
+		reset_full(b);
 		enter(cc, BBR_STARTUP);
 		return;
 	}
@@ -660,10 +662,15 @@ static void bbr_on_ack(struct cc *cc, cv_time now, const struct cc_ack *ack, con
 
 /* ---- losses ---- */
 
-static void save_for_undo(struct cc *cc)
+/* Once for all that was out when the first of them was lost, as loss.c counts what arrives after
+ * all: the second loss of a flight finds what the first has made of the bounds. */
+static void save_for_undo(struct cc *cc, uint64_t number)
 {
 	struct bbr *b = &cc->bbr;
 
+	if (number < b->undo_until)
+		return;
+	b->undo_until = CV_MAX(b->next_number, number + 1);
 	save_window(cc);
 	b->undo_state = BBR_DRAIN;
 	b->undo_bw_short = b->model.bw_short;
@@ -676,8 +683,7 @@ static void bbr_on_lost(struct cc *cc, cv_time now, const struct cc_lost *lost)
 	struct bbr *b = &cc->bbr;
 	uint64_t since = lost->lost - CV_MIN(lost->lost, lost->sent.lost);
 
-	if (!b->model.is_loss_in_round)
-		save_for_undo(cc);
+	save_for_undo(cc, lost->number);
 	bbr_model_on_lost(&b->model, lost, cc->mss);
 	if (!b->is_probe_sample ||
 	    !bbr_model_is_too_high(&b->model, since, lost->sent.tx_in_flight, cc->mss))
@@ -759,6 +765,7 @@ static void bbr_on_sent(struct cc *cc, cv_time now, const struct cc_sent *sent)
 	struct bbr *b = &cc->bbr;
 	uint64_t bw = bbr_model_bw(&b->model);
 
+	b->next_number = CV_MAX(b->next_number, sent->number + 1);
 	if (sent->inflight_before > 0 || !sent->is_app_limited)
 		return;
 	b->is_restarting = true;

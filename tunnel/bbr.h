@@ -65,6 +65,8 @@ struct bbr {
 	cv_duration probe_wait;
 	cv_time probe_rtt_until; /* 0: the volume is not down yet */
 	uint64_t prior_cwnd;
+	uint64_t next_number; /* one above the newest number sent, as far as it was told */
+	uint64_t undo_until;  /* losses below this number belong to what can be undone */
 	uint64_t undo_bw_short, undo_inflight_short, undo_inflight_long;
 	uint64_t seed;
 };
