@@ -318,6 +318,8 @@ void session_want(struct session *s, cv_time now)
 	s->turned_at = now;
 	if (!assoc_is_live(&s->assoc, now) && !s->initiator.is_running)
 		attempt_begin(s, now);
+	else if (!assoc_is_live(&s->assoc, now))
+		s->is_wanted = true; /* what runs may be in its last second */
 	else
 		doubt_ways(s, now);
 }
