@@ -68,7 +68,9 @@ static void attempt_failed(struct session *s, cv_time now)
 	s->attempts_failed++;
 	if (s->attempts_failed > QUICK_RETRIES)
 		s->attempt_pause = CV_MIN(s->attempt_pause * 2, SESSION_RETRY_MAX);
-	attempt_plan(s, now, s->attempt_pause + rng_below(s->core->rng, CV_MS(334)));
+	attempt_plan(s, now,
+	             s->is_wanted ? 0 : s->attempt_pause + rng_below(s->core->rng, CV_MS(334)));
+	s->is_wanted = false;
 	trace_emit(s->core->trace, now, TRACE_HANDSHAKE_DROP, s->number, s->attempts_failed, 0);
 }
 

@@ -125,11 +125,6 @@ static uint64_t draw_below(struct bbr *b, uint64_t bound)
 
 /* ---- volumes ---- */
 
-static uint64_t least_window(const struct cc *cc)
-{
-	return (uint64_t)CC_MIN_PACKETS * cc->mss;
-}
-
 /* What the receiver may be silent about: it names every so many packets. */
 static uint64_t unsaid(const struct cc *cc)
 {
@@ -148,7 +143,7 @@ static uint64_t offload_budget(const struct cc *cc)
 /* QuantizationBudget() */
 static uint64_t at_least(const struct cc *cc, uint64_t volume)
 {
-	volume = CV_MAX(volume, CV_MAX(offload_budget(cc), least_window(cc)));
+	volume = CV_MAX(volume, CV_MAX(offload_budget(cc), cc_least(cc)));
 	return cc->bbr.state == BBR_UP ? volume + UINT64_C(2) * cc->mss : volume;
 }
 
@@ -173,7 +168,7 @@ static uint64_t with_headroom(const struct cc *cc)
 	if (high == NO_BOUND)
 		return NO_BOUND;
 	headroom = CV_MAX(high / 100 * HEADROOM_PERCENT, (uint64_t)cc->mss);
-	return CV_MAX(high - CV_MIN(high, headroom), least_window(cc));
+	return CV_MAX(high - CV_MIN(high, headroom), cc_least(cc));
 }
 
 /* TargetInflight() */
@@ -184,7 +179,7 @@ static uint64_t target(const struct cc *cc)
 
 static uint64_t probe_rtt_window(const struct cc *cc)
 {
-	return CV_MAX(bdp(cc, bbr_model_bw(&cc->bbr.model), PROBE_RTT_GAIN), least_window(cc));
+	return CV_MAX(bdp(cc, bbr_model_bw(&cc->bbr.model), PROBE_RTT_GAIN), cc_least(cc));
 }
 
 static void save_window(struct cc *cc)
@@ -499,7 +494,7 @@ static void leave_probe_rtt(struct cc *cc, cv_time now)
 	struct bbr *b = &cc->bbr;
 
 	b->model.probe_min_at = now; /* the next one in five seconds */
-	cc->cwnd = cc_clamp(cc, CV_MAX(cc->cwnd, b->prior_cwnd), CC_MIN_PACKETS);
+	cc->cwnd = cc_clamp(cc, CV_MAX(cc->cwnd, b->prior_cwnd), 0);
 	bbr_model_forget_short(&b->model);
 	if (!b->was_full) {
 		reset_full(b);
@@ -601,7 +596,7 @@ static uint64_t model_bound(struct cc *cc)
 	case BBR_STARTUP:
 		break;
 	}
-	return CV_MAX(CV_MIN(bound, b->model.inflight_short), least_window(cc));
+	return CV_MAX(CV_MIN(bound, b->model.inflight_short), cc_least(cc));
 }
 
 static void set_window(struct cc *cc, uint64_t acked, uint64_t delivered, const struct rtt *rtt)
@@ -616,7 +611,7 @@ static void set_window(struct cc *cc, uint64_t acked, uint64_t delivered, const 
 		window += acked;
 	if (b->state == BBR_PROBE_RTT)
 		window = CV_MIN(window, probe_rtt_window(cc));
-	cc->cwnd = cc_clamp(cc, CV_MIN(window, model_bound(cc)), CC_MIN_PACKETS);
+	cc->cwnd = cc_clamp(cc, CV_MIN(window, model_bound(cc)), 0);
 }
 
 /* What the packets that leave now will say about losses. */
@@ -703,7 +698,7 @@ static void bbr_on_loss(struct cc *cc, cv_time now, const struct cc_loss *loss,
 	if (!loss->is_persistent)
 		return;
 	save_window(cc);
-	cc->cwnd = cc_clamp(cc, CV_MIN(cc->cwnd, loss->inflight + cc->mss), CC_MIN_PACKETS);
+	cc->cwnd = cc_clamp(cc, CV_MIN(cc->cwnd, loss->inflight + cc->mss), 0);
 }
 
 /* HandleSpuriousLossDetection() */
@@ -712,7 +707,7 @@ static void bbr_on_spurious(struct cc *cc, cv_time now)
 	struct bbr *b = &cc->bbr;
 	struct bbr_model *m = &b->model;
 
-	cc->cwnd = cc_clamp(cc, CV_MAX(cc->cwnd, b->prior_cwnd), CC_MIN_PACKETS);
+	cc->cwnd = cc_clamp(cc, CV_MAX(cc->cwnd, b->prior_cwnd), 0);
 	m->is_loss_in_round = false;
 	reset_full(b);
 	m->bw_short = CV_MAX(m->bw_short, b->undo_bw_short);

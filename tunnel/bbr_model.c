@@ -15,8 +15,8 @@
  * after a minute of five percent.
  * - A round trip within a sixteenth of the least confirms it. Cruising without a queue is as good a
  *   measurement as ProbeRTT, which then does not interrupt a flow that has no need of it.
- * - Three rounds that delivered less than a third of the maximum behind a queue of a whole round trip
- *   end the maximum at once: the link has become slower, and two cycles of probing, each as long
+ * - Three rounds that delivered less than a third of the maximum behind a queue of a whole round
+ * trip end the maximum at once: the link has become slower, and two cycles of probing, each as long
  *   as that queue makes them, would only feed it.
  * - What aggregation is credited is at most 100 ms of the bandwidth, so that it cannot feed itself.
  */

@@ -7,6 +7,8 @@ enum {
 	NOTES_FIRST = 128, /* notes that the first packet of a train may carry */
 	NOTES_OTHER = 16,
 	SKIP_MIN = 64, /* packets between two skipped numbers (T20) */
+	ALONE_MAX =
+		19, /* packets of nothing but an ACK in a row; the next one asks for an answer */
 };
 
 /* What one call of builder_write() works with. */
@@ -275,6 +277,10 @@ bool builder_write(struct session *s, cv_time now, struct train *train, struct s
 	k.p = &s->paths.list[k.slot];
 	/* A confirmation stays small: its path may have become too narrow for data. */
 	k.may_carry_streams = streams_may_use(s, k.p) && e != assoc_confirm_epoch(&s->assoc, now);
+	/* Nothing answers an ACK: without a question now and then what it tells, and the records
+	 * of those sent, would pile up between the window updates of who only receives. */
+	if (s->acks_alone >= ALONE_MAX && acks_are_due(&s->acks, now))
+		s->is_pinging = true;
 	if (has_work(s, k.p))
 		k.budget = allowance(s, k.p, now);
 	else if (k.p->cc.cwnd > k.p->inflight)
@@ -296,6 +302,7 @@ bool builder_write(struct session *s, cv_time now, struct train *train, struct s
 		s->probes_due--;
 	else if (train->count == 0)
 		s->probes_due = 0;
+	s->acks_alone = may_elicit ? 0 : s->acks_alone + train->count;
 	if (train->count == 0)
 		train->ecn = ECN_NOT_ECT; /* whoever writes next */
 	return train->count > 0;

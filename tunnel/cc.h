@@ -138,8 +138,10 @@ void cc_init(struct cc *cc, enum cc_kind kind, uint32_t mss, uint64_t cwnd_max, 
 void cc_set_mss(struct cc *cc, uint32_t mss);
 /* The send budget changed: takes effect at once. */
 void cc_set_cwnd_max(struct cc *cc, uint64_t cwnd_max);
-/* The window brought between @floor_packets (at least CC_MIN_PACKETS) and cwnd_max; for the
- * algorithms. */
+/* No window is smaller: CC_MIN_PACKETS, two where they are large. Bytes. */
+uint64_t cc_least(const struct cc *cc);
+/* The window brought between @floor_packets (at least cc_least()) and cwnd_max; for the algorithms.
+ */
 uint64_t cc_clamp(const struct cc *cc, uint64_t cwnd, uint32_t floor_packets);
 bool cc_check(const struct cc *cc);
 

@@ -98,7 +98,7 @@ static bool is_lan(const struct rtt *rtt)
 static uint32_t floor_packets(const struct cc *cc, const struct rtt *rtt)
 {
 	/* Datagrams of 64 KiB make fewer of them. */
-	return is_lan(rtt) ? CV_MIN((uint32_t)LAN_PACKETS, LAN_WINDOW / cc->mss) : CC_MIN_PACKETS;
+	return is_lan(rtt) ? CV_MIN((uint32_t)LAN_PACKETS, LAN_WINDOW / cc->mss) : 0;
 }
 
 static bool in_slow_start(const struct cc *cc)
@@ -380,7 +380,7 @@ static void cubic_on_loss(struct cc *cc, cv_time now, const struct cc_loss *loss
                           const struct rtt *rtt)
 {
 	struct cubic *c = &cc->cubic;
-	uint64_t min = cc_clamp(cc, 0, CC_MIN_PACKETS);
+	uint64_t min = cc_clamp(cc, 0, 0);
 
 	c->next_number = CV_MAX(c->next_number, loss->newest_number + 1);
 	if (loss->newest_number >= c->recovery_until) {
@@ -412,7 +412,7 @@ static void cubic_on_spurious(struct cc *cc, cv_time now)
 	c->w_max = c->undo_w_max;
 	c->cwnd_prior = c->undo_cwnd_prior;
 	c->epoch_at = 0;
-	cc->cwnd = cc_clamp(cc, CV_MAX(cc->cwnd, c->undo_cwnd), CC_MIN_PACKETS);
+	cc->cwnd = cc_clamp(cc, CV_MAX(cc->cwnd, c->undo_cwnd), 0);
 	/* The rate follows with the next ACK, which is in the same batch. */
 }
 
@@ -469,7 +469,7 @@ static void cubic_on_idle(struct cc *cc, cv_time now, cv_duration idle)
 		return;
 	if (c->ssthresh != NO_SSTHRESH)
 		c->ssthresh = CV_MAX(c->ssthresh, cc->cwnd / 4 * 3);
-	cc->cwnd = cc_clamp(cc, CV_MAX(cc->cwnd >> seconds, restart), CC_MIN_PACKETS);
+	cc->cwnd = cc_clamp(cc, CV_MAX(cc->cwnd >> seconds, restart), 0);
 	reset_start(c, now);
 }
 

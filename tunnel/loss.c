@@ -62,9 +62,8 @@ static void decay(struct loss *l, const struct rtt *rtt, cv_time sent_at)
 		return;
 	l->late_age -= (l->late_age + 7) / 8;
 	if (l->reorder_threshold > LOSS_REORDER_INITIAL)
-		l->reorder_threshold =
-			CV_MAX(l->reorder_threshold - (l->reorder_threshold + 7) / 8,
-		               LOSS_REORDER_INITIAL);
+		l->reorder_threshold = CV_MAX(l->reorder_threshold - (l->reorder_threshold + 7) / 8,
+		                              LOSS_REORDER_INITIAL);
 	l->late_at = sent_at;
 }
 

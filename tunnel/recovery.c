@@ -312,6 +312,20 @@ static void bound_unsent(struct session *s, const struct path *p)
 	                       CV_MAX(UNSENT_ALL_MIN, rate / 20));
 }
 
+/* How long what was lost may still come: by the slowest path that may have carried it. */
+static cv_duration patience(const struct session *s)
+{
+	cv_duration keep = 0;
+
+	for (uint8_t i = 0; i < PATHS_MAX && s->sent.lost_count > 0; i++) {
+		const struct path *p = &s->paths.list[i];
+
+		if (p->state != PATH_FREE && p->loss.next_number > s->sent.begin)
+			keep = CV_MAX(keep, 3 * rtt_pto(&p->rtt));
+	}
+	return keep ? keep : CV_SEC(1);
+}
+
 void recovery_settle(struct session *s, cv_time now)
 {
 	struct path *active = paths_active(&s->paths);
@@ -327,7 +341,7 @@ void recovery_settle(struct session *s, cv_time now)
 			settle_path(s, now, i);
 		memset(&s->batch[i], 0, sizeof(s->batch[i]));
 	}
-	keep = active ? 3 * rtt_pto(&active->rtt) : CV_SEC(1);
+	keep = patience(s);
 	sent_reclaim(&s->sent, now > keep ? now - keep : 0);
 	if (active) {
 		streams_set_rtt(s->streams, active->rtt.smoothed);

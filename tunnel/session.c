@@ -35,6 +35,7 @@ static int object_init(struct session *s)
 		return r;
 	sent_init(&s->sent, SESSION_SENT_MAX);
 	acks_init(&s->acks);
+	s->acks_alone = 0;
 	s->ecn_ledger = (struct ecn_ledger){ 0 };
 	memset(s->replay_words, 0, REPLAY_WORDS(SESSION_REPLAY_WINDOW) * sizeof(uint64_t));
 	replay_init(&s->replay, s->replay_words, REPLAY_WORDS(SESSION_REPLAY_WINDOW),
@@ -317,6 +318,8 @@ void session_want(struct session *s, cv_time now)
 	s->turned_at = now;
 	if (!assoc_is_live(&s->assoc, now) && !s->initiator.is_running)
 		attempt_begin(s, now);
+	else if (!assoc_is_live(&s->assoc, now))
+		s->is_wanted = true; /* what runs may be in its last second */
 	else
 		doubt_ways(s, now);
 }

@@ -98,6 +98,7 @@ struct session {
 	cv_time attempt_began_at;
 	cv_duration attempt_pause;
 	uint32_t attempts_failed; /* since the last success */
+	bool is_wanted;           /* somebody waits who came while the attempt was running */
 	uint32_t init_paths;      /* slots that the INIT which is due still has to leave on */
 	bool init_servers;        /* and the servers without a channel */
 	struct addr addresses[ENDPOINT_ADDRESSES_MAX];
@@ -119,6 +120,7 @@ struct session {
 	struct datagrams *datagrams;
 	struct sent sent;
 	struct acks acks;
+	uint32_t acks_alone; /* packets in a row that had nothing but an ACK */
 	struct ecn_ledger ecn_ledger;
 	struct replay replay;
 	uint64_t *replay_words;

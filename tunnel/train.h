@@ -38,7 +38,7 @@ struct arrival {
 	size_t size;
 	size_t segment_size; /* of each datagram but the last; equal to @size for one */
 	uint8_t socket;
-	bool stays; /* the bytes are left alone until endpoint_keep() */
+	bool stays;  /* the bytes are left alone until endpoint_keep() */
 	uint8_t ecn; /* enum ecn_codepoint, the same for all: the kernel joins only such; 0: not
 	                known */
 	struct addr from;

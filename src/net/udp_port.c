@@ -34,10 +34,11 @@
 #include "net/udp_bind.h"
 
 enum {
-	ROUNDS_MAX = 8,  /* events and writes that cause each other, per pump */
-	TRAINS_MAX = 16, /* per pump: about 1 MiB, 1 ms of sealing */
-	ERRORS_MAX = 64, /* ICMP errors per wake-up */
-	RETRIES_MAX = 4, /* pending errors that come instead of a read */
+	ROUNDS_MAX = 8,              /* events and writes that cause each other, per pump */
+	TRAINS_MAX = 64,             /* per pump, so that small ones do not cost a turn each */
+	PUMP_BYTES_MAX = 256 * 1024, /* per pump: 0.2 ms of sealing and sending, then others */
+	ERRORS_MAX = 64,             /* ICMP errors per wake-up */
+	RETRIES_MAX = 4,             /* pending errors that come instead of a read */
 };
 /* A device's queue of 1,000 full packets drains within 12 ms at 1 Gbit/s: a part of that. */
 #define CONGESTED_DELAY CV_MS(1)
@@ -299,11 +300,13 @@ static bool is_waiting(const struct udp_port *port)
 }
 
 /* False when the budget ended it. */
-static bool write_trains(struct udp_port *port, cv_time now, unsigned budget)
+static bool write_trains(struct udp_port *port, cv_time now)
 {
+	uint64_t end = port->counters.tx_bytes + PUMP_BYTES_MAX;
+
 	if (port->retry_at <= now)
 		port->retry_at = CV_TIME_NEVER;
-	for (; budget > 0; budget--) {
+	for (unsigned i = 0; i < TRAINS_MAX && port->counters.tx_bytes < end; i++) {
 		if (is_waiting(port) || (!port->has_train && !next_train(port, now)) ||
 		    !send_train(port, now))
 			return true;
@@ -338,7 +341,7 @@ static void pump(struct udp_port *port)
 	for (int round = 0; round < ROUNDS_MAX; round++) {
 		port->is_dirty = false;
 		has_event = port->core.drain_events && port->core.drain_events(port->core.ctx, now);
-		is_done = write_trains(port, now, TRAINS_MAX);
+		is_done = write_trains(port, now);
 		if (!is_done || (!has_event && !port->is_dirty))
 			break;
 	}
@@ -385,7 +388,7 @@ bool udp_port_flush(struct udp_port *port)
 	CV_ASSERT(!port->is_pumping);
 	begin_turn(port, now);
 	for (int round = 0; round < ROUNDS_MAX && !is_done; round++)
-		is_done = write_trains(port, now, TRAINS_MAX);
+		is_done = write_trains(port, now);
 	port->is_dirty = true;
 	return is_done && !port->has_train;
 }

@@ -2,22 +2,23 @@
 /*
  * pipe - what two agents could do at most: TCP in, sealed datagrams, TCP out, and nothing else.
  *
- *	pipe LISTEN-PORT TARGET-PORT DATAGRAM-SIZE       all on 127.0.0.1, until it is killed
+ *	pipe far TARGET-PORT UDP-PORT PEER-UDP-PORT DATAGRAM-SIZE
+ *	pipe near LISTEN-PORT UDP-PORT PEER-UDP-PORT DATAGRAM-SIZE
  *
- * Two processes, as two agents are. The near one takes connections; each is read straight into
- * the places of a train of DATA packets, which are sealed where they are, with culvert's own
- * aead.c, and leave in one sendmsg (UDP_SEGMENT). The far one takes what one recvmsg gives
- * (UDP_GRO), opens it in place and writes it with one writev. Both do so in both directions. The
- * bytes of a packet are as many as culvert's; there is no loss recovery, no acknowledgement, no
- * congestion control, no pacing and no timer, so what culvert is slower than this is what
- * reliability costs it.
+ * All on 127.0.0.1, until it is killed; the far one is started first. The near one takes
+ *connections; each is read straight into the places of a train of DATA packets, which are sealed
+ *where they are, with culvert's own aead.c, and leave in one sendmsg (UDP_SEGMENT). The far one
+ *takes what one recvmsg gives (UDP_GRO), opens it in place and writes it with one writev. Both do
+ *so in both directions. The bytes of a packet are as many as culvert's; there is no loss recovery,
+ *no acknowledgement, no congestion control, no pacing and no timer, so what culvert is slower than
+ *this is what reliability costs it.
  *
  *	| kind:8 receiver:32 number:64 | type:8 id:32 offset:64 | bytes ... | tag:128 |
  *
  * Loopback loses only what a full receive buffer refuses, so each direction of a connection has a
  * window: its receiver tells, about every quarter of it, how much it has written. All windows
  * together fit the receive buffer. That is the one thing here that a pipe would not need, and
- * costs a datagram in some 256 KiB. A number that is missing is a loss all the same: the pipe
+ * costs a datagram in a MiB. A number that is missing is a loss all the same: the pipe
  * says so and ends, because what it would measure then would not be a ceiling.
  */
 #include <arpa/inet.h>
@@ -26,12 +27,10 @@
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <signal.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -55,10 +54,11 @@ enum {
 	RECEIVE_SIZE = 65536, /* UDP_GRO gives at most 65,535 */
 
 	CONNS_MAX = 16,
-	WINDOW_MAX = 1 << 20,   /* bytes of one direction of a connection on their way */
-	BUFFER_SIZE = 32 << 20, /* the kernel doubles it; half of that is for its own bookkeeping */
+	WINDOW_MAX = 4 << 20, /* bytes of one direction of a connection on their way */
+	BUFFER_SIZE =
+		128 << 20, /* the kernel doubles it; half of that is for its own bookkeeping */
 	EVENTS_MAX = 64,
-	RECEIVES_MAX = 16, /* of one turn, so that TCP gets its own */
+	BURST_MAX = 16, /* trains of one turn, so that the other side is not woken for each */
 
 	TAG_LISTENER = 1000,
 	TAG_UDP,
@@ -485,7 +485,7 @@ static void on_event(const struct epoll_event *ev)
 	if (ev->data.u32 == TAG_LISTENER) {
 		accept_all();
 	} else if (ev->data.u32 == TAG_UDP) {
-		for (int i = 0; i < RECEIVES_MAX && receive(); i++)
+		for (int i = 0; i < BURST_MAX && receive(); i++)
 			;
 	} else {
 		c = &self.conns[ev->data.u32];
@@ -510,34 +510,25 @@ static void run(void)
 
 			if (c->fd >= 0 && c->can_write && waiting(c) > 0)
 				write_ring(c);
-			if (wants_to_read(c))
+			for (int k = 0; k < BURST_MAX && wants_to_read(c); k++)
 				read_train(c);
 			is_busy |= wants_to_read(c);
 		}
 	}
 }
 
-static int open_udp(void)
+static void open_udp(uint16_t port, uint16_t peer_port)
 {
-	struct sockaddr_in sin = loopback(0);
-	int fd = socket(AF_INET, SOCK_DGRAM, 0), on = 1, size = BUFFER_SIZE;
+	struct sockaddr_in sin = loopback(port), peer = loopback(peer_port);
+	int on = 1, size = BUFFER_SIZE;
 
-	if (fd < 0 || bind(fd, (struct sockaddr *)&sin, sizeof(sin)) < 0 ||
-	    setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof(on)) < 0)
+	self.udp_fd = socket(AF_INET, SOCK_DGRAM, 0);
+	if (self.udp_fd < 0 || bind(self.udp_fd, (struct sockaddr *)&sin, sizeof(sin)) < 0 ||
+	    connect(self.udp_fd, (struct sockaddr *)&peer, sizeof(peer)) < 0 ||
+	    setsockopt(self.udp_fd, SOL_UDP, UDP_GRO, &on, sizeof(on)) < 0)
 		die("UDP socket");
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
-		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-	return fd;
-}
-
-static void connect_udp(int fd, int to)
-{
-	struct sockaddr_in sin;
-	socklen_t size = sizeof(sin);
-
-	if (getsockname(to, (struct sockaddr *)&sin, &size) < 0 ||
-	    connect(fd, (struct sockaddr *)&sin, size) < 0)
-		die("connect");
+	if (setsockopt(self.udp_fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
+		(void)setsockopt(self.udp_fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
 }
 
 static void choose_window(void)
@@ -567,48 +558,43 @@ static void open_listener(uint16_t port)
 	watch(self.listener, EPOLLIN | EPOLLET, TAG_LISTENER);
 }
 
-static void make_keys(uint8_t raw[2][AEAD_KEY_SIZE], struct key *one, struct key *other)
+/* Both know them: this protects nothing. */
+static void make_key(struct key *key, uint8_t direction)
 {
-	self.aead = aead_ops(aead_choose(aead_available(), aead_available()));
-	if (self.aead->expand) {
-		self.aead->expand(one->state, raw[0]);
-		self.aead->expand(other->state, raw[1]);
-	} else {
-		memcpy(one->state, raw[0], AEAD_KEY_SIZE);
-		memcpy(other->state, raw[1], AEAD_KEY_SIZE);
-	}
+	const uint8_t raw[AEAD_KEY_SIZE] = { direction };
+
+	if (self.aead->expand)
+		self.aead->expand(key->state, raw);
+	else
+		memcpy(key->state, raw, sizeof(raw));
+}
+
+static uint16_t port_of(const char *text)
+{
+	return (uint16_t)strtoul(text, NULL, 10);
 }
 
 int main(int argc, char **argv)
 {
-	uint8_t raw[2][AEAD_KEY_SIZE];
-	int near_fd, far_fd;
-	pid_t parent = getpid();
-
-	self.datagram_size = argc == 4 ? strtoul(argv[3], NULL, 10) : 0;
-	if (self.datagram_size < 256 || self.datagram_size > TRAIN_BYTES_MAX || sodium_init() < 0) {
-		(void)fprintf(stderr, "usage: pipe LISTEN-PORT TARGET-PORT DATAGRAM-SIZE\n");
+	self.datagram_size = argc == 6 ? strtoul(argv[5], NULL, 10) : 0;
+	if (self.datagram_size < 256 || self.datagram_size > TRAIN_BYTES_MAX) {
+		(void)fprintf(stderr, "usage: pipe near|far TCP-PORT UDP-PORT PEER-UDP-PORT "
+		                      "DATAGRAM-SIZE\n");
 		return 2;
 	}
 	(void)signal(SIGPIPE, SIG_IGN);
-	self.target = (uint16_t)strtoul(argv[2], NULL, 10);
-	randombytes_buf(raw, sizeof(raw));
-	near_fd = open_udp();
-	far_fd = open_udp();
-	connect_udp(near_fd, far_fd);
-	connect_udp(far_fd, near_fd);
+	self.is_near = strcmp(argv[1], "near") == 0;
+	self.aead = aead_ops(aead_choose(aead_available(), aead_available()));
+	make_key(&self.tx, self.is_near);
+	make_key(&self.rx, !self.is_near);
 	for (unsigned i = 0; i < CONNS_MAX; i++)
 		self.conns[i].fd = -1;
-	self.is_near = fork() != 0;
 	self.epoll_fd = epoll_create1(0);
-	self.udp_fd = self.is_near ? near_fd : far_fd;
-	(void)close(self.is_near ? far_fd : near_fd);
-	if (!self.is_near && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
-		return 1;
-	make_keys(raw, self.is_near ? &self.tx : &self.rx, self.is_near ? &self.rx : &self.tx);
+	open_udp(port_of(argv[3]), port_of(argv[4]));
 	choose_window();
 	watch(self.udp_fd, EPOLLIN, TAG_UDP);
 	if (self.is_near)
-		open_listener((uint16_t)strtoul(argv[1], NULL, 10));
+		open_listener(port_of(argv[2]));
+	self.target = port_of(argv[2]);
 	run();
 }

@@ -11,6 +11,8 @@ import subprocess
 import tempfile
 import time
 
+from lab import set_priority
+
 ENV = dict(os.environ, PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin", LC_ALL="C")
 
 
@@ -48,6 +50,7 @@ class Place:
     """A machine to run programs on. `address` is how the other machine reaches it."""
 
     address = None
+    nice = 0  # of everything that is started
 
     def __init__(self, directory):
         self.directory = directory
@@ -56,6 +59,8 @@ class Place:
     def start(self, command, **options):
         """A process whose output is its `log`; it ends with stop() at the latest."""
         process = self._spawn([str(word) for word in command], **options)
+        if self.nice:
+            set_priority(process.pid, self.nice)
         self.processes.append(process)
         return process
 
@@ -75,10 +80,12 @@ class Place:
                 self.end(process)
         self.processes = []
 
-    def listens(self, port):
+    def listens(self, port, kind="tcp"):
         """Looks, as a connect would be a connection that the program has to deal with."""
-        text = self.run(["cat", "/proc/net/tcp", "/proc/net/tcp6"]).stdout
-        return any(f":{port:04X} " in line and ":0000 0A " in line for line in text.splitlines())
+        text = self.run(["cat", f"/proc/net/{kind}", f"/proc/net/{kind}6"]).stdout
+        fields = [line.split()[1:4] for line in text.splitlines() if "local_address" not in line]
+        return any(local.endswith(f":{port:04X}") and (kind == "udp" or state == "0A")
+                   for local, _, state in fields)
 
     def wait_for_port(self, port, what):
         wait_until(lambda: self.listens(port), 10, f"{what} listens")
@@ -115,9 +122,17 @@ class Loopback(Place):
         return process
 
     def run(self, command, timeout=20):
-        return subprocess.run([str(word) for word in command], capture_output=True, text=True,
-                              timeout=timeout, env=ENV, cwd=self.directory,
-                              stdin=subprocess.DEVNULL, check=False)
+        with subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV,
+                              cwd=self.directory, start_new_session=True) as process:
+            if self.nice:
+                set_priority(process.pid, self.nice)
+            try:
+                out, err = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def port(self, kind=socket.SOCK_STREAM):
         with socket.socket(socket.AF_INET, kind) as s:

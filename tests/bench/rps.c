@@ -32,7 +32,8 @@ enum {
 	EVENTS_MAX = 128,
 	SAMPLES_MAX = 1 << 20,
 	SLOTS_MAX = 30000,
-	OPENING_MAX = 200, /* connects of `idle` under way */
+	OPENING_MAX = 200,  /* connects of `idle` under way */
+	OPENS_PER_S = 3000, /* of `idle`; an agent takes 4,000 a second, 8,000 at once */
 };
 
 /* What a connection waits for; each stage is so many bytes from the other side. */
@@ -320,12 +321,15 @@ static int run_load(uint32_t at_once, uint64_t ms)
 
 static int run_idle(uint32_t count)
 {
+	uint64_t begin = now_us();
 	char c;
 
 	for (uint32_t next = 0; load.open + load.failures < count;) {
-		while (next < count && next - load.open - load.failures < OPENING_MAX)
+		uint64_t due = (now_us() - begin) * OPENS_PER_S / 1000000;
+
+		while (next < count && next < due && next - load.open - load.failures < OPENING_MAX)
 			slot_connect(next++);
-		poll_slots(1000);
+		poll_slots(5);
 	}
 	(void)printf("open %u\n", load.open);
 	(void)fflush(stdout);

@@ -119,11 +119,13 @@ def start_kcptun(near, far, to, name="kcptun", options=()):
 
 
 def start_pipe(place, to, pipe, size):
-    """Both its processes are started by one command, on loopback only."""
-    tcp = place.port()
-    process = place.start([pipe, tcp, to, size])
+    """Two sessions, as two agents are: Linux shares the cores by sessions. Loopback only."""
+    tcp, near_udp, far_udp = place.port(), *(place.port(socket.SOCK_DGRAM) for _ in range(2))
+    far = place.start([pipe, "far", to, far_udp, near_udp, size])
+    wait_until(lambda: place.listens(far_udp, "udp"), 5, "the far pipe listens")
+    near = place.start([pipe, "near", tcp, near_udp, far_udp, size])
     place.wait_for_port(tcp, "the pipe")
-    return _tunnel(f"pipe, {size}", [process], tcp=tcp)
+    return _tunnel(f"pipe, {size}", [near, far], tcp=tcp)
 
 
 def start_microsocks(place):
@@ -157,7 +159,7 @@ class Quic:
         def is_up():
             if self.server.poll() is not None:
                 raise RuntimeError(self.server.log.read_text(errors="replace")[-500:])
-            return f":{self.port:04X} " in far.run(["cat", "/proc/net/udp"]).stdout
+            return far.listens(self.port, "udp")
 
         wait_until(is_up, 5, "gtlsserver listens")
 

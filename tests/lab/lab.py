@@ -85,6 +85,14 @@ def enter():
     _enter_namespaces()
 
 
+def set_priority(pid, nice):
+    """Of the leader of a session, and of its group where the kernel shares time by sessions; as
+    far as one may."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, nice)
+        pathlib.Path(f"/proc/{pid}/autogroup").write_text(f"{nice}\n")
+
+
 def _find_labnet():
     root = pathlib.Path(__file__).resolve().parents[2]
     path = os.environ.get("LABNET") or str(root / "build/tests/lab/labnet")
@@ -435,8 +443,7 @@ class Lab:
                                          start_new_session=True)
         theirs.close()
         if self.nice:
-            with contextlib.suppress(PermissionError):
-                os.setpriority(os.PRIO_PROCESS, self._process.pid, self.nice)
+            set_priority(self._process.pid, self.nice)
         self._reader = self._control.makefile("r")
         self._write_names()
         for node in self.nodes:

@@ -56,17 +56,17 @@ static void narrows(struct sim *sim)
 	at = sim->now + CV_SEC(4);
 	change_rate(sim, at, 10 * MBIT);
 	simload_bulk(sim, 0);
-	sim_run(sim, CV_SEC(19));
+	sim_run(sim, CV_SEC(12));
 	simload_mark(sim);
-	sim_run(sim, CV_SEC(5));
+	sim_run(sim, CV_SEC(6));
 	sim_least(sim, "goodput before, permille",
 	          simload_goodput_between(sim, 0, 100 * MBIT, at - CV_SEC(2), at), 900, 900);
 	sim_least(sim, "goodput after, permille",
 	          simload_goodput_between(sim, 0, 10 * MBIT, at + CV_SEC(2), sim->now), 900, 900);
-	/* Two cycles of ProbeBW forget the old rate, each 3 s and some round trips of 550 ms; then
-	 * cwnd_gain 2 allows a BDP of queue, here 50 ms, and half of it for a probe. */
-	sim_most(sim, "queue, p95, 15 to 20 s after, us",
-	         simlink_wait(&sim->load.meter, 950) / 1000, 75000, 0);
+	/* Three rounds belie the old rate; then cwnd_gain 2 allows a BDP of queue, here 50 ms, and
+	 * half of it for a probe. */
+	sim_most(sim, "queue, p95, 8 to 14 s after, us", simlink_wait(&sim->load.meter, 950) / 1000,
+	         75000, 0);
 	sim_most(sim, "dropped, permille, likewise", simload_dropped(sim), 50, 0);
 }
 

@@ -511,8 +511,6 @@ const struct sim_kind *sim_kind_number(uint64_t number);
  */
 void sim_least(struct sim *sim, const char *what, uint64_t value, uint64_t bbr, uint64_t cubic);
 void sim_most(struct sim *sim, const char *what, uint64_t value, uint64_t bbr, uint64_t cubic);
-/* What is not reached yet, by no kind perhaps: printed, fails nothing. README.md lists these. */
-void sim_wish(struct sim *sim, const char *what, uint64_t value, uint64_t least);
 
 /* matrix.c */
 struct matrix_options {

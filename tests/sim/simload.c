@@ -368,8 +368,3 @@ void sim_most(struct sim *sim, const char *what, uint64_t value, uint64_t bbr, u
 		sim_fail(sim, "%s: %llu, should be %llu at most", what, (unsigned long long)value,
 		         (unsigned long long)bound);
 }
-
-void sim_wish(struct sim *sim, const char *what, uint64_t value, uint64_t least)
-{
-	print(sim, what, value, value < least ? "NOT YET" : "reached:", least);
-}

@@ -241,6 +241,41 @@ static void marks_are_those_of_the_path(void **state)
 	pair_deinit(&p);
 }
 
+/* Else a receiver would never know which of its ACKs arrived. */
+static void every_twentieth_lone_ack_asks(void **state)
+{
+	struct session *s;
+	struct session_out out;
+	struct opened o;
+	uint64_t number;
+	unsigned alone, pings = 0;
+
+	(void)state;
+	meet(21);
+	s = pair_session(&p, B);
+	number = s->acks.largest;
+	for (unsigned i = 1; i <= 200; i++) {
+		acks_on_packet(&s->acks, p.now, ++number, true, true, s->acks.path, CV_MS(20));
+		alone = s->acks_alone;
+		assert_true(build(B, &out));
+		assert_int_equal(p.train.count, 1);
+		open_packet(B, p.train_bytes, p.train.size, &o);
+		assert_true(has(&o, FRAME_ACK));
+		assert_int_equal(has(&o, FRAME_PING), alone == 19);
+		assert_int_equal(s->acks_alone, alone == 19 ? 0 : alone + 1);
+		pings += has(&o, FRAME_PING);
+		assert_false(acks_are_due(&s->acks, p.now));
+		/* What is sent with it counts anew. */
+		if (i == 110) {
+			write_bytes(B, 100);
+			assert_true(build(B, &out));
+			assert_int_equal(s->acks_alone, 0);
+		}
+	}
+	assert_in_range(pings, 9, 10);
+	pair_deinit(&p);
+}
+
 static void an_odd_packet_ends_the_train(void **state)
 {
 	struct session_out out;
@@ -571,6 +606,7 @@ int main(void)
 		cmocka_unit_test(packets_of_a_train_are_equal),
 		cmocka_unit_test(the_first_packet_makes_room_for_the_ack),
 		cmocka_unit_test(marks_are_those_of_the_path),
+		cmocka_unit_test(every_twentieth_lone_ack_asks),
 		cmocka_unit_test(an_odd_packet_ends_the_train),
 		cmocka_unit_test(datagrams_do_not_mix_sizes),
 		cmocka_unit_test(a_relayed_packet_has_room_for_its_header),

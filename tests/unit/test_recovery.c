@@ -320,6 +320,42 @@ static void a_late_packet_is_no_round_trip(void **state)
 	pair_deinit(&p);
 }
 
+/* What was lost on a slow path may still come when a fast one is active. */
+static void a_late_one_is_known_for_long_enough(void **state)
+{
+	struct wire_frame f = { .type = FRAME_ACK, .ack = { .count = 2 } };
+	const struct origin o = { .addr = addr_v4(198, 51, 100, 99, 9) };
+	struct session *s;
+	uint64_t number;
+
+	(void)state;
+	for (unsigned is_slow = 0; is_slow < 2; is_slow++) {
+		meet(22);
+		s = pair_session(&p, A);
+		p.is_cut[A][PAIR_PUBLIC] = true;
+		number = s->sent.next;
+		for (unsigned i = 0; i < 5; i++)
+			(void)pair_open(&p, A, 300);
+		if (is_slow) {
+			struct path *slow = &s->paths.list[9];
+
+			path_init(slow, p.now, 9, &o, CC_CUBIC, 1);
+			rtt_on_sample(&slow->rtt, CV_MS(500), 0);
+			slow->loss.next_number = s->sent.next;
+		}
+		f.ack.ranges[0] = (struct wire_range){ number + 1, number + 5 };
+		f.ack.ranges[1] = (struct wire_range){ s->sent.begin, number };
+		for (unsigned i = 0; i < 2; i++) {
+			assert_int_equal(recovery_on_ack(s, p.now, &f), 0);
+			recovery_settle(s, p.now);
+			assert_true(i > 0 || sent_find(&s->sent, number)->state == SENT_LOST);
+			p.now += CV_MS(1000);
+		}
+		assert_true((sent_find(&s->sent, number) != NULL) == (is_slow == 1));
+		pair_deinit(&p);
+	}
+}
+
 /* RFC 9002, 6.2.4: what is new is of use whether or not the old was lost. */
 static void a_probe_carries_new_data_if_there_are_any(void **state)
 {
@@ -415,6 +451,7 @@ int main(void)
 		cmocka_unit_test(candidates_that_are_lost_are_told_again),
 		cmocka_unit_test(one_ack_settles_one_packet_once),
 		cmocka_unit_test(a_late_packet_is_no_round_trip),
+		cmocka_unit_test(a_late_one_is_known_for_long_enough),
 		cmocka_unit_test(a_probe_carries_new_data_if_there_are_any),
 		cmocka_unit_test(another_network_is_asked_at_once),
 		cmocka_unit_test(a_lie_changes_nothing),
