@@ -4,10 +4,10 @@
  * Input: a list of events for one path's controller, pacer and packet size search, with any
  * numbers in them; BBR and CUBIC are told the same story.
  *
- * Oracles: the window stays between four packets and its maximum; a loss never makes it larger, and
- * CUBIC's grows by no more than what was acknowledged and half a window; the rate is 0 only below a
- * millisecond; BBR's model stays consistent and its phase is one that delivery.h knows; the
- * pacer's promise holds; the packet size stays within [1200, ceiling].
+ * Oracles: the window stays between four packets (two of the largest) and its maximum; a loss never
+ * makes it larger, and CUBIC's grows by no more than what was acknowledged and half a window; the
+ * rate is 0 only below a millisecond; BBR's model stays consistent and its phase is one that
+ * delivery.h knows; the pacer's promise holds; the packet size stays within [1200, ceiling].
  */
 #include "base/compiler.h"
 #include "base/rd.h"
@@ -202,12 +202,13 @@ static void on_pmtud(struct world *w, uint8_t what, struct rd *in)
 
 static void check(struct world *w)
 {
-	uint64_t min = (uint64_t)CC_MIN_PACKETS * w->cc.mss;
+	uint64_t min = cc_least(&w->cc);
 	struct pacer probe = w->pacer;
 	cv_time at;
 
 	CV_ASSERT(cc_check(&w->cc));
-	CV_ASSERT(w->cc.cwnd >= min);
+	CV_ASSERT(w->cc.cwnd >= min && min >= UINT64_C(2) * w->cc.mss);
+	CV_ASSERT(w->cc.mss > 4096 || min == (uint64_t)CC_MIN_PACKETS * w->cc.mss);
 	CV_ASSERT(w->cc.cwnd <= CV_MAX(min, CV_MIN(w->cc.cwnd_max, CC_CWND_MAX)));
 	CV_ASSERT(w->cc.pacing_rate > 0 || w->rtt.min < CV_MS(1));
 	CV_ASSERT(w->cc.phase < DELIVERY_PHASES);
