@@ -50,6 +50,15 @@ static void an_idle_flow_is_paced_once_its_round_trip_is_known(void **state)
 	rtt_on_sample(&rtt, CV_MS(200), 0);
 	s.cc.ops->on_first_rtt(&s.cc, CV_SEC(1), &rtt);
 	assert_in_range(s.cc.pacing_rate, window * 5 - 10, window * 5);
+	/* Or by the first ACK, which brings the tiny rate of a small packet as well. */
+	story_begin(&s);
+	rtt_init(&s.rtt);
+	cc_init(&s.cc, CC_BBR, STORY_MSS, UINT64_C(64) << 20, CV_SEC(1), 1);
+	s.is_app_limited = true;
+	s.packets = 1;
+	s.inflight = 0;
+	story_round(&s, 20000);
+	assert_in_range(s.cc.pacing_rate, window * 20 - 20, window * 20);
 	/* Then whatever it sends, as little as it is. */
 	story_begin(&s);
 	s.is_app_limited = true;

@@ -100,15 +100,23 @@ static void a_heap_of_acks_is_no_faster_than_what_was_sent(void **state)
 	/* 10 packets, from the first's sending to the last's ACK. */
 	assert_int_equal(sample.delivered, 10 * SIZE);
 	assert_int_equal(sample.rate, UINT64_C(10) * SIZE * 1000 / 150);
-	/* Those that left behind the first ACK: sending took longer than acknowledging. */
-	for (unsigned i = 10; i < 20; i++)
-		leave(i, START + CV_MS(150) + (i - 9) * CV_MS(20), (i - 10) * SIZE);
-	next_batch();
-	for (unsigned i = 10; i < 20; i++)
-		acknowledge(i, START + CV_MS(351));
+	/* Two packets that were sent 60 ms apart (the ninth at 80 ms, the eleventh at 140) are
+	 * acknowledged 50 ms after the heap that held the ninth's ACK back. */
+	begin();
+	for (unsigned i = 0; i < 10; i++)
+		leave(i, START + i * CV_MS(10), i * SIZE);
+	for (unsigned i = 0; i < 9; i++)
+		acknowledge(i, START + CV_MS(140));
 	finish(CV_MS(50));
-	assert_true(sample.send_elapsed > 0);
-	assert_true(sample.rate <= UINT64_C(10) * SIZE * 1000 / 180);
+	leave(10, START + CV_MS(140), SIZE);
+	next_batch();
+	acknowledge(9, START + CV_MS(190));
+	acknowledge(10, START + CV_MS(190));
+	finish(CV_MS(50));
+	assert_int_equal(sample.delivered, 2 * SIZE);
+	assert_int_equal(sample.send_elapsed, CV_MS(60));
+	assert_int_equal(sample.ack_elapsed, CV_MS(50));
+	assert_int_equal(sample.rate, UINT64_C(2) * SIZE * 1000 / 60);
 }
 
 /* Ten packets leave in one instant and arrive one every 10 ms. */

@@ -164,8 +164,8 @@ static void beside_a_standing_queue_it_is_forgotten(void **state)
 	for (unsigned i = 0; i < 10; i++) {
 		loss_floor_on_cycle(&f);
 		decide(LOSS_PHASE_OTHER, 1200, 120);
-		decide(LOSS_PHASE_CRUISE, 40, 4);
-		decide(LOSS_PHASE_DOWN, 20, 2);
+		decide(LOSS_PHASE_CRUISE, 160, 16); /* enough to learn from, were it not so rare */
+		decide(LOSS_PHASE_DOWN, 60, 6);
 		(void)look();
 	}
 	assert_true(f.ppm <= 2000);
