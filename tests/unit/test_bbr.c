@@ -305,7 +305,7 @@ static void down_is_short(void **state)
 /* Held back at any time of the round: by its end the ACKs have made room again. */
 static void a_window_that_was_full_for_a_moment_may_grow(void **state)
 {
-	uint64_t before;
+	uint64_t before = 0;
 
 	(void)state;
 	for (unsigned was_full = 0; was_full < 2; was_full++) {
