@@ -245,6 +245,10 @@ void hub_session_doubt(struct hub *h, cv_time now, struct hub_session *s, uint8_
 	if (budget < LIGHT_PROBE_MIN ||
 	    !bucket_take(&s->challenges, now, CHALLENGE_RATE, CHALLENGE_RATE, 1))
 		return;
+	/* Every challenge to one address asks the same: the answer to the first of them may cross
+	 * the next, and would else be too late. */
+	if (s->doubtful_socket != socket || !addr_equal(&s->doubtful, from))
+		s->challenge_token = 0;
 	s->doubtful = *from;
 	s->doubtful_socket = socket;
 	s->is_challenge_due = true;
@@ -562,7 +566,9 @@ static bool write_challenge(struct hub *h, cv_time now, struct hub_session *s, s
 	probe.token = rng_u64(h->opt.rng) | 1;
 	if (s->is_challenge_due) {
 		s->is_challenge_due = false;
-		s->challenge_token = probe.token;
+		if (s->challenge_token == 0)
+			s->challenge_token = probe.token;
+		probe.token = s->challenge_token;
 		return emit(out, s->doubtful_socket, &s->doubtful,
 		            light_write_probe(e, out->bytes, 0, &probe));
 	}

@@ -38,6 +38,7 @@
 #define KEEPALIVE_SPREAD CV_SEC(5)
 #define PROBE_INTERVAL CV_SEC(1)       /* of a keepalive: lost within 30 s of the server's death */
 #define PROBE_INTERVAL_FAST CV_MS(400) /* of a check: lost within 2 s */
+#define DOUBT_SPACING CV_SEC(1)        /* a hundred peers that fall silent are one reason to ask */
 #define CONFIRM_INTERVAL CV_MS(250)
 #define REKEY_RETRY CV_SEC(60)
 #define RESTART_SPREAD CV_SEC(5)
@@ -69,6 +70,7 @@ void rendezvous_enter(struct rendezvous *r, cv_time now, enum rendezvous_state n
 	r->probe_at = CV_TIME_NEVER;
 	r->is_probe_due = false;
 	r->probes = 0;
+	r->asks = 0;
 	switch (next) {
 	case STATE_UP:
 		trace_emit(r->opt.trace, now, TRACE_SERVER_UP, r->opt.number, 0, 0);
@@ -79,6 +81,7 @@ void rendezvous_enter(struct rendezvous *r, cv_time now, enum rendezvous_state n
 		r->is_refused = false;
 		r->probe_at = now; /* at once: it brings our address and the RTT */
 		r->probe_interval = PROBE_INTERVAL;
+		r->asks = PROBES_MAX;
 		return;
 	case STATE_CONNECTING:
 		r->attempt_until = cv_time_after(now, ATTEMPT_TIME);
@@ -337,6 +340,7 @@ static void turn_probe(struct rendezvous *r, cv_time now)
 		return;
 	}
 	r->probes++;
+	r->asks -= CV_MIN(r->asks, 1);
 	r->is_probe_due = true;
 	r->probe_at = cv_time_after(now, r->probe_interval);
 }
@@ -382,6 +386,19 @@ void rendezvous_on_heard(struct rendezvous *r, cv_time now)
 	if (r->probes == 0)
 		return;
 	r->probes = 0;
+	/* It lives. Where it sees us only an answer tells: without one our peers would not learn of
+	 * a new address before the next keepalive. */
+	if (r->asks > 0)
+		return;
+	r->probe_at = keepalive_after(r, now);
+	r->probe_interval = PROBE_INTERVAL;
+}
+
+void rendezvous_on_answered(struct rendezvous *r, cv_time now)
+{
+	r->asks = 0;
+	if (r->state != STATE_UP)
+		return;
 	r->probe_at = keepalive_after(r, now);
 	r->probe_interval = PROBE_INTERVAL;
 }
@@ -390,9 +407,10 @@ void rendezvous_check_now(struct rendezvous *r, cv_time now)
 {
 	switch (r->state) {
 	case STATE_UP:
-		if (r->probes > 0 && r->probe_interval == PROBE_INTERVAL_FAST)
+		if (r->probe_interval == PROBE_INTERVAL_FAST && (r->probes > 0 || r->asks > 0))
 			return; /* being checked */
 		r->probes = 0;
+		r->asks = PROBES_MAX;
 		r->probe_interval = PROBE_INTERVAL_FAST;
 		r->probe_at = now;
 		turn_probe(r, now);
@@ -412,6 +430,12 @@ void rendezvous_check_now(struct rendezvous *r, cv_time now)
 		return;
 	}
 	CV_UNREACHABLE();
+}
+
+void rendezvous_doubt(struct rendezvous *r, cv_time now)
+{
+	if (r->state == STATE_UP && cv_time_since(now, r->asked_at) >= DOUBT_SPACING)
+		rendezvous_check_now(r, now);
 }
 
 void rendezvous_close(struct rendezvous *r, cv_time now)

@@ -106,6 +106,38 @@ static void on_frames(struct rendezvous *r, cv_time now, const uint8_t *plain, s
 	}
 }
 
+/* The challenge that @token answers; what was sent before it is of no interest any longer: an
+ * answer that was overtaken tells where we were. */
+static struct question *take_question(struct rendezvous *r, uint64_t token)
+{
+	struct question *found = NULL;
+
+	for (unsigned i = 0; i < PROBES_MAX; i++) {
+		if (r->questions[i].sent_at != 0 && r->questions[i].token == token)
+			found = &r->questions[i];
+	}
+	for (unsigned i = 0; i < PROBES_MAX && found; i++) {
+		if (&r->questions[i] != found && r->questions[i].sent_at <= found->sent_at)
+			r->questions[i].sent_at = 0;
+	}
+	return found;
+}
+
+static void on_answer(struct rendezvous *r, cv_time now, const struct wire_probe *probe)
+{
+	struct question *q = take_question(r, probe->token);
+
+	if (!q)
+		return;
+	r->rtt = cv_time_since(now, q->sent_at);
+	q->sent_at = 0;
+	rendezvous_on_answered(r, now);
+	if (probe->seen.family != ADDR_NONE && !addr_equal(&probe->seen, &r->public_address)) {
+		r->public_address = probe->seen;
+		r->is_address_new = true;
+	}
+}
+
 static void on_probe(struct rendezvous *r, cv_time now, const struct addr *from,
                      const uint8_t *plain, size_t plain_size, size_t size)
 {
@@ -121,16 +153,11 @@ static void on_probe(struct rendezvous *r, cv_time now, const struct addr *from,
 				.token = probe.token,
 				.size = probe.flags & PROBE_FLAG_PAD_ANSWER ? size : 0,
 			};
+		/* It asks because it sees us elsewhere, or not at all: where? */
+		rendezvous_check_now(r, now);
 		return;
 	}
-	if (probe.token != r->probe_token || r->probe_sent_at == CV_TIME_NEVER)
-		return;
-	r->rtt = cv_time_since(now, r->probe_sent_at);
-	r->probe_sent_at = CV_TIME_NEVER;
-	if (probe.seen.family != ADDR_NONE && !addr_equal(&probe.seen, &r->public_address)) {
-		r->public_address = probe.seen;
-		r->is_address_new = true;
-	}
+	on_answer(r, now, &probe);
 }
 
 static void on_sealed(struct rendezvous *r, cv_time now, const struct addr *from, uint8_t *bytes,
@@ -292,9 +319,10 @@ static bool write_challenge(struct rendezvous *r, cv_time now, struct train *out
 	if (!r->is_probe_due || !e)
 		return false;
 	r->is_probe_due = false;
-	r->probe_token = rng_u64(r->opt.rng);
-	r->probe_sent_at = now;
-	probe.token = r->probe_token;
+	r->asked_at = now;
+	probe.token = rng_u64(r->opt.rng);
+	r->questions[r->question_next] = (struct question){ probe.token, now };
+	r->question_next = (r->question_next + 1) % PROBES_MAX;
 	return emit(out, &r->current, light_write_probe(e, out->bytes, CHALLENGE_SIZE, &probe));
 }
 

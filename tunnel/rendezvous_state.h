@@ -34,6 +34,12 @@ struct answer {
 	size_t size;
 };
 
+/* A challenge of ours. */
+struct question {
+	uint64_t token;
+	cv_time sent_at; /* 0: none, or answered */
+};
+
 /* An event about a peer, as it came from the contacts. */
 struct peer_event {
 	enum contacts_news news;
@@ -64,11 +70,13 @@ struct rendezvous {
 
 	cv_time probe_at; /* next challenge, or the end of waiting for the last one */
 	cv_duration probe_interval;
-	unsigned probes; /* unanswered */
-	uint64_t probe_token;
-	cv_time probe_sent_at;
+	unsigned probes; /* since the server was last heard */
+	unsigned asks; /* what we want is the answer, whatever else is heard: so many more times */
+	struct question questions[PROBES_MAX]; /* a ring */
+	unsigned question_next;
 	cv_duration rtt;
 	bool is_probe_due;
+	cv_time asked_at; /* the newest challenge left */
 
 	cv_time confirm_at; /* next packet that confirms the newest epoch; NEVER: confirmed */
 	cv_duration confirm_interval;
@@ -97,8 +105,10 @@ void rendezvous_begin_session(struct rendezvous *r);
 void rendezvous_hold(struct rendezvous *r, cv_time now);
 /* The server goes and will come back, as all its agents do: up to 5 s. */
 void rendezvous_wait_for_restart(struct rendezvous *r, cv_time now);
-/* Something was heard: the next challenge is a keepalive again. */
+/* Something was heard: the next challenge is a keepalive again, unless an answer is wanted. */
 void rendezvous_on_heard(struct rendezvous *r, cv_time now);
+/* A challenge was answered, hence our address is known. */
+void rendezvous_on_answered(struct rendezvous *r, cv_time now);
 bool rendezvous_is_server(const struct rendezvous *r, const struct addr *a);
 /* Messages wait while the server is not heard, but the first packet under a new session is what
  * makes it be heard. */
