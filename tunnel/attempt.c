@@ -77,6 +77,7 @@ void attempt_doubt(struct session *s, cv_time now)
 	if (s->hint_at != 0 && cv_time_since(now, s->hint_at) < DOUBT_SPACING)
 		return;
 	s->hint_at = now;
+	s->asks_servers = true;
 	if (now < s->duplicate_until)
 		return;
 	if (!s->initiator.is_running) {

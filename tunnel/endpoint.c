@@ -369,6 +369,15 @@ static void pull_servers(struct endpoint *e, cv_time now)
 	}
 }
 
+/* A way died. Whoever has a new address is told so by the server, and tells it to the peer through
+ * the relay; else both would go on probing where nobody is any more. */
+static void ask_servers(struct endpoint *e, cv_time now, struct session *s)
+{
+	for (uint32_t i = 0; i < e->server_count && s->asks_servers; i++)
+		rendezvous_doubt(e->servers[i].r, now);
+	s->asks_servers = false;
+}
+
 /* ---- events out ---- */
 
 static void pull_news(struct endpoint *e, struct session *s)
@@ -410,6 +419,7 @@ bool endpoint_next_event(struct endpoint *e, cv_time now, struct endpoint_event 
 		struct session *s = list_entry(at, struct session, ready_node);
 
 		session_settle(s, now);
+		ask_servers(e, now, s);
 		pull_news(e, s);
 	}
 	if (e->notice_count > 0) {
@@ -548,16 +558,13 @@ cv_time endpoint_deadline(struct endpoint *e)
 static void doubt_servers(struct endpoint *e, cv_time now, const struct session *s)
 {
 	bool is_unanswered = s->initiator.is_running && s->initiator.tries > 2;
-	struct addr unused;
-	uint8_t socket;
 
 	for (uint8_t i = 0; i < PATHS_MAX; i++) {
 		const struct path *p = &s->paths.list[i];
 
 		if (p->state == PATH_FREE || !p->to.is_relay || !(p->is_doubtful || is_unanswered))
 			continue;
-		if (rendezvous_address(e->servers[p->to.server].r, &socket, &unused))
-			rendezvous_check_now(e->servers[p->to.server].r, now);
+		rendezvous_doubt(e->servers[p->to.server].r, now);
 	}
 }
 

@@ -16,7 +16,7 @@ enum {
 	STRANGER_BURST = 16,
 };
 
-/* New addresses that one peer may have us probe: two whole lists at once, then three a second. With
+/* Addresses that one peer may have us probe: two whole lists at once, then three a second. With
  * the table's size this bounds what a peer can make us send to strangers (T40). */
 enum { CANDIDATES_RATE = 3, CANDIDATES_BURST = 2 * FRAME_CANDIDATES_MAX };
 
@@ -60,8 +60,7 @@ static void on_candidates(struct session *s, cv_time now, const struct wire_fram
 
 		if (!candidate_is_allowed(&s->core->scope, &o.addr))
 			continue;
-		if (paths_find(&s->paths, &o) == PATHS_NONE &&
-		    !bucket_take(&s->candidates, now, CANDIDATES_RATE, CANDIDATES_BURST, 1))
+		if (!bucket_take(&s->candidates, now, CANDIDATES_RATE, CANDIDATES_BURST, 1))
 			continue;
 		slot = paths_add(&s->paths, now, &o);
 		if (slot == PATHS_NONE)
@@ -355,6 +354,19 @@ void session_protocol_error(struct session *s, cv_time now)
 	s->close_left = 1;
 }
 
+/* The peer's data take another path than the one that we chose. Either the word is still under way,
+ * or it was overtaken by an older one, of another epoch: numbers do not tell. */
+static void nominate_again(struct session *s, cv_time now, uint8_t slot)
+{
+	struct path *p = paths_active(&s->paths);
+
+	if (!s->has_smaller_key || !p || s->paths.active == slot || p->state != PATH_USABLE ||
+	    p->is_doubtful || cv_time_since(now, p->sent_at) < path_patience(p))
+		return;
+	p->must_nominate = true;
+	p->probe_at = now;
+}
+
 static void on_frames(struct session *s, cv_time now, const struct wire_data *head, uint8_t slot,
                       const uint8_t *plain, size_t size)
 {
@@ -379,8 +391,10 @@ static void on_frames(struct session *s, cv_time now, const struct wire_data *he
 		session_protocol_error(s, now);
 		return;
 	}
-	if (is_eliciting)
+	if (is_eliciting) {
 		path_on_flow(&s->paths.list[slot], now);
+		nominate_again(s, now, slot);
+	}
 	acks_on_packet(&s->acks, now, head->number, is_eliciting,
 	               (head->flags & WIRE_FLAG_ACK_NOW) != 0, slot,
 	               s->paths.list[slot].rtt.smoothed);
@@ -434,18 +448,19 @@ static bool is_newest_nomination(struct session *s, const struct wire_data *head
 	return true;
 }
 
-static void on_challenge(struct session *s, cv_time now, uint8_t slot, const struct wire_data *head,
-                         const struct wire_probe *p, const struct origin *from, size_t size)
+static void on_nomination(struct session *s, cv_time now, uint8_t slot)
 {
-	struct path *path = &s->paths.list[slot];
+	for (uint8_t i = 0; i < PATHS_MAX; i++)
+		s->paths.list[i].is_nominated = i == slot;
+	if (s->paths.list[slot].state != PATH_USABLE)
+		path_check_now(&s->paths.list[slot], now);
+}
+
+static void on_challenge(struct session *s, uint8_t slot, const struct wire_probe *p,
+                         const struct origin *from, size_t size)
+{
 	bool pads = (p->flags & PROBE_FLAG_PAD_ANSWER) != 0;
 
-	if ((p->flags & PROBE_FLAG_NOMINATE) && is_newest_nomination(s, head)) {
-		for (uint8_t i = 0; i < PATHS_MAX; i++)
-			s->paths.list[i].is_nominated = i == slot;
-		if (path->state != PATH_USABLE)
-			path_check_now(path, now);
-	}
 	if (s->answer_count == CV_ARRAY_SIZE(s->answers))
 		return; /* the challenger asks again */
 	s->answers[s->answer_count].slot = slot;
@@ -522,8 +537,11 @@ void inbound_on_probe(struct session *s, cv_time now, const struct origin *from,
 	slot = arrival_slot(s, now, from);
 	if (slot == PATHS_NONE)
 		return;
+	if (probe.type == PROBE_CHALLENGE && (probe.flags & PROBE_FLAG_NOMINATE) &&
+	    is_newest_nomination(s, &head))
+		on_nomination(s, now, slot);
 	if (probe.type == PROBE_CHALLENGE)
-		on_challenge(s, now, slot, &head, &probe, from, size);
+		on_challenge(s, slot, &probe, from, size);
 	else
 		on_answer(s, now, slot, probe.token, size);
 	session_rechoose(s, now);

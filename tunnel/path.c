@@ -63,6 +63,7 @@ void path_init(struct path *p, cv_time now, uint8_t slot, const struct origin *t
 		.to = *to,
 		.made_at = now,
 		.probe_at = now,
+		.round_at = now,
 		.retry_at = CV_TIME_NEVER,
 		.retry_interval = PATH_RETRY_MIN,
 	};
@@ -128,17 +129,54 @@ void path_on_handshake(struct path *p, cv_time now)
 	}
 }
 
+static void enter_checking(struct path *p, cv_time now, uint8_t tries)
+{
+	p->state = PATH_CHECKING;
+	p->tries = tries;
+	p->is_narrow = false;
+	p->retry_at = CV_TIME_NEVER;
+	p->probe_at = now;
+}
+
+/* Whom nobody has ever heard may be a victim that the peer points us at: it gets one quick round,
+ * then a probe a second at most (T40). */
+static void begin_round(struct path *p, cv_time now)
+{
+	enter_checking(p, now, p->heard_at == 0 ? PATH_CHECK_SLOW : 0);
+	p->round_at = now;
+}
+
 void path_check_now(struct path *p, cv_time now)
 {
-	if (p->state == PATH_FREE)
+	switch ((enum path_state)p->state) {
+	case PATH_FREE:
 		return;
-	if (p->state == PATH_FAILED) {
-		p->state = PATH_CHECKING;
-		p->tries = 0;
-		p->is_narrow = false;
-		p->retry_at = CV_TIME_NEVER;
+	case PATH_FAILED:
+		p->retry_interval = PATH_RETRY_MIN;
+		begin_round(p, now);
+		return;
+	case PATH_CHECKING:
+		/* Its next probe is less than a second away; but the last of them not sooner. */
+		if (p->heard_at == 0)
+			p->tries = CV_MIN(p->tries, PATH_CHECK_SLOW);
+		else if (cv_time_since(now, p->round_at) >= PATH_ROUND)
+			begin_round(p, now);
+		return;
+	case PATH_VALID:
+	case PATH_USABLE:
+		/* One probe may get lost, and what was asked before had other reasons. */
+		p->beats_missed = CV_MIN(p->beats_missed, PATH_BEATS_MISSED);
+		p->is_questioned = true;
+		p->probe_at = cv_time_min(p->probe_at, now);
+		return;
 	}
-	p->probe_at = cv_time_min(p->probe_at, now);
+	CV_UNREACHABLE();
+}
+
+void path_retry(struct path *p, cv_time now)
+{
+	CV_ASSERT(p->state == PATH_FAILED);
+	enter_checking(p, now, PATH_CHECK_SLOW);
 }
 
 void path_fail(struct path *p, cv_time now)
@@ -149,7 +187,7 @@ void path_fail(struct path *p, cv_time now)
 	p->tries = 0;
 	p->probe_at = CV_TIME_NEVER;
 	p->retry_at = cv_time_after(now, p->retry_interval);
-	p->retry_interval = CV_MIN(p->retry_interval * 2, PATH_RETRY_MAX);
+	p->retry_interval = CV_MIN(p->retry_interval * 3 / 2, PATH_RETRY_MAX);
 	memset(p->tokens, 0, sizeof(p->tokens));
 }
 
@@ -173,7 +211,7 @@ static void remember(struct path *p, cv_time now, const struct path_probe *probe
 	p->sent_at = now;
 }
 
-static cv_duration answer_patience(const struct path *p)
+cv_duration path_patience(const struct path *p)
 {
 	cv_duration rtt = p->probe_rtt ? p->probe_rtt : RTT_INITIAL;
 
@@ -202,9 +240,11 @@ static bool beat_due(struct path *p, cv_time now, const struct rng *rng, bool is
 		interval = 0; /* a probe is out and unanswered: probe_at alone says when the next
 		                 goes */
 	due = cv_time_after(p->heard_at, interval);
-	/* Traffic heard since the last plan moves the beat; a nomination or a doubt never waits. */
-	if (!p->must_nominate && !p->is_doubtful && !p->is_pinging && p->beats_missed == 0 &&
-	    due > now && p->sent_at + PATH_KEEPALIVE_MIN > now && p->state == PATH_USABLE) {
+	/* Traffic heard since the last plan moves the beat; a nomination or a doubt never waits,
+	 * nor does a question: what was heard came before whatever it is that makes us ask. */
+	if (!p->must_nominate && !p->is_doubtful && !p->is_pinging && !p->is_questioned &&
+	    p->beats_missed == 0 && due > now && p->sent_at + PATH_KEEPALIVE_MIN > now &&
+	    p->state == PATH_USABLE) {
 		p->probe_at = cv_time_min(due, cv_time_after(p->sent_at, PATH_KEEPALIVE_MIN));
 		return false;
 	}
@@ -250,15 +290,16 @@ bool path_probe_due(struct path *p, cv_time now, const struct rng *rng, bool is_
 		p->tries++;
 		out->size = padded;
 		out->flags = PROBE_FLAG_PAD_ANSWER;
-		p->probe_at = cv_time_after(now, answer_patience(p) * p->tries);
+		p->probe_at = cv_time_after(now, path_patience(p) * p->tries);
 		break;
 	case PATH_USABLE:
 		if (!beat_due(p, now, rng, is_busy, is_active))
 			return false;
 		p->is_flowing = false;
+		p->is_questioned = false;
 		p->beats_missed++;
-		p->probe_at =
-			cv_time_after(now, CV_MIN(answer_patience(p) * p->beats_missed, CV_SEC(5)));
+		p->probe_at = cv_time_after(
+			now, CV_MIN(path_patience(p) * p->beats_missed, PATH_BEAT_MISSED_MAX));
 		if (cv_time_since(now, p->heard_at) >= PATH_ALIVE && p->beats_missed > 3) {
 			path_fail(p, now);
 			return false;

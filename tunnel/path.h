@@ -40,6 +40,7 @@ enum path_kind { PATH_KIND_NONE, PATH_KIND_RELAY, PATH_KIND_DIRECT, PATH_KIND_LA
 enum {
 	PATH_TOKENS = 4,      /* probes whose answers are still awaited */
 	PATH_CHECK_TRIES = 9, /* 0, 0.1, 0.3, 0.7, 1.5 ... 5.5 s */
+	PATH_CHECK_SLOW = 4,  /* the first of those a second apart: a retry makes no others */
 	PATH_PAD_TRIES = 8,
 	PATH_BEATS_MISSED = 2, /* then the path is doubtful */
 };
@@ -49,11 +50,13 @@ enum {
 #define PATH_BEAT_BUSY                                                                             \
 	CV_SEC(5) /* while streams are open: keeps the promise of 8 s without a server (rule 3.7)  \
 	           */
-#define PATH_KEEPALIVE_MIN CV_SEC(20) /* idle: below the 30 s of impatient NATs (RFC 8085, 3.5) */
+#define PATH_BEAT_MISSED_MAX CV_SEC(2) /* between unanswered ones, until PATH_ALIVE is over */
+#define PATH_KEEPALIVE_MIN CV_SEC(20)  /* idle: below the 30 s of impatient NATs (RFC 8085, 3.5) */
 #define PATH_KEEPALIVE_SPAN CV_SEC(5)
 #define PATH_ALIVE                                                                                 \
-	CV_SEC(30) /* consent: silent for longer, nothing is sent there (RFC 7675, 5.1) */
-#define PATH_RETRY_MIN CV_SEC(5)
+	CV_SEC(30)           /* consent: silent for longer, nothing is sent there (RFC 7675, 5.1) */
+#define PATH_ROUND CV_SEC(5) /* between the beginnings of quick rounds, whatever happens */
+#define PATH_RETRY_MIN CV_SEC(2)
 #define PATH_RETRY_MAX CV_SEC(60)
 
 struct path_token {
@@ -86,11 +89,13 @@ struct path {
 	bool was_unannounced; /* the peer's packets began to come from here (rule 5.8) */
 	bool is_flowing;      /* data came since the last beat */
 	bool is_pinging;      /* `culvert ping` waits for the next answer */
+	bool is_questioned;   /* something happened: a beat goes out, heard of late or not */
 	uint8_t tries, beats_missed, refusals;
 	uint8_t leg;
 	struct origin to;
 	struct path_token tokens[PATH_TOKENS];
 	cv_time made_at, heard_at, sent_at, probe_at, retry_at, refused_at;
+	cv_time round_at; /* the newest quick round of checks began */
 	cv_duration retry_interval;
 	cv_duration probe_rtt; /* smoothed, by probes only: paths are compared by nothing else; 0:
 	                          none */
@@ -125,8 +130,14 @@ void path_on_heard(struct path *p, cv_time now);
 void path_on_flow(struct path *p, cv_time now);
 /* The handshake passed here: VALID at least. */
 void path_on_handshake(struct path *p, cv_time now);
-/* Makes a probe due now (network event, doubt). */
+/* Something happened (network event, doubt, news): what this path is found to be is asked anew,
+ * soon and several times. */
 void path_check_now(struct path *p, cv_time now);
+/* Nothing happened but time: a failed path is tried again, slowly. */
+void path_retry(struct path *p, cv_time now);
+
+/* Until the answer to a probe is late. */
+cv_duration path_patience(const struct path *p);
 
 /* What a due probe should be. */
 struct path_probe {

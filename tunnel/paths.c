@@ -182,6 +182,10 @@ bool paths_choose(struct paths *ps, cv_time now, uint8_t *before)
 	}
 	if (next == ps->active)
 		return false;
+	/* What killed the one may have killed the others, and who only receives would never know.
+	 * And whatever it was, it may be over, or have opened another way. */
+	if (active && !may_choose(ps, active, now))
+		paths_check_now(ps, now);
 	ps->active = next;
 	if (next != PATHS_NONE && ps->has_smaller_key) {
 		ps->list[next].must_nominate = true;
@@ -241,7 +245,7 @@ void paths_on_deadline(struct paths *ps, cv_time now)
 		if (p->state != PATH_FAILED || now < p->retry_at)
 			continue;
 		if (p->is_candidate)
-			path_check_now(p, now);
+			path_retry(p, now);
 		else if (i != ps->active && p->inflight == 0)
 			paths_remove(ps, i);
 		else

@@ -38,6 +38,7 @@
 #define KEEPALIVE_SPREAD CV_SEC(5)
 #define PROBE_INTERVAL CV_SEC(1)       /* of a keepalive: lost within 30 s of the server's death */
 #define PROBE_INTERVAL_FAST CV_MS(400) /* of a check: lost within 2 s */
+#define DOUBT_SPACING CV_SEC(1)        /* a hundred peers that fall silent are one reason to ask */
 #define CONFIRM_INTERVAL CV_MS(250)
 #define REKEY_RETRY CV_SEC(60)
 #define RESTART_SPREAD CV_SEC(5)
@@ -429,6 +430,12 @@ void rendezvous_check_now(struct rendezvous *r, cv_time now)
 		return;
 	}
 	CV_UNREACHABLE();
+}
+
+void rendezvous_doubt(struct rendezvous *r, cv_time now)
+{
+	if (r->state == STATE_UP && cv_time_since(now, r->asked_at) >= DOUBT_SPACING)
+		rendezvous_check_now(r, now);
 }
 
 void rendezvous_close(struct rendezvous *r, cv_time now)

@@ -106,8 +106,8 @@ static void on_frames(struct rendezvous *r, cv_time now, const uint8_t *plain, s
 	}
 }
 
-/* The challenge that @token answers; what was sent before it is of no interest any longer: an answer
- * that was overtaken tells where we were. */
+/* The challenge that @token answers; what was sent before it is of no interest any longer: an
+ * answer that was overtaken tells where we were. */
 static struct question *take_question(struct rendezvous *r, uint64_t token)
 {
 	struct question *found = NULL;
@@ -319,6 +319,7 @@ static bool write_challenge(struct rendezvous *r, cv_time now, struct train *out
 	if (!r->is_probe_due || !e)
 		return false;
 	r->is_probe_due = false;
+	r->asked_at = now;
 	probe.token = rng_u64(r->opt.rng);
 	r->questions[r->question_next] = (struct question){ probe.token, now };
 	r->question_next = (r->question_next + 1) % PROBES_MAX;

@@ -71,11 +71,12 @@ struct rendezvous {
 	cv_time probe_at; /* next challenge, or the end of waiting for the last one */
 	cv_duration probe_interval;
 	unsigned probes; /* since the server was last heard */
-	unsigned asks;   /* what we want is the answer, whatever else is heard: so many more times */
+	unsigned asks; /* what we want is the answer, whatever else is heard: so many more times */
 	struct question questions[PROBES_MAX]; /* a ring */
 	unsigned question_next;
 	cv_duration rtt;
 	bool is_probe_due;
+	cv_time asked_at; /* the newest challenge left */
 
 	cv_time confirm_at; /* next packet that confirms the newest epoch; NEVER: confirmed */
 	cv_duration confirm_interval;

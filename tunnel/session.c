@@ -223,6 +223,7 @@ void session_rechoose(struct session *s, cv_time now)
 	was_dead = s->paths.list[before].is_doubtful || s->paths.list[before].state == PATH_FAILED;
 	/* From a dead path everything returns at once; a better one leaves the old flight a timeout
 	 * to land. */
+	s->asks_servers |= was_dead;
 	if (was_dead && s->paths.list[before].inflight > 0)
 		recovery_take_back(s, now, before);
 	if (p)

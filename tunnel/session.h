@@ -147,7 +147,8 @@ struct session {
 	bool must_settle; /* ACKs were read in this batch: loss, congestion and windows are due */
 	struct bucket candidates; /* new addresses that the peer may have us probe (T40) */
 	cv_time hint_at;          /* newest continuing INIT that a doubt caused */
-	struct session_batch {    /* per path, within a batch of ACKs */
+	bool asks_servers; /* a way died: perhaps we have another address now, and they see it */
+	struct session_batch { /* per path, within a batch of ACKs */
 		uint64_t acked, newest_number, inflight_before;
 		cv_time newest_sent_at;
 		cv_duration sample, ack_delay;

@@ -68,7 +68,7 @@ static void transfer_without_heap(bool (*filter)(struct pair *p, struct pair_dat
 	for (unsigned i = 0; i < 2; i++)
 		cc_set_cwnd_max(&paths_active(&pair_session(&p, i)->paths)->cc, 200000);
 	p.filter = filter;
-	pair_run(&p, CV_SEC(4));
+	pair_run(&p, CV_SEC(8));
 	warm_up(&p.side[A].pool);
 	warm_up(&p.side[B].pool);
 	calls = cv_alloc_calls();

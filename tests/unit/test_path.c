@@ -207,33 +207,111 @@ static void a_late_answer_to_a_small_check_is_no_padded_one(void **state)
 	assert_int_equal(w.p.state, PATH_VALID);
 }
 
-static void nine_checks_then_a_pause_that_doubles(void **state)
+static void nine_checks_then_pauses_that_grow(void **state)
 {
 	static const cv_duration at[PATH_CHECK_TRIES] = {
 		0,           CV_MS(100),  CV_MS(300),  CV_MS(700),  CV_MS(1500),
 		CV_MS(2500), CV_MS(3500), CV_MS(4500), CV_MS(5500),
 	};
-	static const unsigned pauses[] = { 5, 10, 20, 40, 60, 60 };
+	cv_duration pause = PATH_RETRY_MIN;
 	struct origin to = direct();
 
 	(void)state;
 	begin(&to);
-	for (size_t k = 0; k < CV_ARRAY_SIZE(pauses); k++) {
+	for (size_t k = 0; k < 12; k++) {
 		cv_time began = w.now;
 
 		w.count = 0;
 		while (next())
 			;
 		assert_int_equal(w.p.state, PATH_FAILED);
-		assert_int_equal(w.count, PATH_CHECK_TRIES);
+		/* Quickly at first; a retry is for nothing but time, and has it. */
+		assert_int_equal(w.count,
+		                 k == 0 ? PATH_CHECK_TRIES : PATH_CHECK_TRIES - PATH_CHECK_SLOW);
 		for (unsigned i = 0; i < w.count; i++)
-			assert_int_equal(w.probes[i].at - began, at[i]);
-		assert_int_equal(path_deadline(&w.p), w.now + CV_SEC(pauses[k]));
+			assert_int_equal(w.probes[i].at - began, k == 0 ? at[i] : CV_SEC(i));
+		assert_int_equal(path_deadline(&w.p), w.now + pause);
 		assert_false(path_on_answer(&w.p, w.now, last()->probe.token, WIRE_PROBE_MIN));
 		w.now = path_deadline(&w.p);
-		path_check_now(&w.p, w.now);
+		pause = CV_MIN(pause * 3 / 2, PATH_RETRY_MAX);
+		path_retry(&w.p, w.now);
 		assert_int_equal(w.p.state, PATH_CHECKING);
 	}
+	assert_int_equal(pause, PATH_RETRY_MAX);
+	/* An event: the pauses begin anew, and where somebody was once, so do the checks. */
+	while (next())
+		;
+	for (unsigned k = 0; k < 2; k++) {
+		if (k == 1)
+			path_on_heard(&w.p, w.now);
+		path_check_now(&w.p, w.now);
+		w.count = 0;
+		while (next())
+			;
+		assert_int_equal(w.count,
+		                 k == 1 ? PATH_CHECK_TRIES : PATH_CHECK_TRIES - PATH_CHECK_SLOW);
+		assert_int_equal(path_deadline(&w.p), w.now + PATH_RETRY_MIN);
+	}
+}
+
+/* T40: after the first five no more than one a second, whatever happens how often; where somebody
+ * was once, eight in five seconds. */
+static void events_without_end_are_no_flood(void **state)
+{
+	struct origin to = direct();
+
+	(void)state;
+	for (unsigned k = 0; k < 2; k++) {
+		cv_time began;
+
+		begin(&to);
+		began = w.now;
+		if (k == 1)
+			path_on_heard(&w.p, w.now);
+		while (w.now < began + CV_SEC(20)) {
+			cv_time until = w.now + CV_MS(7);
+
+			path_check_now(&w.p, w.now);
+			while (path_deadline(&w.p) <= until)
+				(void)next();
+			w.now = until;
+		}
+		assert_in_range(w.count, k == 1 ? 4 * 8 : 20, k == 1 ? 4 * 8 : 5 + 19);
+	}
+}
+
+/* It was heard a moment ago, but what has happened since? */
+static void a_question_does_not_wait_for_the_beat(void **state)
+{
+	struct origin to = direct();
+
+	(void)state;
+	be_usable(&to);
+	path_on_heard(&w.p, w.now);
+	path_check_now(&w.p, w.now);
+	assert_true(next());
+	assert_int_equal(last()->at, w.now);
+	assert_true(answer(WIRE_PROBE_MIN));
+	(void)next();
+	assert_true(w.now >= last()->at + PATH_BEAT_BUSY);
+}
+
+/* One that goes without an answer is asked quickly again, though it has long been in doubt. */
+static void a_question_to_the_silent_is_repeated_soon(void **state)
+{
+	struct origin to = direct();
+	cv_time at;
+
+	(void)state;
+	be_usable(&to);
+	w.is_busy = true;
+	wait(CV_SEC(20));
+	assert_true(w.p.is_doubtful);
+	path_check_now(&w.p, w.now);
+	assert_true(next());
+	at = w.now;
+	assert_true(next());
+	assert_true(w.now - at <= 3 * path_patience(&w.p));
 }
 
 static void a_narrow_path_is_found_out(void **state)
@@ -633,7 +711,10 @@ int main(void)
 		cmocka_unit_test(only_our_token_counts_and_only_once),
 		cmocka_unit_test(the_answer_must_be_as_large_as_the_question),
 		cmocka_unit_test(a_late_answer_to_a_small_check_is_no_padded_one),
-		cmocka_unit_test(nine_checks_then_a_pause_that_doubles),
+		cmocka_unit_test(nine_checks_then_pauses_that_grow),
+		cmocka_unit_test(events_without_end_are_no_flood),
+		cmocka_unit_test(a_question_does_not_wait_for_the_beat),
+		cmocka_unit_test(a_question_to_the_silent_is_repeated_soon),
 		cmocka_unit_test(a_narrow_path_is_found_out),
 		cmocka_unit_test(the_path_of_the_handshake_is_trusted_until_it_fails),
 		cmocka_unit_test(beats_while_busy_keepalives_while_not),

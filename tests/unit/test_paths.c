@@ -283,6 +283,32 @@ static void either_leaves_a_dead_path_alone(void **state)
 	}
 }
 
+/* What only receives would never know that its relay went with it; and another way may have
+ * opened. */
+static void a_death_is_a_question_to_all(void **state)
+{
+	bool sides[] = { DECIDES, FOLLOWS };
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(sides); i++) {
+		uint8_t a, b, c;
+
+		begin(sides[i]);
+		a = add(direct(0), CV_MS(20));
+		b = add(relay(0), CV_MS(50));
+		c = add(direct(1), CV_MS(20));
+		path_fail(path(c), NOW - CV_SEC(1));
+		expect(a);
+		path(b)->probe_at = path(a)->probe_at = NOW + CV_SEC(20);
+		path(a)->is_doubtful = true;
+		expect(b);
+		assert_true(path(a)->is_questioned && path(b)->is_questioned);
+		assert_true(path(a)->probe_at <= NOW && path(b)->probe_at <= NOW);
+		assert_int_equal(path(c)->state, PATH_CHECKING);
+		assert_true(path(c)->probe_at <= NOW);
+	}
+}
+
 static void a_doubtful_path_is_better_than_none(void **state)
 {
 	uint8_t a;
@@ -543,6 +569,7 @@ int main(void)
 		cmocka_unit_test(the_smaller_key_decides_and_nominates),
 		cmocka_unit_test(the_other_follows),
 		cmocka_unit_test(either_leaves_a_dead_path_alone),
+		cmocka_unit_test(a_death_is_a_question_to_all),
 		cmocka_unit_test(a_doubtful_path_is_better_than_none),
 		cmocka_unit_test(flight_is_to_what_was_heard_lately),
 		cmocka_unit_test(is_there_another),

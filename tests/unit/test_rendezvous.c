@@ -226,6 +226,92 @@ static void a_short_outage_keeps_the_channels(void **state)
 	world_free(w);
 }
 
+static struct addr public_address(const struct world *w)
+{
+	struct rendezvous_stats s;
+
+	rendezvous_stats(w->agents[0].rv, &s);
+	return s.public_address;
+}
+
+/* Its NAT forgot it. The server sees that and asks; it asks back, and knows. */
+static void a_new_address_is_learnt_when_the_server_asks(void **state)
+{
+	struct world *w = pair_new(54);
+
+	(void)state;
+	rendezvous_open(w->agents[0].rv, w->now, 1, NULL);
+	run(w, CV_SEC(5));
+	w->agents[0].addr.port = 4999;
+	send_relayed(w, 0, w->agents[0].channel[1], 200);
+	run(w, CV_MS(100));
+	assert_int_equal(public_address(w).port, 4999);
+	assert_int_equal(w->agents[0].addresses, 2);
+	world_free(w);
+}
+
+/* Each answer is later than the next question. */
+static void a_server_far_away_can_answer_too(void **state)
+{
+	struct world *w = pair_new(56);
+
+	(void)state;
+	rendezvous_open(w->agents[0].rv, w->now, 1, NULL);
+	run(w, CV_SEC(5));
+	w->delay = CV_MS(600);
+	w->agents[0].addr.port = 4999;
+	send_relayed(w, 0, w->agents[0].channel[1], 200);
+	run(w, CV_SEC(3));
+	assert_int_equal(public_address(w).port, 4999);
+	world_free(w);
+}
+
+/* It gets lost, and something else is heard: that the server lives was not the question. */
+static void the_question_stands_until_it_is_answered(void **state)
+{
+	struct world *w = pair_new(57);
+	struct rendezvous_stats s;
+
+	(void)state;
+	rendezvous_remove_peer(w->agents[1].rv, w->now, 0);
+	run(w, CV_SEC(5));
+	assert_false(w->agents[0].is_present[1]);
+	w->delay = CV_MS(70);
+	w->agents[0].is_cut = true;
+	rendezvous_check_now(w->agents[0].rv, w->now);
+	run(w, CV_MS(10));
+	w->agents[0].is_cut = false;
+	know(w, 1, 0);
+	run(w, CV_MS(300));
+	assert_true(w->agents[0].is_present[1]);
+	run(w, CV_MS(500));
+	rendezvous_stats(w->agents[0].rv, &s);
+	assert_in_range(s.rtt, CV_MS(140), CV_MS(145));
+	world_free(w);
+}
+
+/* A hundred peers that fall silent are one question a second, and a network that changes is one at
+ * once. */
+static void doubts_are_rare_and_network_events_are_not(void **state)
+{
+	struct world *w = pair_new(55);
+	uint64_t before = w->order;
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		rendezvous_doubt(w->agents[0].rv, w->now);
+		run(w, CV_MS(100));
+	}
+	assert_in_range(w->order - before, 2 * 9, 2 * 11);
+	before = w->order;
+	rendezvous_doubt(w->agents[0].rv, w->now);
+	w->agents[0].addr.port = 4999;
+	rendezvous_check_now(w->agents[0].rv, w->now);
+	run(w, CV_MS(500));
+	assert_int_equal(public_address(w).port, 4999);
+	world_free(w);
+}
+
 static void a_removed_peer_is_not_offered(void **state)
 {
 	struct world *w = pair_new(53);
@@ -254,6 +340,10 @@ int main(void)
 		cmocka_unit_test(nothing_leaves_after_goodbye),
 		cmocka_unit_test(others_are_not_heard),
 		cmocka_unit_test(a_short_outage_keeps_the_channels),
+		cmocka_unit_test(a_new_address_is_learnt_when_the_server_asks),
+		cmocka_unit_test(a_server_far_away_can_answer_too),
+		cmocka_unit_test(the_question_stands_until_it_is_answered),
+		cmocka_unit_test(doubts_are_rare_and_network_events_are_not),
 		cmocka_unit_test(a_removed_peer_is_not_offered),
 	};
 

@@ -104,10 +104,10 @@ static void why_the_path_is_a_relay(void **state)
 	way = &s->paths.list[paths_add(&s->paths, p.now, &direct)];
 	assert_string_equal(why(&stats), "direct addresses are being tried");
 	path_fail(way, p.now);
-	assert_string_equal(why(&stats), "no direct address answered; next try in 5 s");
+	assert_string_equal(why(&stats), "no direct address answered; next try in 2 s");
 	way->is_narrow = true;
 	assert_string_equal(why(&stats),
-	                    "a direct path passes small packets only; next try in 5 s");
+	                    "a direct path passes small packets only; next try in 2 s");
 	s->assoc.peer_policy = POLICY_RELAY;
 	assert_string_equal(why(&stats), "the peer's configuration says path: relay");
 	s->policy = POLICY_RELAY;
