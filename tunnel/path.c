@@ -356,7 +356,8 @@ bool path_on_answer(struct path *p, cv_time now, uint64_t token, uint32_t size)
 
 	path_on_heard(p, now);
 	p->is_doubtful = false;
-	p->must_nominate = false;
+	/* What was answered may yet be overtaken by an older word, of another path and epoch. */
+	p->must_nominate &= found->sent_at < p->settled_at;
 	measure(p, now, CV_MAX(cv_time_since(now, found->sent_at), 1));
 	if (p->is_pinging) {
 		p->is_pinging = false;
@@ -376,6 +377,8 @@ bool path_on_answer(struct path *p, cv_time now, uint64_t token, uint32_t size)
 	} else if (p->state == PATH_USABLE) {
 		p->probe_at = cv_time_after(now, PATH_BEAT_BUSY);
 	}
+	if (p->must_nominate)
+		p->probe_at = cv_time_min(p->probe_at, CV_MAX(now, p->settled_at));
 	*found = (struct path_token){ 0 };
 	return true;
 }

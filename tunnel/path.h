@@ -95,7 +95,8 @@ struct path {
 	struct origin to;
 	struct path_token tokens[PATH_TOKENS];
 	cv_time made_at, heard_at, sent_at, probe_at, retry_at, refused_at;
-	cv_time round_at; /* the newest quick round of checks began */
+	cv_time round_at;   /* the newest quick round of checks began */
+	cv_time settled_at; /* older nominations, of other paths, have arrived or never will */
 	cv_duration retry_interval;
 	cv_duration probe_rtt; /* smoothed, by probes only: paths are compared by nothing else; 0:
 	                          none */

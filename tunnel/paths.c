@@ -190,6 +190,7 @@ bool paths_choose(struct paths *ps, cv_time now, uint8_t *before)
 	if (next != PATHS_NONE && ps->has_smaller_key) {
 		ps->list[next].must_nominate = true;
 		ps->list[next].probe_at = now;
+		ps->list[next].settled_at = cv_time_after(now, active ? path_patience(active) : 0);
 	}
 	for (uint8_t i = 0; i < PATHS_MAX; i++) {
 		ps->list[i].is_nominated = false;

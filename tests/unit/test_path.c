@@ -501,6 +501,27 @@ static void a_nomination_is_repeated_until_it_is_answered(void **state)
 	assert_int_equal(last()->probe.flags, 0);
 }
 
+/* An older word for another path may arrive later: it is said once more when that is over. */
+static void a_nomination_is_said_again_when_all_is_settled(void **state)
+{
+	struct origin to = direct();
+	cv_time settled;
+
+	(void)state;
+	be_usable(&to);
+	settled = w.p.settled_at = w.now + CV_MS(400);
+	w.p.must_nominate = true;
+	w.p.probe_at = w.now;
+	assert_true(next());
+	assert_true(answer(WIRE_PROBE_MIN));
+	assert_true(w.p.must_nominate);
+	assert_true(next());
+	assert_int_equal(last()->at, settled);
+	assert_true(last()->probe.flags & PROBE_FLAG_NOMINATE);
+	assert_true(answer(WIRE_PROBE_MIN));
+	assert_false(w.p.must_nominate);
+}
+
 static void a_ping_is_one_round_trip_measured_now(void **state)
 {
 	struct origin to = direct();
@@ -724,6 +745,7 @@ int main(void)
 		cmocka_unit_test(timeouts_of_data_are_no_doubt_that_hearing_ends),
 		cmocka_unit_test(consent_ends_after_thirty_seconds),
 		cmocka_unit_test(a_nomination_is_repeated_until_it_is_answered),
+		cmocka_unit_test(a_nomination_is_said_again_when_all_is_settled),
 		cmocka_unit_test(a_ping_is_one_round_trip_measured_now),
 		cmocka_unit_test(refusals_are_counted_by_the_quarter_second),
 		cmocka_unit_test(after_a_sleep_silence_begins_anew),
