@@ -235,6 +235,7 @@ struct sim_host {
 	uint64_t sent, received;
 	uint64_t sent_payload; /* bytes of streams, as far as large datagrams of DATA tell it */
 	cv_time up_at[SIM_HOSTS_MAX];
+	cv_time heard_at[SIM_HOSTS_MAX]; /* the newest datagram that a host sent right here */
 };
 
 #define SIM_NO_PEER UINT32_MAX
@@ -419,6 +420,8 @@ void simhost_start_all(struct sim *sim);
 void simhost_kill(struct sim *sim, struct sim_host *h, bool is_polite);
 void simhost_sleep(struct sim_host *h);
 void simhost_wake(struct sim *sim, struct sim_host *h);
+/* Into the network behind another NAT; its process sees its interface change. */
+void simhost_move(struct sim *sim, struct sim_host *h, int zone);
 void simhost_on_event(struct sim *sim, const struct sim_event *event);
 /* A turn after the scenario touched the streams. */
 void simhost_poke(struct sim *sim, struct sim_host *h);
@@ -541,6 +544,6 @@ static inline unsigned sim_variant(const struct sim *sim, unsigned variants)
 	return (unsigned)((sim->seed + variants - 1) % variants);
 }
 extern const struct sim_case CASES_START[], CASES_PATHS[], CASES_STREAMS[], CASES_LIVES[];
-extern const struct sim_case CASES_LINKS[];
+extern const struct sim_case CASES_LINKS[], CASES_RETURNS[];
 /* Run with each congestion control. */
 extern const struct sim_case CASES_BULK[], CASES_CHANGES[], CASES_RIVALS[];

@@ -26,12 +26,19 @@ static void on_trace(void *ctx, cv_time now, enum trace_event event, uint64_t a,
 	(void)a;
 }
 
+static struct addr address_in(int zone, int host)
+{
+	uint8_t side = (uint8_t)(host + 1);
+
+	return zone == SIM_ROOT ? addr_v4(11, 0, 0, side, SIM_PORT)
+	                        : addr_v4(192, 168, (uint8_t)zone, side, SIM_PORT);
+}
+
 static struct sim_host *add(struct sim *sim, const char *name, int zone,
                             const struct sim_link *link)
 {
 	int i = sim->host_count++;
 	struct sim_host *h = &sim->hosts[i];
-	uint8_t side = (uint8_t)(i + 1);
 
 	CV_ASSERT(i < SIM_HOSTS_MAX);
 	*h = (struct sim_host){
@@ -45,8 +52,7 @@ static struct sim_host *add(struct sim *sim, const char *name, int zone,
 		.deadline = CV_TIME_NEVER,
 		.timer_at = CV_TIME_NEVER,
 	};
-	h->address = zone == SIM_ROOT ? addr_v4(11, 0, 0, side, SIM_PORT)
-	                              : addr_v4(192, 168, (uint8_t)zone, side, SIM_PORT);
+	h->address = address_in(zone, i);
 	simhost_set_link(h, link);
 	rng_fill(&sim->rng, h->sk, sizeof(h->sk));
 	identity_init(&h->me, h->sk);
@@ -411,6 +417,8 @@ static void on_arrival(struct sim *sim, struct sim_host *h, struct sim_datagram 
 	}
 	simwatch_on_arrival(sim, h, d);
 	h->received++;
+	if (d->from >= 0)
+		h->heard_at[d->from] = sim->now;
 	sim_tell(sim, d->is_corrupt ? "gets damaged" : "gets", h->number, d->size, kind);
 	if (h->is_hub) {
 		hub_on_arrival(h->hub, sim->now, &in);
@@ -515,6 +523,18 @@ void simhost_wake(struct sim *sim, struct sim_host *h)
 		endpoint_on_deadline(h->endpoint, sim->now);
 	drain(sim, h);
 	simapp_wake(sim, h);
+}
+
+void simhost_move(struct sim *sim, struct sim_host *h, int zone)
+{
+	h->zone = zone;
+	h->address = address_in(zone, h->number);
+	sim_tell(sim, "moves", h->number, (uint64_t)zone, 0);
+	if (!h->is_running || h->is_hub)
+		return;
+	endpoint_on_turn(h->endpoint, sim->now);
+	endpoint_set_local_addresses(h->endpoint, sim->now, &h->address, 1);
+	simhost_poke(sim, h);
 }
 
 /* ---- looking ---- */
