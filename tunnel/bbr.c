@@ -11,19 +11,19 @@
  *
  * - Losses are judged against the path's own (loss_floor), and what it loses anyway is sent on
  *   top: rate / (1 - floor). Without it 5 % of random loss leave a third of the rate.
- * - STARTUP ends a round after the rate stopped to grow when a queue stands (a quarter of the round
- *   trip), not after three: one product less of queue, and of loss where the buffer is short.
- * - UP, where no queue stood when it began, builds one of at most 10 ms until the rate has really
- *   grown: whoever has the link for himself has nothing to win by more, and his other streams wait
- *   in that queue. Beside others it goes as far as the draft.
- * - Rounds without a loss and without a queue end what losses had made of the rate: whoever took
- * the bandwidth has left. The draft waits for the next probe.
- * - A probe that lost where a queue stood before it began gives back three tenths of the volume, as
- *   a CUBIC flow that lost in the same instant does. The draft stays where it lost, and left CUBIC
- * a quarter of the link in a buffer of one product.
- * - Where the round trip is below a millisecond nothing is paced and no queue is felt: the two
- * hosts' schedulers are the path. The window is a fixed one of which each side can work while the
- *   other sleeps. No ProbeRTT there.
+ * - STARTUP ends a round after the rate stopped to grow when a queue stands (a quarter of the
+ *   round trip), not after three: one product less of queue, and of loss in a short buffer.
+ * - UP, where no queue stood when it began, builds one of at most 10 ms until the rate has
+ *   really grown: who has the link for himself has nothing to win by more, and his other
+ *   streams wait in that queue. Beside others it goes as far as the draft.
+ * - Rounds without a loss and without a queue end what losses had made of the rate: whoever
+ *   took the bandwidth has left. The draft waits for the next probe.
+ * - A probe that lost where a queue stood before it began gives back three tenths of the
+ *   volume, as a CUBIC flow that lost in the same instant does. The draft stays where it
+ *   lost, and left CUBIC a quarter of the link in a buffer of one product.
+ * - Where the round trip is below a millisecond nothing is paced and no queue is felt: the
+ *   schedulers of the two hosts are the path. The window is a fixed one, of which each side
+ *   can work while the other sleeps. No ProbeRTT there.
  */
 
 enum {

@@ -11,14 +11,14 @@
  * Otherwise than there:
  *
  * - A round with losses draws bounds only when more was lost than the path loses anyway
- * (loss_floor) and one percent: the draft slows down for every loss, and is at a third of the rate
- * after a minute of five percent.
- * - A round trip within a sixteenth of the least confirms it. Cruising without a queue is as good a
- *   measurement as ProbeRTT, which then does not interrupt a flow that has no need of it.
- * - Three rounds that delivered less than a third of the maximum behind a queue of a whole round
- * trip end the maximum at once: the link has become slower, and two cycles of probing, each as long
- *   as that queue makes them, would only feed it.
- * - What aggregation is credited is at most 100 ms of the bandwidth, so that it cannot feed itself.
+ *   (loss_floor) and one percent: the draft slows down for every loss, and is at a third of
+ *   the rate after a minute of five percent.
+ * - A round trip within a sixteenth of the least confirms it. Cruising without a queue is as
+ *   good a measurement as ProbeRTT, which then does not interrupt a flow without need.
+ * - Three rounds that delivered less than a third of the maximum behind a queue of a whole
+ *   round trip end the maximum at once: the link has become slower, and two cycles of
+ *   probing, each as long as that queue makes them, would only feed it.
+ * - What aggregation is credited is at most 100 ms of the bandwidth: it cannot feed itself.
  */
 
 enum {
