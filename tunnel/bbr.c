@@ -52,7 +52,7 @@ enum {
 };
 
 #define LAN_RTT CV_MS(1)
-#define LAN_WINDOW (UINT64_C(1) << 20)
+#define LAN_WINDOW (UINT64_C(1) << 19)
 #define QUANTUM_MAX UINT64_C(65536)
 #define PROBE_RTT_TIME CV_MS(200)
 #define ALONE_QUEUE CV_MS(10)
