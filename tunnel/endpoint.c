@@ -613,7 +613,7 @@ void endpoint_want_peer(struct endpoint *e, cv_time now, uint32_t peer)
 	/* A server that is being left alone for a while is asked again: a client waits. */
 	for (uint32_t i = 0; i < e->server_count && session_state(s, now) != PEER_CONNECTED; i++) {
 		if (!rendezvous_address(e->servers[i].r, &socket, &unused))
-			rendezvous_check_now(e->servers[i].r, now);
+			rendezvous_want(e->servers[i].r, now);
 	}
 	session_want(s, now);
 	endpoint_touch(e, peer);

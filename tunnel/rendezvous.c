@@ -432,6 +432,14 @@ void rendezvous_check_now(struct rendezvous *r, cv_time now)
 	CV_UNREACHABLE();
 }
 
+void rendezvous_want(struct rendezvous *r, cv_time now)
+{
+	/* What runs may be in its last second, and the pause behind it long. */
+	if (r->state == STATE_CONNECTING)
+		r->pause = 0;
+	rendezvous_check_now(r, now);
+}
+
 void rendezvous_doubt(struct rendezvous *r, cv_time now)
 {
 	if (r->state == STATE_UP && cv_time_since(now, r->asked_at) >= DOUBT_SPACING)

@@ -82,6 +82,8 @@ cv_time rendezvous_deadline(const struct rendezvous *r);
 void rendezvous_on_deadline(struct rendezvous *r, cv_time now);
 /* Network changed, wake-up, ICMP refusal: check the server at once. */
 void rendezvous_check_now(struct rendezvous *r, cv_time now);
+/* Somebody waits for a peer: check now, and no pause if what runs should fail. */
+void rendezvous_want(struct rendezvous *r, cv_time now);
 /* A way to a peer is silent, perhaps because we moved: likewise, but not again within a second. */
 void rendezvous_doubt(struct rendezvous *r, cv_time now);
 /* Says goodbye (best effort, one datagram via rendezvous_write) so that the server tells the
