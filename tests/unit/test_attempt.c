@@ -148,6 +148,29 @@ static void whoever_waits_need_not_wait_for_the_pause(void **state)
  * Within a round. The next round begins with the first repeat after the last address, which is a
  * draw of its own: at once or a second later, but no address is asked again within a round.
  */
+/* Who comes while an attempt is in its last second gets one of his own right behind it. */
+static void whoever_comes_late_waits_no_pause(void **state)
+{
+	unsigned before;
+
+	(void)state;
+	begin(3);
+	pair_start_side(&p, A);
+	pair_run(&p, SESSION_ATTEMPT - CV_MS(500));
+	endpoint_want_peer(p.side[A].e, p.now, p.side[A].peer);
+	pair_drain(&p, A);
+	pair_run(&p, CV_MS(400));
+	before = init_count;
+	pair_run(&p, CV_MS(200));
+	assert_int_equal(init_count, before + 1);
+	/* Once: nobody has come since. */
+	pair_run(&p, SESSION_ATTEMPT);
+	before = init_count;
+	pair_run(&p, CV_SEC(2));
+	assert_int_equal(init_count, before);
+	pair_deinit(&p);
+}
+
 static void every_address_a_quarter_second_apart(void **state)
 {
 	const cv_duration round = CV_MS(250) * (ENDPOINT_ADDRESSES_MAX - 1);
@@ -309,6 +332,7 @@ int main(void)
 		cmocka_unit_test(an_attempt_lasts_nine_seconds),
 		cmocka_unit_test(pauses_stay_short_then_grow_to_a_minute),
 		cmocka_unit_test(whoever_waits_need_not_wait_for_the_pause),
+		cmocka_unit_test(whoever_comes_late_waits_no_pause),
 		cmocka_unit_test(every_address_a_quarter_second_apart),
 		cmocka_unit_test(secrets_must_match),
 		cmocka_unit_test(a_stranger_hears_nothing),
