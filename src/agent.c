@@ -256,12 +256,12 @@ static void core_settle(void *ctx, cv_time now)
 	endpoint_keep(a->endpoint);
 }
 
-static void core_on_refused(void *ctx, cv_time now, uint8_t socket, const struct addr *to)
+static void core_on_refused(void *ctx, cv_time now, uint16_t socket, const struct addr *to)
 {
 	endpoint_on_refused(((struct agent *)ctx)->endpoint, now, socket, to);
 }
 
-static void core_on_too_large(void *ctx, cv_time now, uint8_t socket, const struct addr *to,
+static void core_on_too_large(void *ctx, cv_time now, uint16_t socket, const struct addr *to,
                               size_t size)
 {
 	endpoint_on_too_large(((struct agent *)ctx)->endpoint, now, socket, to, size);

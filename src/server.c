@@ -46,7 +46,7 @@ static void core_on_arrival(void *ctx, cv_time now, struct arrival *in)
 	hub_on_arrival(((struct server *)ctx)->hub, now, in);
 }
 
-static void core_on_refused(void *ctx, cv_time now, uint8_t socket, const struct addr *to)
+static void core_on_refused(void *ctx, cv_time now, uint16_t socket, const struct addr *to)
 {
 	hub_on_refused(((struct server *)ctx)->hub, now, socket, to);
 }

@@ -260,7 +260,7 @@ void endpoint_keep(struct endpoint *e)
 	recvbuf_keep(&e->core.loans);
 }
 
-void endpoint_on_refused(struct endpoint *e, cv_time now, uint8_t socket, const struct addr *to)
+void endpoint_on_refused(struct endpoint *e, cv_time now, uint16_t socket, const struct addr *to)
 {
 	for (uint32_t i = 0; i < e->session_count; i++) {
 		liveness_on_refused(e->sessions[i], now, socket, to);
@@ -272,7 +272,7 @@ void endpoint_on_refused(struct endpoint *e, cv_time now, uint8_t socket, const 
 	}
 }
 
-void endpoint_on_too_large(struct endpoint *e, cv_time now, uint8_t socket, const struct addr *to,
+void endpoint_on_too_large(struct endpoint *e, cv_time now, uint16_t socket, const struct addr *to,
                            size_t size)
 {
 	struct origin o = { .socket = socket, .addr = *to };
@@ -506,6 +506,7 @@ static bool close_servers(struct endpoint *e, cv_time now, struct train *out)
 bool endpoint_write(struct endpoint *e, cv_time now, struct train *out)
 {
 	out->ecn = ECN_NOT_ECT;
+	out->ttl = 0;
 	if (write_reply(e, out))
 		goto sent;
 	for (uint32_t i = 0; i < e->server_count; i++) {
@@ -608,7 +609,7 @@ void endpoint_want_peer(struct endpoint *e, cv_time now, uint32_t peer)
 {
 	struct session *s = session_of(e, peer);
 	struct addr unused;
-	uint8_t socket;
+	uint16_t socket;
 
 	/* A server that is being left alone for a while is asked again: a client waits. */
 	for (uint32_t i = 0; i < e->server_count && session_state(s, now) != PEER_CONNECTED; i++) {

@@ -95,9 +95,9 @@ bool endpoint_has_loans(const struct endpoint *e);
 /* The arrivals' memory goes: what nobody has read yet is copied. */
 void endpoint_keep(struct endpoint *e);
 /* ICMP said that nobody listens at @to: a hint only. */
-void endpoint_on_refused(struct endpoint *e, cv_time now, uint8_t socket, const struct addr *to);
+void endpoint_on_refused(struct endpoint *e, cv_time now, uint16_t socket, const struct addr *to);
 /* EMSGSIZE: a datagram of @size did not leave. */
-void endpoint_on_too_large(struct endpoint *e, cv_time now, uint8_t socket, const struct addr *to,
+void endpoint_on_too_large(struct endpoint *e, cv_time now, uint16_t socket, const struct addr *to,
                            size_t size);
 /* Next train; @out->bytes is TRAIN_BYTES_MAX of the shell's memory. A built train counts as sent: a
  * shell that is refused keeps it. */

@@ -44,7 +44,7 @@ struct endpoint {
 	struct {
 		uint8_t bytes[WIRE_RELAY_HEADER + WIRE_INIT_SIZE];
 		uint16_t size;
-		uint8_t socket;
+		uint16_t socket;
 		struct addr to;
 	} replies[16];
 	unsigned reply_count;

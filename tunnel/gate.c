@@ -41,14 +41,14 @@ enum {
 /* First byte of a source's name: the two kinds never share one. */
 enum { NAME_ADDR = 1, NAME_RELAY = 2 };
 
-void gate_source_addr(struct gate_source *s, uint8_t socket, const struct addr *from)
+void gate_source_addr(struct gate_source *s, uint16_t socket, const struct addr *from)
 {
 	struct wr w;
 
 	*s = (struct gate_source){ .addr = *from };
 	w = wr_init(s->name, sizeof(s->name));
 	wr_u8(&w, NAME_ADDR);
-	wr_u8(&w, socket);
+	wr_u16(&w, socket);
 	wr_addr(&w, from);
 	wr_u32(&w, from->scope);
 	CV_ASSERT(!w.bad);

@@ -25,7 +25,7 @@ struct gate_source {
 	struct addr addr;   /* of a bare datagram; ADDR_NONE for a relayed one */
 	uint64_t relay_key; /* of a relayed one: link and channel, for its bucket */
 };
-void gate_source_addr(struct gate_source *s, uint8_t socket, const struct addr *from);
+void gate_source_addr(struct gate_source *s, uint16_t socket, const struct addr *from);
 void gate_source_relay(struct gate_source *s, uint32_t link, uint64_t channel);
 
 struct gate {

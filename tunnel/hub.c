@@ -127,7 +127,7 @@ void hub_free(struct hub *h, cv_time now)
 
 /* ---- replies without a session ---- */
 
-static uint8_t *reply_begin(struct hub *h, uint8_t socket, const struct addr *to)
+static uint8_t *reply_begin(struct hub *h, uint16_t socket, const struct addr *to)
 {
 	struct hub_reply *e;
 
@@ -150,7 +150,7 @@ static void reply_end(struct hub *h, size_t size)
 	h->reply_count++;
 }
 
-static void reply(struct hub *h, uint8_t socket, const struct addr *to, const uint8_t *bytes,
+static void reply(struct hub *h, uint16_t socket, const struct addr *to, const uint8_t *bytes,
                   size_t size)
 {
 	uint8_t *out = reply_begin(h, socket, to);
@@ -556,7 +556,7 @@ void hub_on_arrival(struct hub *h, cv_time now, struct arrival *in)
 		on_datagram(h, now, in, in->bytes + at, CV_MIN(step, in->size - at));
 }
 
-void hub_on_refused(struct hub *h, cv_time now, uint8_t socket, const struct addr *to)
+void hub_on_refused(struct hub *h, cv_time now, uint16_t socket, const struct addr *to)
 {
 	struct hub_session *s = hub_session_at(h, to);
 

@@ -42,7 +42,7 @@ void hub_free(struct hub *h, cv_time now);
 /* One batch as received, opened in place. A relayed GRO batch leaves as trains again. */
 void hub_on_arrival(struct hub *h, cv_time now, struct arrival *in);
 /* A destination refused our datagrams (ICMP port unreachable): check that session at once. */
-void hub_on_refused(struct hub *h, cv_time now, uint8_t socket, const struct addr *to);
+void hub_on_refused(struct hub *h, cv_time now, uint16_t socket, const struct addr *to);
 bool hub_write(struct hub *h, cv_time now, struct train *out);
 cv_time hub_deadline(const struct hub *h);
 void hub_on_deadline(struct hub *h, cv_time now);

@@ -122,7 +122,8 @@ static int reserve(struct hub *h)
 	return 0;
 }
 
-void hub_session_move(struct hub *h, struct hub_session *s, uint8_t socket, const struct addr *from)
+void hub_session_move(struct hub *h, struct hub_session *s, uint16_t socket,
+                      const struct addr *from)
 {
 	uint64_t key = addr_hash(&s->port.path, h->seed);
 	int r;
@@ -138,8 +139,8 @@ void hub_session_move(struct hub *h, struct hub_session *s, uint8_t socket, cons
 	enter_prefix(h, s, prefix_of(h, from));
 }
 
-enum hub_admission hub_session_new(struct hub *h, cv_time now, const uint8_t pk[32], uint8_t socket,
-                                   const struct addr *from,
+enum hub_admission hub_session_new(struct hub *h, cv_time now, const uint8_t pk[32],
+                                   uint16_t socket, const struct addr *from,
                                    const uint8_t incarnation[INCARNATION_SIZE],
                                    struct hub_session **out)
 {
@@ -239,7 +240,7 @@ void hub_session_wake(struct hub *h, struct hub_session *s)
 
 /* ---- paths ---- */
 
-void hub_session_doubt(struct hub *h, cv_time now, struct hub_session *s, uint8_t socket,
+void hub_session_doubt(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
                        const struct addr *from, size_t budget)
 {
 	if (budget < LIGHT_PROBE_MIN ||
@@ -255,7 +256,7 @@ void hub_session_doubt(struct hub *h, cv_time now, struct hub_session *s, uint8_
 	hub_session_wake(h, s);
 }
 
-void hub_session_on_opened(struct hub *h, cv_time now, struct hub_session *s, uint8_t socket,
+void hub_session_on_opened(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
                            const struct addr *from, size_t budget)
 {
 	s->port.heard_at = now;
@@ -265,7 +266,7 @@ void hub_session_on_opened(struct hub *h, cv_time now, struct hub_session *s, ui
 		hub_session_doubt(h, now, s, socket, from, budget);
 }
 
-void hub_session_on_answer(struct hub *h, struct hub_session *s, uint8_t socket,
+void hub_session_on_answer(struct hub *h, struct hub_session *s, uint16_t socket,
                            const struct addr *from, uint64_t token)
 {
 	if (s->challenge_token == 0 || token != s->challenge_token ||
@@ -546,7 +547,7 @@ static void take_news(struct hub *h, cv_time now, struct hub_session *s)
 	}
 }
 
-static bool emit(struct train *out, uint8_t socket, const struct addr *to, size_t size)
+static bool emit(struct train *out, uint16_t socket, const struct addr *to, size_t size)
 {
 	out->size = size;
 	out->segment_size = size;

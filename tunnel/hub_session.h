@@ -39,7 +39,7 @@ struct hub_session {
 	cv_time resume_at; /* news that had no memory */
 
 	struct addr doubtful; /* an address that it may have moved to */
-	uint8_t doubtful_socket;
+	uint16_t doubtful_socket;
 	bool is_challenge_due;
 	struct bucket challenges; /* 4/s */
 	uint64_t challenge_token; /* 0: none is out */
@@ -58,7 +58,7 @@ _Static_assert(sizeof(struct hub_session) + 320 <= 2048,
 /* A datagram that answers another and needs no session. */
 struct hub_reply {
 	struct addr to;
-	uint8_t socket;
+	uint16_t socket;
 	uint16_t size;
 	uint8_t bytes[WIRE_INIT_SIZE];
 };
@@ -67,7 +67,7 @@ struct hub_reply {
 struct hub_pending {
 	uint8_t pk[32];
 	struct addr from;
-	uint8_t socket;
+	uint16_t socket;
 };
 
 enum {
@@ -115,8 +115,8 @@ struct hub_session *hub_session_by_number(const struct hub *h, uint64_t number);
 
 enum hub_admission { HUB_ADMITTED, HUB_AGENTS_FULL, HUB_ADDRESS_FULL, HUB_NO_MEMORY };
 /* A new session of @pk at @from; its object is unbound and named @incarnation. */
-enum hub_admission hub_session_new(struct hub *h, cv_time now, const uint8_t pk[32], uint8_t socket,
-                                   const struct addr *from,
+enum hub_admission hub_session_new(struct hub *h, cv_time now, const uint8_t pk[32],
+                                   uint16_t socket, const struct addr *from,
                                    const uint8_t incarnation[INCARNATION_SIZE],
                                    struct hub_session **out);
 /* Ends it: those it matched hear ABSENT, the other ends of its channels CHANNEL_GONE. */
@@ -124,19 +124,19 @@ void hub_session_drop(struct hub *h, cv_time now, struct hub_session *s, bool is
 /* Its object was replaced by another of the same identity: what was registered is gone. */
 void hub_session_begin_again(struct hub *h, cv_time now, struct hub_session *s);
 /* The validated path is @from now. */
-void hub_session_move(struct hub *h, struct hub_session *s, uint8_t socket,
+void hub_session_move(struct hub *h, struct hub_session *s, uint16_t socket,
                       const struct addr *from);
 
 /* Something opened under its keys, from @from; @budget: bytes that may go back there unproven. */
-void hub_session_on_opened(struct hub *h, cv_time now, struct hub_session *s, uint8_t socket,
+void hub_session_on_opened(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
                            const struct addr *from, size_t budget);
 /* Sends a challenge to @from, where the session may have moved. */
-void hub_session_doubt(struct hub *h, cv_time now, struct hub_session *s, uint8_t socket,
+void hub_session_doubt(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
                        const struct addr *from, size_t budget);
 /* The frames of a DATA packet. The session may be gone afterwards. */
 void hub_session_on_frames(struct hub *h, cv_time now, struct hub_session *s, const uint8_t *plain,
                            size_t size);
-void hub_session_on_answer(struct hub *h, struct hub_session *s, uint8_t socket,
+void hub_session_on_answer(struct hub *h, struct hub_session *s, uint16_t socket,
                            const struct addr *from, uint64_t token);
 /* ICMP says that nobody listens at its path. */
 void hub_session_on_refused(struct hub *h, cv_time now, struct hub_session *s);

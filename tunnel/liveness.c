@@ -71,7 +71,7 @@ void liveness_on_presence(struct session *s, cv_time now, uint32_t server, bool 
 	}
 }
 
-void liveness_on_refused(struct session *s, cv_time now, uint8_t socket, const struct addr *to)
+void liveness_on_refused(struct session *s, cv_time now, uint16_t socket, const struct addr *to)
 {
 	struct origin o = { .socket = socket, .addr = *to };
 	uint8_t slot = paths_find(&s->paths, &o);

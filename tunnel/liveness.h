@@ -15,7 +15,7 @@
 /* News from a server: a hint that may cause a handshake, never a reset by itself (rule 3.7). */
 void liveness_on_presence(struct session *s, cv_time now, uint32_t server, bool is_present,
                           bool is_gone);
-void liveness_on_refused(struct session *s, cv_time now, uint8_t socket, const struct addr *to);
+void liveness_on_refused(struct session *s, cv_time now, uint16_t socket, const struct addr *to);
 /* Everything stood still for a while: sleep, SIGSTOP. */
 void liveness_on_gap(struct session *s, cv_time now);
 /* Resets the streams when the peer is certainly gone. */

@@ -68,7 +68,7 @@ struct path_token {
 /* Where a datagram came from, or goes to. */
 struct origin {
 	bool is_relay;
-	uint8_t socket;   /* direct */
+	uint16_t socket;  /* direct */
 	uint8_t ecn;      /* direct, as a source: enum ecn_codepoint it came with */
 	struct addr addr; /* direct: the remote address */
 	uint32_t server;  /* relay */

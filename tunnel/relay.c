@@ -328,7 +328,7 @@ static bool take_quota(struct relay *r, cv_time now, struct relay_end *from, str
 	       bucket_take(&from->small, now, RELAY_SMALL_RATE, RELAY_SMALL_RATE, 1);
 }
 
-enum relay_verdict relay_on_datagram(struct relay *r, cv_time now, uint8_t socket,
+enum relay_verdict relay_on_datagram(struct relay *r, cv_time now, uint16_t socket,
                                      const struct addr *from, const uint8_t *bytes, size_t size,
                                      struct relay_port **owner)
 {

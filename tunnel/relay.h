@@ -39,7 +39,7 @@ enum {
 /* One agent; embedded in its session. Its owner writes path and heard_at. */
 struct relay_port {
 	struct addr path; /* validated */
-	uint8_t socket;
+	uint16_t socket;
 	cv_time heard_at;       /* something opened */
 	struct bucket from, to; /* what it sends, what it gets */
 	struct list channels;   /* ends */
@@ -114,7 +114,7 @@ bool relay_first(const struct relay *r, const struct relay_port *p, struct relay
 void relay_describe(const struct relay *r, struct list *node, struct relay_end_info *out);
 
 /* A RELAY datagram. *@owner: whose number it carries, NULL for an unknown one. */
-enum relay_verdict relay_on_datagram(struct relay *r, cv_time now, uint8_t socket,
+enum relay_verdict relay_on_datagram(struct relay *r, cv_time now, uint16_t socket,
                                      const struct addr *from, const uint8_t *bytes, size_t size,
                                      struct relay_port **owner);
 /* The next train: packets of one destination, equal in size but for the last. */

@@ -268,12 +268,12 @@ bool rendezvous_find_channel(const struct rendezvous *r, uint64_t channel, uint3
 	return contacts_find_channel(&r->contacts, channel, peer);
 }
 
-bool rendezvous_is_from(const struct rendezvous *r, uint8_t socket, const struct addr *from)
+bool rendezvous_is_from(const struct rendezvous *r, uint16_t socket, const struct addr *from)
 {
 	return socket == 0 && r->session.assoc.is_bound && addr_equal(&r->current, from);
 }
 
-bool rendezvous_address(const struct rendezvous *r, uint8_t *socket, struct addr *to)
+bool rendezvous_address(const struct rendezvous *r, uint16_t *socket, struct addr *to)
 {
 	if (r->state != STATE_UP)
 		return false;

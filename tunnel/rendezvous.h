@@ -67,14 +67,14 @@ uint64_t rendezvous_channel(const struct rendezvous *r, uint32_t peer);
 
 /* Receives: a RESP, COOKIE or VERSION that names our handshake's index, or DATA/PROBE that names
  * one of our epochs. In place. */
-void rendezvous_on_datagram(struct rendezvous *r, cv_time now, uint8_t socket,
+void rendezvous_on_datagram(struct rendezvous *r, cv_time now, uint16_t socket,
                             const struct addr *from, uint8_t *bytes, size_t size);
 /* True when @from is the server's current address: RELAY is taken from nowhere else. */
-bool rendezvous_is_from(const struct rendezvous *r, uint8_t socket, const struct addr *from);
+bool rendezvous_is_from(const struct rendezvous *r, uint16_t socket, const struct addr *from);
 /* Which peer a channel number announced here belongs to; false: unknown. */
 bool rendezvous_find_channel(const struct rendezvous *r, uint64_t channel, uint32_t *peer);
 /* Where RELAY datagrams go now; false when the server is not up. */
-bool rendezvous_address(const struct rendezvous *r, uint8_t *socket, struct addr *to);
+bool rendezvous_address(const struct rendezvous *r, uint16_t *socket, struct addr *to);
 
 /* Next datagram to the server; false when none is due. Fills a train of one. */
 bool rendezvous_write(struct rendezvous *r, cv_time now, struct train *out);

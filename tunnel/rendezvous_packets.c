@@ -227,7 +227,7 @@ static void on_resp(struct rendezvous *r, cv_time now, const struct addr *from,
 	CV_UNREACHABLE();
 }
 
-void rendezvous_on_datagram(struct rendezvous *r, cv_time now, uint8_t socket,
+void rendezvous_on_datagram(struct rendezvous *r, cv_time now, uint16_t socket,
                             const struct addr *from, uint8_t *bytes, size_t size)
 {
 	if (socket != 0 || size == 0 || r->state == STATE_CLOSED || !rendezvous_is_server(r, from))

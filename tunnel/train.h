@@ -18,6 +18,15 @@ enum {
 	TRAIN_SEGMENTS_MAX = 64,
 };
 
+/* Sockets of a port, by number. */
+enum {
+	SOCKET_MAIN = 0,   /* the one that peers and servers know; further bound ones follow */
+	SOCKET_EXTRA = 16, /* the first of those that are opened for a punch */
+	SOCKETS_EXTRA_MAX = 1024,
+	SOCKET_TCP = UINT16_MAX, /* no UDP: the connection to a server's TCP address, or from an
+	                            agent's */
+};
+
 /* The two ECN bits of the IP header (RFC 3168, 5). */
 enum ecn_codepoint { ECN_NOT_ECT = 0, ECN_ECT1 = 1, ECN_ECT0 = 2, ECN_CE = 3 };
 
@@ -27,8 +36,9 @@ struct train {
 	size_t size;         /* all packets */
 	size_t segment_size; /* of each packet but the last */
 	unsigned count;
-	uint8_t socket; /* 0: the main port */
-	uint8_t ecn;    /* enum ecn_codepoint; a shell that cannot set it leaves it out */
+	uint16_t socket;
+	uint8_t ttl; /* hops that it may go; 0: as usual */
+	uint8_t ecn; /* enum ecn_codepoint; a shell that cannot set it leaves it out */
 	struct addr to;
 };
 
@@ -37,7 +47,7 @@ struct arrival {
 	uint8_t *bytes;
 	size_t size;
 	size_t segment_size; /* of each datagram but the last; equal to @size for one */
-	uint8_t socket;
+	uint16_t socket;
 	bool stays;  /* the bytes are left alone until endpoint_keep() */
 	uint8_t ecn; /* enum ecn_codepoint, the same for all: the kernel joins only such; 0: not
 	                known */

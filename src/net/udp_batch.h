@@ -24,7 +24,7 @@ enum {
 
 struct udp_socket {
 	int fd;
-	uint8_t index;  /* as in struct train and struct arrival */
+	uint16_t index; /* as in struct train and struct arrival */
 	uint8_t family; /* ADDR_V4, ADDR_V6 */
 	bool has_gso;   /* a train may leave in one piece */
 	bool has_ecn;   /* a train may leave marked */

@@ -77,7 +77,7 @@ static int open_one(const struct udp_port_options *opt, struct udp_bound *b, con
 	set_buffers(s.fd, opt);
 	s.local = fds_local(s.fd);
 	for (unsigned i = 0; i < b->count; i++)
-		s.index = (uint8_t)(s.index + (b->sockets[i].family == s.family));
+		s.index = (uint16_t)(s.index + (b->sockets[i].family == s.family));
 	b->sockets[b->count++] = s;
 	return 0;
 }

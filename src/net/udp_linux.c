@@ -57,7 +57,7 @@ enum {
 /* Aligned as struct cmsghdr wants it. */
 union control {
 	struct cmsghdr align;
-	uint8_t bytes[CMSG_SPACE(sizeof(uint16_t)) + CMSG_SPACE(sizeof(int))];
+	uint8_t bytes[CMSG_SPACE(sizeof(uint16_t)) + 2 * CMSG_SPACE(sizeof(int))];
 };
 
 void udp_batch_prepare(const struct udp_socket *s, bool with_gro)
@@ -170,7 +170,7 @@ static void put_controls(const struct udp_socket *s, const struct train *t, size
 {
 	const bool is_v4 = s->family == ADDR_V4;
 	const uint16_t segment = (uint16_t)t->segment_size;
-	const int mark = t->ecn;
+	const int mark = t->ecn, ttl = t->ttl;
 	struct cmsghdr *c;
 	size_t used = 0;
 
@@ -182,9 +182,14 @@ static void put_controls(const struct udp_socket *s, const struct train *t, size
 		used += put_control(c, SOL_UDP, UDP_SEGMENT, &segment, sizeof(segment));
 		c = CMSG_NXTHDR(msg, c);
 	}
-	if (mark && s->has_ecn)
+	if (mark && s->has_ecn) {
 		used += put_control(c, is_v4 ? IPPROTO_IP : IPPROTO_IPV6,
 		                    is_v4 ? IP_TOS : IPV6_TCLASS, &mark, sizeof(mark));
+		c = CMSG_NXTHDR(msg, c);
+	}
+	if (ttl)
+		used += put_control(c, is_v4 ? IPPROTO_IP : IPPROTO_IPV6,
+		                    is_v4 ? IP_TTL : IPV6_HOPLIMIT, &ttl, sizeof(ttl));
 	msg->msg_controllen = used;
 }
 

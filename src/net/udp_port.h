@@ -47,9 +47,9 @@ struct udp_core {
 	void (*on_turn)(void *ctx, cv_time now); /* may be NULL */
 	void (*on_arrival)(void *ctx, cv_time now, struct arrival *in);
 	/* ICMP port unreachable for @to. May be NULL. */
-	void (*on_refused)(void *ctx, cv_time now, uint8_t socket, const struct addr *to);
+	void (*on_refused)(void *ctx, cv_time now, uint16_t socket, const struct addr *to);
 	/* A datagram of @size is larger than the path takes. May be NULL. */
-	void (*on_too_large)(void *ctx, cv_time now, uint8_t socket, const struct addr *to,
+	void (*on_too_large)(void *ctx, cv_time now, uint16_t socket, const struct addr *to,
 	                     size_t size);
 	/* Fills @out, whose bytes are TRAIN_BYTES_MAX of ours; false: nothing to send now. */
 	bool (*write)(void *ctx, cv_time now, struct train *out);

@@ -84,7 +84,7 @@ struct side {
 	bool is_turn, has_events_for_ever;
 	bool has_marks; /* trains leave with codepoints in turn */
 	uint8_t ecn;    /* of the newest one */
-	uint8_t from_socket, to_socket;
+	uint16_t from_socket, to_socket;
 };
 
 static unsigned size_of(uint32_t number)
@@ -129,7 +129,7 @@ static void on_arrival(void *ctx, cv_time now, struct arrival *in)
 		udp_port_kick(s->other->port); /* its next train */
 }
 
-static void on_refused(void *ctx, cv_time now, uint8_t socket, const struct addr *to)
+static void on_refused(void *ctx, cv_time now, uint16_t socket, const struct addr *to)
 {
 	struct side *s = ctx;
 
@@ -139,7 +139,8 @@ static void on_refused(void *ctx, cv_time now, uint8_t socket, const struct addr
 	s->refused_to = *to;
 }
 
-static void on_too_large(void *ctx, cv_time now, uint8_t socket, const struct addr *to, size_t size)
+static void on_too_large(void *ctx, cv_time now, uint16_t socket, const struct addr *to,
+                         size_t size)
 {
 	struct side *s = ctx;
 
