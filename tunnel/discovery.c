@@ -10,7 +10,6 @@
 #define SAMPLING_TIME CV_MS(1500)
 #define REPEAT_FIRST CV_MS(150) /* doubles; RFC 8489's 39.5 s are for who has no other way */
 #define FILTER_PATIENCE CV_MS(600)
-#define NO_SERVER_RETRY CV_SEC(60)
 
 enum { TRIES_MAX = 4 };
 
@@ -190,6 +189,7 @@ static void begin_round(struct discovery *d, cv_time now, const struct rng *rng)
 static void read_mapping(const struct discovery *d, struct nat_profile *out)
 {
 	struct addr none = { 0 };
+	enum nat_rule mapping;
 	struct nat_view v;
 
 	nat_view_init(&v, &none);
@@ -215,7 +215,8 @@ static void read_mapping(const struct discovery *d, struct nat_profile *out)
 		if (nat_view_is_open(&v, &d->local[i]))
 			v.local = d->local[i];
 	}
-	out->mapping = (uint8_t)nat_mapping(&v);
+	mapping = nat_mapping(&v);
+	out->mapping = (uint8_t)mapping;
 }
 
 static uint8_t read_filtering(const struct discovery *d)

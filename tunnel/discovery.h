@@ -65,7 +65,7 @@ struct discovery {
 	uint8_t first_count;
 	struct nat_profile profile;
 	bool has_profile;
-	bool is_new; /* discovery_take_news() */
+	bool is_new;    /* discovery_take_news() */
 	uint64_t asked; /* requests sent, for the user */
 };
 

@@ -8,8 +8,8 @@
 
 #include "base/heap.h"
 #include "base/list.h"
-#include "tunnel/endpoint.h"
 #include "tunnel/discovery.h"
+#include "tunnel/endpoint.h"
 #include "tunnel/extras.h"
 #include "tunnel/gate.h"
 #include "tunnel/punch.h"

@@ -6,7 +6,7 @@ enum state { FREE, WANTED, ASKED, OPEN, REFUSED, CLOSING, ABANDONED };
 static unsigned index_of(uint16_t number)
 {
 	CV_ASSERT(number >= SOCKET_EXTRA && number < SOCKET_EXTRA + SOCKETS_EXTRA_MAX);
-	return number - SOCKET_EXTRA;
+	return (unsigned)number - SOCKET_EXTRA;
 }
 
 uint16_t extras_take(struct extras *x, unsigned count)

@@ -285,8 +285,7 @@ static void on_punch(struct endpoint *e, cv_time now, struct session *s,
 {
 	struct punch_attempt *a = find(&e->punch, s->number);
 
-	if (!candidate_is_allowed(&e->core.scope, &in->address) ||
-	    in->address.family != ADDR_V4)
+	if (!candidate_is_allowed(&e->core.scope, &in->address) || in->address.family != ADDR_V4)
 		return;
 	switch ((enum punch_kind)in->kind) {
 	case PUNCH_ROW:
@@ -593,8 +592,7 @@ static bool is_validating(const struct session *s)
 	for (uint8_t i = 0; i < PATHS_MAX; i++) {
 		const struct path *path = &s->paths.list[i];
 
-		if ((path->state == PATH_VALID || path->state == PATH_USABLE) &&
-		    !path->to.is_relay)
+		if ((path->state == PATH_VALID || path->state == PATH_USABLE) && !path->to.is_relay)
 			return true;
 	}
 	return false;
@@ -631,9 +629,9 @@ void punch_consider(struct endpoint *e, cv_time now, struct session *s)
 void punch_on_network(cv_time now, struct session *s)
 {
 	s->punches_failed = 0;
-	s->punch_at = s->punch_ended_at == 0 ? 0
-	                                     : CV_MAX(now, cv_time_after(s->punch_ended_at,
-	                                                                 EVENT_SPACING));
+	s->punch_at = s->punch_ended_at == 0
+	                      ? 0
+	                      : CV_MAX(now, cv_time_after(s->punch_ended_at, EVENT_SPACING));
 }
 
 cv_time punch_deadline(const struct punch *p)

@@ -19,7 +19,7 @@ struct punch_talk {
 	struct nat_profile peer; /* what the peer told of itself */
 	bool has_peer;
 	bool is_peer_new; /* it told something new, and nobody has looked at it yet */
-	uint64_t told; /* version of our profile in the newest NAT sent */
+	uint64_t told;    /* version of our profile in the newest NAT sent */
 
 	struct wire_punch out; /* ours, newest */
 	uint32_t out_number;   /* counts ours; 0: none yet */

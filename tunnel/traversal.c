@@ -90,6 +90,5 @@ void traversal_on_deadline(struct endpoint *e, cv_time now)
 
 bool traversal_check(const struct endpoint *e)
 {
-	return extras_check(&e->extras) && discovery_check(&e->discovery) &&
-	       punch_check(&e->punch);
+	return extras_check(&e->extras) && discovery_check(&e->discovery) && punch_check(&e->punch);
 }

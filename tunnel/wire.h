@@ -202,10 +202,10 @@ enum punch_kind {
 
 struct wire_punch {
 	uint8_t kind;
-	uint8_t shift;     /* ASK: how many ports its author believes that others took */
-	uint16_t round;    /* of the author's; an ANSWER repeats the ASK's */
-	int16_t step;      /* not for a RANGE */
-	uint16_t count;    /* not for a RANGE */
+	uint8_t shift;      /* ASK: how many ports its author believes that others took */
+	uint16_t round;     /* of the author's; an ANSWER repeats the ASK's */
+	int16_t step;       /* not for a RANGE */
+	uint16_t count;     /* not for a RANGE */
 	uint16_t port_high; /* RANGE */
 	struct addr address;
 };

@@ -359,6 +359,16 @@ static void resolve_server(struct sim *sim, struct sim_host *h, uint32_t server)
 	}
 }
 
+static void open_sockets(struct sim *sim, struct sim_host *h, uint16_t first, uint16_t count)
+{
+	unsigned opened = simhost_open_sockets(sim, h, first, count);
+	uint16_t ports[SOCKETS_EXTRA_MAX];
+
+	for (unsigned i = 0; i < opened; i++)
+		ports[i] = simhost_port_of(h, (uint16_t)(first + i));
+	endpoint_on_sockets_opened(h->endpoint, sim->now, first, count, opened, ports);
+}
+
 static void on_event(struct sim *sim, struct sim_host *h, const struct endpoint_event *ev)
 {
 	int i = host_of_peer(h, ev->peer);
@@ -398,6 +408,12 @@ static void on_event(struct sim *sim, struct sim_host *h, const struct endpoint_
 		h->server_downs++;
 		return;
 	case ENDPOINT_EVENT_SERVER_REFUSED:
+		return;
+	case ENDPOINT_EVENT_OPEN_SOCKETS:
+		open_sockets(sim, h, ev->socket, ev->count);
+		return;
+	case ENDPOINT_EVENT_CLOSE_SOCKET:
+		simhost_close_socket(sim, h, ev->socket);
 		return;
 	case ENDPOINT_EVENT_DUPLICATE:
 		h->duplicates++;
