@@ -392,9 +392,13 @@ static void pull_servers(struct endpoint *e, cv_time now)
  * the relay; else both would go on probing where nobody is any more. */
 static void ask_servers(struct endpoint *e, cv_time now, struct session *s)
 {
-	for (uint32_t i = 0; i < e->server_count && s->asks_servers; i++)
-		rendezvous_doubt(e->servers[i].r, now);
-	s->asks_servers = false;
+	for (uint32_t i = 0; i < e->server_count; i++) {
+		if (s->wants_servers)
+			rendezvous_want(e->servers[i].r, now);
+		else if (s->asks_servers)
+			rendezvous_doubt(e->servers[i].r, now);
+	}
+	s->asks_servers = s->wants_servers = false;
 }
 
 /* ---- events out ---- */

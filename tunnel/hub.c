@@ -385,9 +385,10 @@ static struct hub_session *join(struct hub *h, cv_time now, struct arrival *from
 	if (verdict == ASSOC_REPLACED)
 		hub_session_begin_again(h, now, s);
 	/* RESP went there, and what only its reader can seal came back from there: as good as a
-	 * PROBE answered. */
-	if (verdict == ASSOC_REPLACED || (verdict == ASSOC_ADDED && info->socket == from->socket &&
-	                                  addr_equal(&info->from, &from->from)))
+	 * PROBE answered. From elsewhere it proves nothing: a continuing INIT needs no cookie, so
+	 * whoever repeats it may say that he is anybody. */
+	if ((verdict == ASSOC_REPLACED || verdict == ASSOC_ADDED) && info->socket == from->socket &&
+	    addr_equal(&info->from, &from->from))
 		hub_session_move(h, s, info->socket, &info->from);
 	pendings_drop(&h->pendings, now, &h->indexes, p, true); /* joined, or freed by the join */
 	return verdict == ASSOC_VOID ? NULL : s;
