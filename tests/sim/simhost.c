@@ -209,9 +209,16 @@ static void start_hub(struct sim *sim, struct sim_host *h)
 		.relay_enabled = true,
 		.relay_rate = h->relay_rate,
 		.access_anyone = true,
+		.stun = BINDING_PADDED,
+	};
+	struct binding_place places[2] = {
+		{ .socket = 0, .local = h->address, .real = h->address },
+		{ .socket = 1, .local = h->address, .real = h->address }
 	};
 
 	CV_ASSERT(hub_new(&h->hub, sim->now, &opt) == 0);
+	places[1].local.port = places[1].real.port = (uint16_t)(h->address.port + 1);
+	hub_set_places(h->hub, places, 2);
 }
 
 static void tell_addresses(struct sim *sim, struct sim_host *h)
@@ -359,6 +366,16 @@ static void resolve_server(struct sim *sim, struct sim_host *h, uint32_t server)
 	}
 }
 
+static void open_sockets(struct sim *sim, struct sim_host *h, uint16_t first, uint16_t count)
+{
+	unsigned opened = simhost_open_sockets(sim, h, first, count);
+	uint16_t ports[SOCKETS_EXTRA_MAX];
+
+	for (unsigned i = 0; i < opened; i++)
+		ports[i] = simhost_port_of(h, (uint16_t)(first + i));
+	endpoint_on_sockets_opened(h->endpoint, sim->now, first, count, opened, ports);
+}
+
 static void on_event(struct sim *sim, struct sim_host *h, const struct endpoint_event *ev)
 {
 	int i = host_of_peer(h, ev->peer);
@@ -398,6 +415,12 @@ static void on_event(struct sim *sim, struct sim_host *h, const struct endpoint_
 		h->server_downs++;
 		return;
 	case ENDPOINT_EVENT_SERVER_REFUSED:
+		return;
+	case ENDPOINT_EVENT_OPEN_SOCKETS:
+		open_sockets(sim, h, ev->socket, ev->count);
+		return;
+	case ENDPOINT_EVENT_CLOSE_SOCKET:
+		simhost_close_socket(sim, h, ev->socket);
 		return;
 	case ENDPOINT_EVENT_DUPLICATE:
 		h->duplicates++;
