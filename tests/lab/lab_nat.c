@@ -216,7 +216,7 @@ static void forget_oldest(struct lab_nat *nat)
 	}
 	for (uint32_t i = oldest + 1; i < nat->touched; i++) {
 		if (nat->mappings[i].expires_at &&
-		    nat->mappings[i].used_at < nat->mappings[oldest].used_at) {
+		    nat->mappings[i].used_order < nat->mappings[oldest].used_order) {
 			oldest = i;
 		}
 	}
@@ -545,7 +545,7 @@ static enum lab_nat_verdict translate_out(struct lab_nat *nat, uint64_t now, str
 		}
 	}
 	m = &nat->mappings[index];
-	m->used_at = now;
+	m->used_order = ++nat->uses;
 	m->expires_at = now + lifetime(nat, flow);
 	permit(nat, flow, now, index);
 	if (flow->is_fragment) {
@@ -657,7 +657,7 @@ enum lab_nat_verdict lab_nat_inbound(struct lab_nat *nat, uint64_t now, struct l
 		return LAB_NAT_UDP_SPENT;
 	}
 	m = &nat->mappings[index];
-	m->used_at = now;
+	m->used_order = ++nat->uses;
 	if (nat->config.inbound_refresh) {
 		m->expires_at = now + lifetime(nat, flow);
 		if (permission) {

@@ -72,7 +72,7 @@ struct lab_mapping {
 	struct lab_key inside_key;
 	struct lab_key outside_key;
 	uint64_t expires_at; /* 0: free */
-	uint64_t used_at;
+	uint64_t used_order; /* of the last use: several packets may share an instant */
 	uint32_t inside_ip;
 	uint32_t outside_ip;
 	uint16_t inside_port;
@@ -105,6 +105,7 @@ struct lab_fragment {
 struct lab_nat {
 	struct lab_nat_config config; /* change it with lab_nat_configure() */
 	uint64_t counters[LAB_NAT_VERDICTS];
+	uint64_t uses;
 	uint64_t created;
 	uint64_t created_udp; /* of them */
 	uint64_t evicted;

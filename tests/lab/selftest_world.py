@@ -3,6 +3,7 @@
 import hashlib
 import os
 import socket
+import struct
 import threading
 
 from lab import Lab
@@ -57,6 +58,8 @@ class World:
         for s in self.sockets:
             s.close()
         self.sockets.clear()
+        for _ in range(2):  # what closing them has sent is through before the routers forget
+            self.lab.internet.counters()
         for node in self.lab.nodes:
             node.link.up()
             node.link.set(delay_ms=0, jitter_ms=0, jitter_reorders=False, rate_mbit=0,
@@ -102,6 +105,8 @@ def tcp_pair(w, inside, server, port, family=socket.AF_INET, address=S1):
     client.connect((address, port))
     far = listener.accept()[0]
     far.settimeout(20)
+    for end in (client, far):  # closing it leaves nothing that is sent again later
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     w.sockets += [listener, client, far]
     return client, far
 
