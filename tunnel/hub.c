@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "tunnel/aead.h"
 #include "tunnel/hub_session.h"
+#include "tunnel/stun.h"
 
 /*
  *	INIT ---> gate ---> key listed? ---> pending ---> RESP
@@ -529,8 +530,29 @@ static void on_relay(struct hub *h, cv_time now, struct arrival *from, const uin
 
 /* ---- the shell's side ---- */
 
+static void on_stun(struct hub *h, struct arrival *in, const uint8_t *bytes, size_t size)
+{
+	struct stun_message m;
+	struct stun_told told = { .mapped = in->from };
+	uint8_t *out;
+	size_t n;
+
+	if (!stun_read(bytes, size, &m) || m.type != STUN_REQUEST)
+		return;
+	out = reply_begin(h, m.change & STUN_CHANGE_PORT ? in->socket ^ 1 : in->socket, &in->from);
+	if (!out)
+		return;
+	n = stun_write_answer(out, size, &m, &told);
+	if (n)
+		reply_end(h, n);
+}
+
 static void on_datagram(struct hub *h, cv_time now, struct arrival *in, uint8_t *bytes, size_t size)
 {
+	if (wire_is_stun(bytes[0])) {
+		on_stun(h, in, bytes, size);
+		return;
+	}
 	switch (bytes[0] & WIRE_KIND_MASK) {
 	case WIRE_RELAY:
 		on_relay(h, now, in, bytes, size);
