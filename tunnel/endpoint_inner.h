@@ -36,6 +36,8 @@ struct endpoint {
 	uint32_t server_count;
 	struct addr local[ENDPOINT_LOCAL_MAX];
 	unsigned local_count;
+	struct addr mapped[ENDPOINT_MAPPED_MAX];
+	unsigned mapped_count;
 	struct heap deadlines;
 	struct list ready; /* sessions that may have output or events */
 	cv_time turned_at, asked_for;
