@@ -396,11 +396,15 @@ static void a_port_mapping_is_a_way_in(void **state)
 	assert_null(path_to(A, &list[1]));
 
 	list[0] = p.side[B].addr[PAIR_V6];
-	list[1].port = 0;
+	list[1] = addr_v4(198, 51, 100, 200, 0);
+	endpoint_set_mapped_addresses(p.side[B].e, p.now, list, 2);
+	assert_false(core->has_mapping); /* a firewall that was opened is no NAT */
+	assert_int_equal(core->candidate_count, 1);
+	list[1].port = 4000;
 	endpoint_set_mapped_addresses(p.side[B].e, p.now, list, 2);
 	pair_poke(&p, B);
 	assert_true(core->has_mapping);
-	assert_int_equal(core->candidate_count, 1);
+	assert_int_equal(core->candidate_count, 2);
 	pair_run(&p, CV_SEC(1));
 	assert_non_null(path_to(A, &list[0]));
 	assert_int_equal(path_to(A, &list[0])->state, PATH_USABLE);
