@@ -18,8 +18,9 @@
  * both at once.
  *
  * A mapping is renewed at half of its life and a random bit (RFC 6887, 11.2.1), then at half of
- * what is left. A gateway that restarts has forgotten it: it says so to everybody
- * (announcement), or its epoch in any answer is not what it should be.
+ * what is left. A gateway that restarts has forgotten it: some say so to everybody (announcement),
+ * of others (miniupnpd) the epoch in the next answer is not what it should be. So it is asked for
+ * its epoch, and in NAT-PMP with it for its address, every two minutes between renewals.
  */
 #include "tunnel/mapper.h"
 
@@ -35,6 +36,7 @@ enum { TRIES_PCP = 3, TRIES_NATPMP = 4, TRIES_RENEW = 4, TRIES_DELETE = 2 };
 #define WAIT_MAX CV_SEC(1800)
 /* What a gateway grants: never believed for less or longer. */
 enum { LIFE_MIN_S = 20, LIFE_MAX_S = 86400 };
+#define LOOK_INTERVAL CV_SEC(120)
 #define RENEW_MIN CV_SEC(4) /* RFC 6887, 11.2.1: no sooner after the request before */
 /* Events (network, announcements) that come one on another cause one request. */
 #define CONFIRMED_FOR CV_SEC(5)
@@ -74,12 +76,23 @@ static void enter(struct mapper *m, cv_time now, enum mapper_state next)
 	m->state = next;
 	m->must_ask_port = false;
 	m->must_ask_address = false;
+	m->must_look = false;
+	m->is_looking = false;
 	m->next_at = CV_TIME_NEVER;
 	if (!is_mapped(m)) {
 		m->external = (struct addr){ .family = ADDR_NONE };
 		m->expires_at = CV_TIME_NEVER;
 	}
 	trace_emit(m->trace, now, TRACE_MAPPER, m->target.client.family, next, m->protocol);
+}
+
+/* MAPPED: renewed then, and looked at until then. */
+static void rest(struct mapper *m, cv_time now, cv_time renew_at)
+{
+	enter(m, now, MAPPER_MAPPED);
+	m->renew_at = renew_at;
+	m->look_at = cv_time_after(now, LOOK_INTERVAL);
+	m->next_at = cv_time_min(m->renew_at, m->look_at);
 }
 
 static void begin_round(struct mapper *m, cv_time now, enum mapper_state state,
@@ -287,11 +300,10 @@ static void on_granted(struct mapper *m, cv_time now)
 		give_up(m, now, "the gateway has no address outside", back_off(m));
 		return;
 	}
-	enter(m, now, MAPPER_MAPPED);
+	rest(m, now, cv_time_after(now, life / 2 + rng_below(m->rng, life / 8)));
 	m->external = m->told;
 	m->confirmed_at = now;
 	m->expires_at = cv_time_after(now, life);
-	m->next_at = cv_time_after(now, life / 2 + rng_below(m->rng, life / 8));
 	m->failures = 0;
 	m->why = NULL;
 }
@@ -321,9 +333,13 @@ static bool is_of_mapping(const struct mapper *m, const struct pcp_answer *a)
 /* Does it answer what we are asking? */
 static bool is_asked(const struct mapper *m, const struct pcp_answer *a)
 {
+	if (m->state == MAPPER_MAPPED && a->result != PCP_SUCCESS)
+		return false;
+	if (m->state == MAPPER_MAPPED && (a->kind == PCP_ANNOUNCE || a->kind == NATPMP_ADDRESS))
+		return m->is_looking;
 	/* PCP tells of itself when a mapping has changed, or ended (RFC 6887, 14.2). */
 	if (m->state == MAPPER_MAPPED)
-		return a->kind == PCP_MAP && a->result == PCP_SUCCESS && is_of_mapping(m, a);
+		return a->kind == PCP_MAP && is_of_mapping(m, a);
 	if (!is_in_round(m))
 		return false;
 	/* No nonce, no port: refused before the gateway looked at them. A second one of those is
@@ -359,6 +375,19 @@ static bool is_gateways(struct mapper *m, const struct addr *from, const uint8_t
 	return true;
 }
 
+/* The gateway as it is now: another one than it was? */
+static void on_look(struct mapper *m, cv_time now, const struct pcp_answer *a)
+{
+	bool is_other = is_epoch_broken(m, now, a);
+
+	m->is_looking = false;
+	note_epoch(m, now, a);
+	if (a->kind == NATPMP_ADDRESS)
+		is_other |= !addr_equal_ip(&a->external, &m->external);
+	if (is_other)
+		begin_round(m, now, MAPPER_RENEWING, m->protocol, TRIES_RENEW);
+}
+
 void mapper_on_datagram(struct mapper *m, cv_time now, const struct addr *from,
                         const uint8_t *bytes, size_t size)
 {
@@ -377,6 +406,10 @@ void mapper_on_datagram(struct mapper *m, cv_time now, const struct addr *from,
 	m->was_answered = true;
 	if (a.result != PCP_SUCCESS) {
 		on_refusal(m, now, &a);
+		return;
+	}
+	if (m->is_looking && a.kind != PCP_MAP) {
+		on_look(m, now, &a);
 		return;
 	}
 	note_epoch(m, now, &a);
@@ -410,6 +443,7 @@ void mapper_on_announcement(struct mapper *m, cv_time now, const struct addr *fr
 		if (!is_epoch_broken(m, now, &a))
 			at = CV_MAX(at, cv_time_after(m->confirmed_at, CONFIRMED_FOR));
 		note_epoch(m, now, &a);
+		m->renew_at = cv_time_min(m->renew_at, at);
 		m->next_at = cv_time_min(m->next_at, at);
 		return;
 	case MAPPER_WAITING:
@@ -438,9 +472,8 @@ static void on_silence(struct mapper *m, cv_time now)
 			give_up(m, now, "the gateway does not answer", back_off(m));
 		return;
 	case MAPPER_RENEWING: /* after half of what is left, and again */
-		enter(m, now, MAPPER_MAPPED);
-		m->next_at = cv_time_after(
-			now, CV_MAX(RENEW_MIN, cv_time_since(m->expires_at, now) / 2));
+		rest(m, now,
+		     cv_time_after(now, CV_MAX(RENEW_MIN, cv_time_since(m->expires_at, now) / 2)));
 		return;
 	case MAPPER_DELETING:
 		mapper_drop(m, now);
@@ -463,8 +496,12 @@ void mapper_on_deadline(struct mapper *m, cv_time now)
 		return;
 	if (m->state == MAPPER_WAITING) {
 		ask(m, now);
-	} else if (m->state == MAPPER_MAPPED) {
+	} else if (m->state == MAPPER_MAPPED && now >= m->renew_at) {
 		begin_round(m, now, MAPPER_RENEWING, m->protocol, TRIES_RENEW);
+	} else if (m->state == MAPPER_MAPPED) {
+		m->must_look = true;
+		m->look_at = cv_time_after(now, LOOK_INTERVAL);
+		m->next_at = cv_time_min(m->renew_at, m->look_at);
 	} else if (is_in_round(m) && m->tries_left == 0) {
 		on_silence(m, now);
 	}
@@ -498,6 +535,10 @@ bool mapper_write(struct mapper *m, cv_time now, struct wr *w)
 	} else if (m->must_ask_address) {
 		m->must_ask_address = false;
 		req.kind = NATPMP_ADDRESS;
+	} else if (m->must_look) {
+		m->must_look = false;
+		m->is_looking = true;
+		req.kind = m->protocol == MAPPER_PCP ? PCP_ANNOUNCE : NATPMP_ADDRESS;
 	} else {
 		return false;
 	}
@@ -519,5 +560,6 @@ bool mapper_check(const struct mapper *m)
 	       (m->state == MAPPER_OFF) == (m->next_at == CV_TIME_NEVER) &&
 	       (!has_mapping || (m->external.port != 0 && candidate_is_announced(&m->external))) &&
 	       (!(m->must_ask_port || m->must_ask_address) || is_in_round(m)) &&
+	       (!(m->must_look || m->is_looking) || m->state == MAPPER_MAPPED) &&
 	       (!is_in_round(m) || m->protocol != MAPPER_NONE) && (!m->why || !has_mapping);
 }

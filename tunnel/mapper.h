@@ -69,13 +69,17 @@ struct mapper {
 	bool was_answered; /* in any way, since the first request to this gateway */
 
 	/* the round of requests */
-	cv_time next_at; /* of the next request, round or renewal; CV_TIME_NEVER: OFF */
+	cv_time next_at; /* of the next request, round, look or renewal; CV_TIME_NEVER: OFF */
 	cv_duration pause;
 	unsigned tries_left;
 	bool must_ask_port, must_ask_address; /* datagrams that are due */
 	bool has_port, has_address;           /* what this round has been told */
 	struct addr told;
 	uint32_t told_s;
+
+	/* between renewals: is the gateway still the same? */
+	cv_time renew_at, look_at;
+	bool must_look, is_looking;
 
 	unsigned failures; /* rounds in a row that ended WAITING */
 	cv_time confirmed_at, asked_at;

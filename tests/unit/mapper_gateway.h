@@ -32,7 +32,7 @@ static struct rng_seeded seeded;
 static struct rng rng;
 static cv_time now;
 static struct request requests[REQUESTS_MAX];
-static unsigned request_count;
+static unsigned request_count, look_count; /* looks are counted apart, and not kept */
 
 static struct gateway {
 	bool has_pcp, has_natpmp; /* neither: silent */
@@ -141,6 +141,18 @@ static inline void answer_pcp(const struct request *req)
 	deliver_from(&gw.at, &w);
 }
 
+static inline void answer_look(void)
+{
+	uint8_t bytes[24];
+	struct wr w = wr_init(bytes, sizeof(bytes));
+
+	wr_u16(&w, 0x0280);
+	wr_zero(&w, 6);
+	wr_u32(&w, epoch());
+	wr_zero(&w, 12);
+	deliver_from(&gw.at, &w);
+}
+
 static inline void on_request(const uint8_t *bytes, size_t size)
 {
 	struct rd r = rd_init(bytes, size);
@@ -150,6 +162,14 @@ static inline void on_request(const uint8_t *bytes, size_t size)
 	*req = (struct request){ .at = now };
 	req->version = rd_u8(&r);
 	req->opcode = rd_u8(&r);
+	if (req->version == 2 && req->opcode == 0) {
+		assert_int_equal(size, 24);
+		request_count--;
+		look_count++;
+		if (gw.has_pcp)
+			answer_look();
+		return;
+	}
 	if (req->version == 2) {
 		assert_int_equal(size, 60);
 		(void)rd_u16(&r);
@@ -169,6 +189,10 @@ static inline void on_request(const uint8_t *bytes, size_t size)
 		req->suggested_port = rd_u16(&r);
 		req->lifetime_s = rd_u32(&r);
 		assert_false(r.bad);
+	}
+	if (req->opcode == 0 && m.state == MAPPER_MAPPED) {
+		request_count--;
+		look_count++;
 	}
 	if (gw.has_natpmp)
 		answer_natpmp(req);
@@ -217,7 +241,7 @@ static inline void begin(bool has_pcp, bool has_natpmp)
 	now = CV_SEC(5000);
 	rng_seeded_init(&seeded, 7);
 	rng = rng_from_seeded(&seeded);
-	request_count = 0;
+	request_count = look_count = 0;
 	gw = (struct gateway){ .has_pcp = has_pcp, .has_natpmp = has_natpmp };
 	gw.at = addr_of("192.168.1.1:5351");
 	gw.outside = addr_of("198.51.100.7:40001");

@@ -153,6 +153,32 @@ static void a_restart_is_heard_of(void **state)
 	}
 }
 
+/* Some restart without a word. */
+static void a_silent_restart_is_found(void **state)
+{
+	(void)state;
+	for (unsigned natpmp = 0; natpmp < 2; natpmp++) {
+		begin(!natpmp, natpmp);
+		gw.is_refusing_version = natpmp;
+		gw.restarted_at = CV_SEC(4000);
+		run(CV_SEC(600));
+		assert_int_equal(look_count, 5);
+		gw.restarted_at = now;
+		gw.has_mapping = false;
+		request_count = 0;
+		run(CV_SEC(120));
+		assert_int_equal(request_count, 1 + natpmp);
+		assert_mapped(natpmp ? MAPPER_NATPMP : MAPPER_PCP);
+		request_count = 0;
+		run(CV_SEC(600)); /* and that was that */
+		assert_int_equal(request_count, 0);
+	}
+	/* NAT-PMP tells the address with it. */
+	gw.outside = addr_of("203.0.113.200:40001");
+	run(CV_SEC(120));
+	assert_mapped(MAPPER_NATPMP);
+}
+
 static void the_epochs_of_an_undisturbed_gateway(void **state)
 {
 	static const struct {
@@ -346,6 +372,7 @@ int main(void)
 		cmocka_unit_test(a_refused_renewal_ends_it),
 		cmocka_unit_test(the_gateway_may_change_its_mind),
 		cmocka_unit_test(a_restart_is_heard_of),
+		cmocka_unit_test(a_silent_restart_is_found),
 		cmocka_unit_test(the_epochs_of_an_undisturbed_gateway),
 		cmocka_unit_test(strangers_announce_nothing),
 		cmocka_unit_test(a_gateway_that_comes_up_is_asked),
