@@ -10,6 +10,7 @@
 #include "bridge.h"
 #include "config/keyfile.h"
 #include "control.h"
+#include "mapping.h"
 #include "net/clock.h"
 #include "net/entropy.h"
 #include "net/interfaces.h"
@@ -54,6 +55,7 @@ struct agent {
 	struct tcp_set *conns;
 	struct resolver *resolver;
 	struct interfaces *interfaces;
+	struct mapping mapping;
 	struct signals *signals;
 	struct control *control;
 	struct bridge bridge;
@@ -173,12 +175,14 @@ static void on_event(struct agent *a, cv_time now, const struct endpoint_event *
 		return;
 	case ENDPOINT_EVENT_PATH:
 		log_path(a, now, ev->peer);
+		mapping_on_doubt(&a->mapping);
 		return;
 	case ENDPOINT_EVENT_STREAM:
 		bridge_on_stream(&a->bridge, now, ev);
 		return;
 	case ENDPOINT_EVENT_SERVER_UP:
 		log_info("server up server=%s", a->config->servers[ev->server].address.text);
+		mapping_on_doubt(&a->mapping);
 		return;
 	case ENDPOINT_EVENT_SERVER_DOWN:
 		log_info("server down server=%s", a->config->servers[ev->server].address.text);
@@ -327,6 +331,7 @@ static json_t *on_status(void *ctx)
 	s.servers = servers;
 	s.peers = peers;
 	s.listeners = listeners;
+	mapping_status(&a->mapping, &s.portmap);
 	out = status_agent_json(&s);
 end:
 	cv_free(servers);
@@ -579,6 +584,7 @@ static void on_network_change(void *ctx)
 		return;
 	resolver_network_changed(a->resolver);
 	tell_local_addresses(a, clock_now());
+	mapping_on_network_change(&a->mapping);
 	udp_port_kick(a->port);
 }
 
@@ -656,6 +662,9 @@ static int start(struct agent *a, const char *control)
 	if (interfaces_open(&a->loop, on_network_change, a, &a->interfaces) < 0)
 		log_warn("changes of the network will go unnoticed");
 	tell_local_addresses(a, a->started_at);
+	if (a->config->has_portmap)
+		mapping_open(&a->mapping, &a->loop, a->endpoint, a->port, &a->rng,
+		             log_enabled(LOG_DEBUG) ? &a->trace : NULL);
 	(void)uv_timer_start(&a->tick, on_tick, TICK_MS, TICK_MS); /* never fails here */
 	return 0;
 }
@@ -688,6 +697,7 @@ static void stop(struct agent *a)
 		bridge_close(&a->bridge);
 	if (a->control)
 		control_close(a->control, NULL, NULL);
+	mapping_close(&a->mapping);
 	if (a->interfaces)
 		interfaces_close(a->interfaces, NULL, NULL);
 	if (a->signals)
