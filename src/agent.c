@@ -10,6 +10,7 @@
 #include "bridge.h"
 #include "config/keyfile.h"
 #include "control.h"
+#include "foreign.h"
 #include "mapping.h"
 #include "net/clock.h"
 #include "net/entropy.h"
@@ -54,6 +55,7 @@ struct agent {
 	struct udp_port *port;
 	struct tcp_set *conns;
 	struct resolver *resolver;
+	struct foreign *foreign;
 	struct interfaces *interfaces;
 	struct mapping mapping;
 	struct signals *signals;
@@ -140,6 +142,14 @@ static void resolve(struct agent *a, cv_time now, bool is_server, uint32_t index
 	}
 }
 
+static void on_foreign(void *ctx, const struct addr *list, unsigned count)
+{
+	struct agent *a = ctx;
+
+	endpoint_set_stun_addresses(a->endpoint, clock_now(), list, count);
+	udp_port_kick(a->port);
+}
+
 /* ---- events of the core ---- */
 
 static void log_path(struct agent *a, cv_time now, uint32_t peer)
@@ -151,6 +161,18 @@ static void log_path(struct agent *a, cv_time now, uint32_t peer)
 	log_info("path peer=%s kind=%s address=%s%s%s", a->config->peers[peer].name,
 	         stats.path_kind, addr_format(&stats.path_address, text),
 	         stats.why[0] ? " why=" : "", stats.why);
+}
+
+/* What cannot be opened (file descriptors) is missing from a punch, no more. */
+static void open_sockets(struct agent *a, cv_time now, uint16_t first, uint16_t count)
+{
+	uint16_t ports[SOCKETS_EXTRA_MAX];
+	unsigned opened = udp_port_open_extras(a->port, first, count, ports);
+
+	if (opened < count)
+		log_warn("sockets for a punch could not be opened wanted=%u opened=%u", count,
+		         opened);
+	endpoint_on_sockets_opened(a->endpoint, now, first, count, opened, ports);
 }
 
 static void on_event(struct agent *a, cv_time now, const struct endpoint_event *ev)
@@ -190,6 +212,12 @@ static void on_event(struct agent *a, cv_time now, const struct endpoint_event *
 	case ENDPOINT_EVENT_SERVER_REFUSED:
 		log_warn("server refused server=%s cause=%s",
 		         a->config->servers[ev->server].address.text, ev->text);
+		return;
+	case ENDPOINT_EVENT_OPEN_SOCKETS:
+		open_sockets(a, now, ev->socket, ev->count);
+		return;
+	case ENDPOINT_EVENT_CLOSE_SOCKET:
+		udp_port_close_extra(a->port, ev->socket);
 		return;
 	case ENDPOINT_EVENT_DUPLICATE:
 		log_warn("another agent uses this identity");
@@ -528,6 +556,10 @@ static int build_core(struct agent *a)
 		.streams_max = a->config->tunnel.streams_max,
 		.congestion = a->config->tunnel.congestion == CONFIG_CUBIC ? CC_CUBIC : CC_BBR,
 		.datagram_max = TRAIN_BYTES_MAX,
+		.punch_sockets = a->config->punch.sockets_max,
+		.punch_packets = a->config->punch.packets_max,
+		.punch_rate = a->config->punch.rate,
+		.punch_hourly = a->config->punch.hourly,
 	};
 	uint32_t number;
 
@@ -583,6 +615,7 @@ static void on_network_change(void *ctx)
 	if (a->is_stopping)
 		return;
 	resolver_network_changed(a->resolver);
+	foreign_network_changed(a->foreign);
 	tell_local_addresses(a, clock_now());
 	mapping_on_network_change(&a->mapping);
 	udp_port_kick(a->port);
@@ -659,6 +692,10 @@ static int start(struct agent *a, const char *control)
 	bridge_add_own_unix(&a->bridge, control);
 	if (open_port(a) < 0 || open_listeners(a) < 0)
 		return -1;
+	if (foreign_open(&a->loop, a->config, a->resolver, on_foreign, a, &a->foreign) < 0) {
+		log_error("out of memory");
+		return -1;
+	}
 	if (interfaces_open(&a->loop, on_network_change, a, &a->interfaces) < 0)
 		log_warn("changes of the network will go unnoticed");
 	tell_local_addresses(a, a->started_at);
@@ -702,6 +739,8 @@ static void stop(struct agent *a)
 		interfaces_close(a->interfaces, NULL, NULL);
 	if (a->signals)
 		signals_close(a->signals, NULL, NULL);
+	if (a->foreign)
+		foreign_close(a->foreign);
 	if (a->resolver)
 		resolver_close(a->resolver, NULL, NULL);
 	if (a->conns)
