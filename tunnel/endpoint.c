@@ -373,8 +373,16 @@ static void pull_servers(struct endpoint *e, cv_time now)
  * the relay; else both would go on probing where nobody is any more. */
 static void ask_servers(struct endpoint *e, cv_time now, struct session *s)
 {
-	for (uint32_t i = 0; i < e->server_count && s->asks_servers; i++)
-		rendezvous_doubt(e->servers[i].r, now);
+	/* Streams that wait for a way do not wait as all the agents of a server that restarts do:
+	 * those that it relayed for are few. */
+	bool is_stuck = session_is_busy(s) && s->paths.active == PATHS_NONE;
+
+	for (uint32_t i = 0; i < e->server_count && s->asks_servers; i++) {
+		if (is_stuck && !e->servers[i].is_up)
+			rendezvous_want(e->servers[i].r, now);
+		else
+			rendezvous_doubt(e->servers[i].r, now);
+	}
 	s->asks_servers = false;
 }
 

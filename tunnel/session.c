@@ -231,6 +231,17 @@ void session_rechoose(struct session *s, cv_time now)
 		path_restart_control(p, now);
 }
 
+/* No way to the peer, or one that missed its beats: a continuing INIT on every known path finds out
+ * whether its object still lives (rule 3.7). Without it nothing would be sent at all once the last
+ * path has failed. */
+static void doubt_ways(struct session *s, cv_time now)
+{
+	const struct path *p = paths_active(&s->paths);
+
+	if (s->assoc.is_bound && assoc_is_live(&s->assoc, now) && (!p || p->is_doubtful))
+		attempt_doubt(s, now);
+}
+
 void session_set_addresses(struct session *s, cv_time now, const struct addr *list, unsigned count)
 {
 	s->address_count = CV_MIN(count, (unsigned)ENDPOINT_ADDRESSES_MAX);
@@ -289,6 +300,9 @@ void session_drop_relay(struct session *s, cv_time now, uint32_t server)
 		s->news |= SESSION_NEWS_PATH;
 	}
 	session_rechoose(s, now);
+	/* Without a way nothing else would ask for one. */
+	if (session_is_busy(s))
+		doubt_ways(s, now);
 }
 
 void session_on_candidates_changed(struct session *s, cv_time now)
@@ -301,17 +315,6 @@ void session_settle(struct session *s, cv_time now)
 {
 	s->turned_at = now;
 	recovery_settle(s, now);
-}
-
-/* No way to the peer, or one that missed its beats: a continuing INIT on every known path finds out
- * whether its object still lives (rule 3.7). Without it nothing would be sent at all once the last
- * path has failed. */
-static void doubt_ways(struct session *s, cv_time now)
-{
-	const struct path *p = paths_active(&s->paths);
-
-	if (s->assoc.is_bound && assoc_is_live(&s->assoc, now) && (!p || p->is_doubtful))
-		attempt_doubt(s, now);
 }
 
 void session_want(struct session *s, cv_time now)
