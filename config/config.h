@@ -169,7 +169,8 @@ struct config_tunnel {
 struct config_punch {
 	uint32_t sockets_max;
 	uint32_t packets_max;
-	uint32_t rate; /* packets per second */
+	uint32_t rate;   /* packets per second */
+	uint32_t hourly; /* packets of all attempts of an hour */
 };
 
 struct config_relay {

@@ -191,6 +191,8 @@ static const struct schema_key punch_keys[] = {
 	  .fallback = "768", .help = "most packets of one attempt" },
 	{ "rate", SCHEMA_INTEGER, AT(config_punch, rate), .min = 1, .max = 10000, .fallback = "100",
 	  .help = "packets per second" },
+	{ "hourly", SCHEMA_INTEGER, AT(config_punch, hourly), .min = 1, .max = 1000000,
+	  .fallback = "6144", .help = "most packets of an hour" },
 };
 TABLE(punch_table, "punch", punch_keys);
 
@@ -271,7 +273,7 @@ static const struct schema_key root_keys[] = {
 	  .fallback = "best-effort", .help = "whether to run without one is allowed" },
 	{ "tunnel", SCHEMA_MAP, AT(config, tunnel), .table = &tunnel_table,
 	  .help = "the tunnel itself" },
-	{ "punch", SCHEMA_MAP, .flags = SCHEMA_NOT_YET, AT(config, punch), .table = &punch_table,
+	{ "punch", SCHEMA_MAP, AT(config, punch), .table = &punch_table,
 	  .help = "hole punching behind difficult NATs" },
 	{ "server", SCHEMA_MAP, AT(config, server), .table = &server_table,
 	  .help = "read by `culvert server` only" },

@@ -151,6 +151,18 @@ static void log_path(struct agent *a, cv_time now, uint32_t peer)
 	         stats.why[0] ? " why=" : "", stats.why);
 }
 
+/* What cannot be opened (file descriptors) is missing from a punch, no more. */
+static void open_sockets(struct agent *a, cv_time now, uint16_t first, uint16_t count)
+{
+	uint16_t ports[SOCKETS_EXTRA_MAX];
+	unsigned opened = udp_port_open_extras(a->port, first, count, ports);
+
+	if (opened < count)
+		log_warn("sockets for a punch could not be opened wanted=%u opened=%u", count,
+		         opened);
+	endpoint_on_sockets_opened(a->endpoint, now, first, count, opened, ports);
+}
+
 static void on_event(struct agent *a, cv_time now, const struct endpoint_event *ev)
 {
 	struct endpoint_peer_stats stats;
@@ -186,6 +198,12 @@ static void on_event(struct agent *a, cv_time now, const struct endpoint_event *
 	case ENDPOINT_EVENT_SERVER_REFUSED:
 		log_warn("server refused server=%s cause=%s",
 		         a->config->servers[ev->server].address.text, ev->text);
+		return;
+	case ENDPOINT_EVENT_OPEN_SOCKETS:
+		open_sockets(a, now, ev->socket, ev->count);
+		return;
+	case ENDPOINT_EVENT_CLOSE_SOCKET:
+		udp_port_close_extra(a->port, ev->socket);
 		return;
 	case ENDPOINT_EVENT_DUPLICATE:
 		log_warn("another agent uses this identity");
@@ -523,6 +541,10 @@ static int build_core(struct agent *a)
 		.streams_max = a->config->tunnel.streams_max,
 		.congestion = a->config->tunnel.congestion == CONFIG_CUBIC ? CC_CUBIC : CC_BBR,
 		.datagram_max = TRAIN_BYTES_MAX,
+		.punch_sockets = a->config->punch.sockets_max,
+		.punch_packets = a->config->punch.packets_max,
+		.punch_rate = a->config->punch.rate,
+		.punch_hourly = a->config->punch.hourly,
 	};
 	uint32_t number;
 

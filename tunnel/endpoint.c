@@ -8,6 +8,7 @@
 #include "tunnel/endpoint_inner.h"
 #include "tunnel/intake.h"
 #include "tunnel/liveness.h"
+#include "tunnel/traversal.h"
 #include "tunnel/vitals.h"
 
 /* A turn this much later than both the one before and the deadline asked for is a gap (rule 8.3).
@@ -40,6 +41,7 @@ int endpoint_new(struct endpoint **out, cv_time now, const struct endpoint_optio
 		.datagram_max = opt->datagram_max,
 		.candidate_version = 1,
 	};
+	traversal_init(e, opt);
 	r = indexes_init(&e->indexes, rng_u64(opt->rng));
 	if (r == 0)
 		r = pendings_init(&e->pendings, PENDINGS_MAX);
@@ -209,8 +211,22 @@ void endpoint_set_local_addresses(struct endpoint *e, cv_time now, const struct 
 			e->local[e->local_count++] = list[i];
 	}
 	announce_candidates(e, now);
+	traversal_on_network(e, now);
 	for (uint32_t i = 0; i < e->server_count; i++)
 		rendezvous_check_now(e->servers[i].r, now);
+}
+
+void endpoint_set_stun_addresses(struct endpoint *e, cv_time now, const struct addr *list,
+                                 unsigned count)
+{
+	discovery_set_foreign(&e->discovery, now, list, count);
+}
+
+void endpoint_on_sockets_opened(struct endpoint *e, cv_time now, uint16_t first, unsigned count,
+                                unsigned opened, const uint16_t *ports)
+{
+	extras_on_opened(&e->extras, first, count, opened, ports);
+	punch_on_deadline(e, now);
 }
 
 /* ---- in ---- */
@@ -226,6 +242,7 @@ void endpoint_on_turn(struct endpoint *e, cv_time now)
 		}
 		for (uint32_t i = 0; i < e->server_count; i++)
 			rendezvous_check_now(e->servers[i].r, now);
+		traversal_on_network(e, now);
 	}
 	e->turned_at = now;
 }
@@ -310,6 +327,7 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 		server->is_up = ev->kind == RENDEZVOUS_EVENT_UP;
 		out.kind = server->is_up ? ENDPOINT_EVENT_SERVER_UP : ENDPOINT_EVENT_SERVER_DOWN;
 		notice(e, &out);
+		traversal_on_server(e, now, i);
 		for (uint32_t k = 0; k < e->session_count && server->is_up; k++) {
 			struct session *waiting = e->sessions[k];
 
@@ -320,6 +338,7 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 		}
 		return;
 	case RENDEZVOUS_EVENT_ADDRESS:
+		traversal_on_server(e, now, i);
 		announce_candidates(e, now);
 		return;
 	case RENDEZVOUS_EVENT_PRESENT:
@@ -422,12 +441,14 @@ bool endpoint_next_event(struct endpoint *e, cv_time now, struct endpoint_event 
 	struct list *at, *next;
 
 	pull_servers(e, now);
+	traversal_turn(e, now);
 	list_for_each(at, next, &e->ready)
 	{
 		struct session *s = list_entry(at, struct session, ready_node);
 
 		session_settle(s, now);
 		ask_servers(e, now, s);
+		punch_consider(e, now, s);
 		pull_news(e, s);
 	}
 	if (e->notice_count > 0) {
@@ -436,6 +457,8 @@ bool endpoint_next_event(struct endpoint *e, cv_time now, struct endpoint_event 
 		e->notice_count--;
 		return true;
 	}
+	if (traversal_next_event(e, out))
+		return true;
 	list_for_each(at, next, &e->ready)
 	{
 		struct session *s = list_entry(at, struct session, ready_node);
@@ -521,6 +544,8 @@ bool endpoint_write(struct endpoint *e, cv_time now, struct train *out)
 		if (rendezvous_write(e->servers[i].r, now, out))
 			goto sent;
 	}
+	if (traversal_write(e, now, out))
+		goto sent;
 	while (!list_is_empty(&e->ready)) {
 		struct session *s = list_entry(e->ready.next, struct session, ready_node);
 
@@ -557,6 +582,7 @@ cv_time endpoint_deadline(struct endpoint *e)
 	if (!list_is_empty(&e->ready))
 		at = cv_time_min(at, e->turned_at);
 	at = cv_time_min(at, pendings_deadline(&e->pendings));
+	at = cv_time_min(at, traversal_deadline(e));
 	/* The shell arms its timer with this; a turn much later is a gap (rule 8.3). */
 	e->asked_for = at;
 	return at;
@@ -587,6 +613,7 @@ void endpoint_on_deadline(struct endpoint *e, cv_time now)
 		if (rendezvous_deadline(e->servers[i].r) <= now)
 			rendezvous_on_deadline(e->servers[i].r, now);
 	}
+	traversal_on_deadline(e, now);
 	while ((first = heap_first(&e->deadlines)) != NULL && first->at <= now) {
 		struct session *s = CV_CONTAINER_OF(first, struct session, deadline_node);
 
@@ -683,6 +710,17 @@ void endpoint_server_stats(const struct endpoint *e, uint32_t server, struct ren
 	rendezvous_stats(e->servers[server].r, out);
 }
 
+void endpoint_nat_stats(const struct endpoint *e, struct endpoint_nat_stats *out)
+{
+	*out = (struct endpoint_nat_stats){
+		.nat = e->core.nat,
+		.attempts = e->punch.stats.attempts,
+		.succeeded = e->punch.stats.succeeded,
+		.packets = e->punch.stats.packets,
+		.sockets = e->punch.stats.sockets,
+	};
+}
+
 void endpoint_counters(const struct endpoint *e, struct endpoint_counters *out)
 {
 	*out = e->counters;
@@ -702,5 +740,5 @@ bool endpoint_check(const struct endpoint *e)
 		if (!rendezvous_check(e->servers[i].r))
 			return false;
 	}
-	return heap_check(&e->deadlines) && idmap_check(&e->indexes.map);
+	return heap_check(&e->deadlines) && idmap_check(&e->indexes.map) && traversal_check(e);
 }

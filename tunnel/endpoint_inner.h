@@ -2,14 +2,17 @@
 #pragma once
 
 /*
- * endpoint_inner - the endpoint's state, for endpoint.c (the order of work) and intake.c (whose
- * datagram is this?) and nobody else.
+ * endpoint_inner - the endpoint's state, for endpoint.c (the order of work), intake.c (whose
+ * datagram is this?) and punch.c (whose session?) and nobody else.
  */
 
 #include "base/heap.h"
 #include "base/list.h"
+#include "tunnel/discovery.h"
 #include "tunnel/endpoint.h"
+#include "tunnel/extras.h"
 #include "tunnel/gate.h"
+#include "tunnel/punch.h"
 #include "tunnel/session.h"
 
 enum {
@@ -36,6 +39,9 @@ struct endpoint {
 	uint32_t server_count;
 	struct addr local[ENDPOINT_LOCAL_MAX];
 	unsigned local_count;
+	struct extras extras;
+	struct discovery discovery;
+	struct punch punch;
 	struct heap deadlines;
 	struct list ready; /* sessions that may have output or events */
 	cv_time turned_at, asked_for;

@@ -41,6 +41,7 @@ static int object_init(struct session *s)
 	replay_init(&s->replay, s->replay_words, REPLAY_WORDS(SESSION_REPLAY_WINDOW),
 	            SESSION_REPLAY_WINDOW);
 	s->candidate_told = 0;
+	punch_talk_reset(&s->punch);
 	s->skip_at = 0;
 	s->frequency_threshold = ACKS_THRESHOLD_DEFAULT;
 	s->frequency_reorder = ACKS_REORDER_DEFAULT;
@@ -398,6 +399,15 @@ static bool put_probe(struct session *s, cv_time now, const struct origin *to, u
 	return true;
 }
 
+bool session_write_probe(struct session *s, cv_time now, const struct origin *to,
+                         struct train *train)
+{
+	struct wire_probe probe = { .type = PROBE_CHALLENGE, .token = rng_u64(s->core->rng) | 1 };
+	struct session_out out;
+
+	return put_probe(s, now, to, WIRE_PROBE_MIN, &probe, train, &out);
+}
+
 static bool write_answer(struct session *s, cv_time now, struct train *train,
                          struct session_out *out)
 {
@@ -472,6 +482,8 @@ cv_time session_deadline(const struct session *s)
 	if (has_unsaid(s))
 		return s->turned_at;
 	at = cv_time_min(at, liveness_linger_at(s));
+	if (s->punch_at > s->turned_at)
+		at = cv_time_min(at, s->punch_at);
 	at = cv_time_min(at, datagrams_deadline(s->datagrams));
 	if (!s->assoc.is_bound || !assoc_is_live(&s->assoc, s->turned_at))
 		return at;

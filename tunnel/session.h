@@ -31,6 +31,7 @@
 #include "tunnel/initiator.h"
 #include "tunnel/paths.h"
 #include "tunnel/pending.h"
+#include "tunnel/punch_talk.h"
 #include "tunnel/replay.h"
 #include "tunnel/sent.h"
 #include "tunnel/streams.h"
@@ -68,6 +69,9 @@ struct session_core {
 	unsigned candidate_count;
 	uint64_t candidate_version;
 	struct candidate_scope scope;
+	/* What is known of the routers in front of us; version 0: nothing yet. */
+	struct nat_profile nat;
+	uint64_t nat_version;
 	struct recvbuf_loans loans;
 };
 
@@ -159,6 +163,11 @@ struct session {
 		uint32_t ce;
 	} batch[PATHS_MAX];
 
+	struct punch_talk punch;
+	cv_time punch_at;       /* not before */
+	cv_time punch_ended_at; /* the last attempt; 0: none yet */
+	uint8_t punches_failed; /* since the last success or event */
+
 	/* the newest nomination: epoch and number of its probe */
 	uint32_t nominated_index;
 	uint64_t nominated_number;
@@ -215,6 +224,9 @@ struct session_out {
 	                        server without a channel */
 };
 bool session_write(struct session *s, cv_time now, struct train *train, struct session_out *out);
+/* One small challenge to @to, which is no path (yet): a hole is to be made. False without keys. */
+bool session_write_probe(struct session *s, cv_time now, const struct origin *to,
+                         struct train *train);
 cv_time session_deadline(const struct session *s);
 void session_on_deadline(struct session *s, cv_time now);
 bool session_next_stream_event(struct session *s, struct streams **streams,

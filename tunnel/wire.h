@@ -18,6 +18,7 @@
 #include "base/compiler.h"
 #include "base/rd.h"
 #include "base/wr.h"
+#include "tunnel/nat.h"
 
 enum wire_kind {
 	WIRE_INIT = 0x40,    /* Noise message 1 */
@@ -144,6 +145,8 @@ enum wire_frame_type {
 	FRAME_STREAM_BLOCKED = 0x16,
 	FRAME_DATAGRAM = 0x18,
 	FRAME_CANDIDATES = 0x20,
+	FRAME_NAT = 0x21,
+	FRAME_PUNCH = 0x23,
 	FRAME_CLOSE = 0x22,
 	FRAME_MESSAGE = 0x30,     /* agent-server sessions only */
 	FRAME_MESSAGE_ACK = 0x31, /* agent-server sessions only */
@@ -187,6 +190,24 @@ enum candidate_kind {
 struct wire_candidate {
 	uint8_t kind;
 	struct addr addr;
+};
+
+/* What a PUNCH asks for; .address and the ports are those of its author's router. */
+enum punch_kind {
+	PUNCH_ROW = 1,    /* "send to port .address.port + i * .step, i < .count" */
+	PUNCH_RANGE = 2,  /* "send to random ports from .address.port to .port_high" */
+	PUNCH_ASK = 3,    /* a row, and "tell me yours": both routers choose new ports */
+	PUNCH_ANSWER = 4, /* to an ASK; both send the i-th packet to the other's i-th port */
+};
+
+struct wire_punch {
+	uint8_t kind;
+	uint8_t shift;      /* ASK: how many ports its author believes that others took */
+	uint16_t round;     /* of the author's; an ANSWER repeats the ASK's */
+	int16_t step;       /* not for a RANGE */
+	uint16_t count;     /* not for a RANGE */
+	uint16_t port_high; /* RANGE */
+	struct addr address;
 };
 
 enum wire_close_code {
@@ -242,6 +263,8 @@ struct wire_frame {
 			unsigned count;
 			struct wire_candidate list[FRAME_CANDIDATES_MAX];
 		} candidates;
+		struct nat_profile nat;
+		struct wire_punch punch;
 		struct {
 			uint16_t code;
 			const uint8_t *text;

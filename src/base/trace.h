@@ -32,6 +32,8 @@
 	X(SERVER_UP, "server", "-", "-")                                                           \
 	X(SERVER_DOWN, "server", "reason", "-")                                                    \
 	X(CHANNEL_OPENED, "peer", "server", "-")                                                   \
+	X(PUNCH_START, "peer", "role", "-")                                                        \
+	X(PUNCH_END, "peer", "succeeded", "packets")                                               \
 	X(PROTOCOL_ERROR, "peer", "code", "-")
 
 #define TRACE_ENUM(name, a, b, c) TRACE_##name,

@@ -156,3 +156,24 @@ int udp_bind_open(const struct udp_port_options *opt, struct udp_bound *out)
 	*out = b;
 	return 0;
 }
+
+int udp_bind_extra(struct udp_socket *out)
+{
+	struct udp_socket s = { .family = ADDR_V4 };
+	struct sockaddr_in any = { .sin_family = AF_INET };
+	int r;
+
+	s.fd = r = fds_socket(AF_INET, SOCK_DGRAM, 0);
+	if (r < 0)
+		return r;
+	if (bind(s.fd, (struct sockaddr *)&any, sizeof(any)) < 0) {
+		r = -errno;
+		fds_close(&s.fd);
+		return r;
+	}
+	(void)set_buffer(s.fd, SO_RCVBUF, BUFFER_SIZE);
+	(void)set_buffer(s.fd, SO_SNDBUF, BUFFER_SIZE);
+	s.local = fds_local(s.fd);
+	*out = s;
+	return 0;
+}

@@ -18,7 +18,8 @@
  *
  * Sockets. Address i of the list gets the lowest socket index that has no socket of its
  * family yet: { 0.0.0.0:1, [::]:1, 0.0.0.0:2 } are socket 0 (both families) and socket 1.
- * A train leaves through the socket of its index and of the family of train.to.
+ * A train leaves through the socket of its index and of the family of train.to. Numbers from
+ * SOCKET_EXTRA on are further sockets that the core asked for.
  *
  * Not thread-safe; nothing here may be called from within a core callback but
  * udp_port_kick().
@@ -91,6 +92,17 @@ CV_NODISCARD int udp_port_open(uv_loop_t *loop, const struct udp_port_options *o
 unsigned udp_port_local(const struct udp_port *port, struct addr *out, unsigned cap);
 /* The port number of socket 0. */
 uint16_t udp_port_number(const struct udp_port *port);
+/**
+ * udp_port_open_extras() - open IPv4 sockets with numbers of their own, for a punch
+ * @first: the first of @count numbers in a row, from SOCKET_EXTRA on; none of them open
+ * @numbers: gets the local ports
+ *
+ * Return: how many could be opened; the rest are not.
+ */
+unsigned udp_port_open_extras(struct udp_port *port, uint16_t first, unsigned count,
+                              uint16_t *numbers);
+/* Nothing, if it is not open. What waits to leave by it is lost. */
+void udp_port_close_extra(struct udp_port *port, uint16_t number);
 /* The core has something to send or its deadline moved: pump in this iteration. Cheap, may be
  * called from anywhere on the loop's thread. */
 void udp_port_kick(struct udp_port *port);

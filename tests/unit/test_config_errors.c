@@ -595,10 +595,6 @@ static const struct row rows[] = {
 	  "identity: id.key\n"
 	  "sandbox: required\n",
 	  "2:10: 'sandbox: required' is not supported yet" },
-	{ "not yet: punch",
-	  "identity: id.key\n"
-	  "punch: { sockets: 256 }\n",
-	  "2:1: 'punch' is not supported yet" },
 	{ "not yet: a server's tcp",
 	  "identity: id.key\n"
 	  "server: { access: anyone, tcp: [ 28583 ] }\n",
