@@ -338,6 +338,7 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 		}
 		return;
 	case RENDEZVOUS_EVENT_ADDRESS:
+		traversal_on_address(e, now, i);
 		traversal_on_server(e, now, i);
 		announce_candidates(e, now);
 		return;

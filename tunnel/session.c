@@ -95,6 +95,7 @@ int session_new(struct session **out, cv_time now, struct session_core *core, ui
 	           core->rng);
 	paths_init(&s->paths, core->congestion, s->has_smaller_key, rng_u64(core->rng));
 	s->paths.datagram_max = core->datagram_max;
+	paths_set_keepalive(&s->paths, now, core->keepalive);
 	s->paths.is_relay_only = s->policy == POLICY_RELAY;
 	r = object_init(s);
 	if (r < 0)
@@ -421,8 +422,10 @@ static bool write_answer(struct session *s, cv_time now, struct train *train,
 		};
 
 		if (p->state != PATH_FREE &&
-		    put_probe(s, now, &p->to, s->answers[i].size, &probe, train, out))
+		    put_probe(s, now, &p->to, s->answers[i].size, &probe, train, out)) {
+			p->sent_at = now;
 			return true;
+		}
 	}
 	return false;
 }
@@ -547,7 +550,7 @@ enum peer_state session_state(const struct session *s, cv_time now)
 		return PEER_DOWN;
 	if (is_live && s->paths.active != PATHS_NONE &&
 	    path_can_carry(&s->paths.list[s->paths.active], now) &&
-	    cv_time_since(now, paths_heard_at(&s->paths)) < PATH_ALIVE)
+	    cv_time_since(now, paths_heard_at(&s->paths)) < paths_alive(&s->paths))
 		return PEER_CONNECTED;
 	if (is_live || s->attempts_failed == 0)
 		return s->absent_servers && !s->initiator.is_running && !is_live && !s->has_address
