@@ -397,13 +397,13 @@ static void ask_servers(struct endpoint *e, cv_time now, struct session *s)
 	 * those that it relayed for are few. */
 	bool is_stuck = session_is_busy(s) && s->paths.active == PATHS_NONE;
 
-	for (uint32_t i = 0; i < e->server_count && s->asks_servers; i++) {
-		if (is_stuck && !e->servers[i].is_up)
+	for (uint32_t i = 0; i < e->server_count; i++) {
+		if (s->wants_servers || (s->asks_servers && is_stuck && !e->servers[i].is_up))
 			rendezvous_want(e->servers[i].r, now);
-		else
+		else if (s->asks_servers)
 			rendezvous_doubt(e->servers[i].r, now);
 	}
-	s->asks_servers = false;
+	s->asks_servers = s->wants_servers = false;
 }
 
 /* ---- events out ---- */

@@ -209,9 +209,16 @@ static void start_hub(struct sim *sim, struct sim_host *h)
 		.relay_enabled = true,
 		.relay_rate = h->relay_rate,
 		.access_anyone = true,
+		.stun = BINDING_PADDED,
+	};
+	struct binding_place places[2] = {
+		{ .socket = 0, .local = h->address, .real = h->address },
+		{ .socket = 1, .local = h->address, .real = h->address }
 	};
 
 	CV_ASSERT(hub_new(&h->hub, sim->now, &opt) == 0);
+	places[1].local.port = places[1].real.port = (uint16_t)(h->address.port + 1);
+	hub_set_places(h->hub, places, 2);
 }
 
 static void tell_addresses(struct sim *sim, struct sim_host *h)
@@ -429,6 +436,16 @@ static bool write_train(struct sim *sim, struct sim_host *h)
 	                 : endpoint_write(h->endpoint, sim->now, &sim->train);
 }
 
+static void send_train(struct sim *sim, struct sim_host *h)
+{
+	const struct train *t = &sim->train;
+
+	if (h->interface_mtu == 0 || t->segment_size <= h->interface_mtu || h->is_hub)
+		simnet_send(sim, h, t);
+	else
+		endpoint_on_too_large(h->endpoint, sim->now, t->socket, &t->to, t->segment_size);
+}
+
 /* No turn without end, none that asks for itself at once for ever. */
 static void check_spin(struct sim *sim, struct sim_host *h)
 {
@@ -474,7 +491,7 @@ static void drain(struct sim *sim, struct sim_host *h)
 		}
 	}
 	while (write_train(sim, h)) {
-		simnet_send(sim, h, &sim->train);
+		send_train(sim, h);
 		if (++trains > TRAINS_MAX || sim->has_failed) {
 			sim_fail(sim, "%s: trains without end", h->name);
 			return;
