@@ -64,6 +64,7 @@ struct session_core {
 	uint32_t streams_max;
 	enum cc_kind congestion;
 	uint32_t datagram_max;
+	cv_duration keepalive; /* how long paths may be idle */
 	/* Our candidates, told to every peer whose policy allows it. */
 	struct wire_candidate candidates[FRAME_CANDIDATES_MAX];
 	unsigned candidate_count;
