@@ -64,10 +64,14 @@ struct session_core {
 	uint32_t streams_max;
 	enum cc_kind congestion;
 	uint32_t datagram_max;
+	cv_duration keepalive; /* how long paths may be idle */
 	/* Our candidates, told to every peer whose policy allows it. */
 	struct wire_candidate candidates[FRAME_CANDIDATES_MAX];
 	unsigned candidate_count;
 	uint64_t candidate_version;
+	/* One of them is a mapping with a global IPv4 address: our NAT lets strangers in there, so
+	 * that for a peer's plan it is an easy one. */
+	bool has_mapping;
 	struct candidate_scope scope;
 	/* What is known of the routers in front of us; version 0: nothing yet. */
 	struct nat_profile nat;
