@@ -97,7 +97,7 @@ static int draw_nat(struct sim *sim, int zone)
 	if (one_in(sim, 3))
 		n->noise_rate = (uint32_t)(1 + sim_below(sim, 4));
 	if (one_in(sim, 10))
-		n->blacklist = sim_draw(sim, CV_SEC(5), CV_SEC(60));
+		n->blacklist = sim_draw(sim, CV_SEC(1), CV_SEC(6)); /* below CALM_FRESH */
 	if (one_in(sim, 10)) {
 		n->pool = 2 + (unsigned)sim_below(sim, 2);
 		n->is_paired = one_in(sim, 2);
@@ -553,6 +553,35 @@ static void print_summary(struct sim *sim, unsigned hours, clock_t begun_at)
 	       (unsigned long long)(hours * UINT64_C(3600000) / CV_MAX(ms, UINT64_C(1))));
 }
 
+/* For whoever looks for the reason of a failure. */
+static void print_world(const struct sim *sim)
+{
+	static const char *const rules[] = { "EI", "AD", "APD" };
+	static const char *const ways[] = { "preserve", "sequential", "random", "blocks" };
+
+	for (int i = 0; i < sim->host_count; i++) {
+		printf("  %s:%s%s", sim->hosts[i].name,
+		       sim->hosts[i].address6.family == ADDR_NONE ? "" : " v6,",
+		       sim->hosts[i].zone == SIM_ROOT ? " public" : "");
+		for (int z = sim->hosts[i].zone; z != SIM_ROOT; z = sim->nats[z].zone) {
+			const struct sim_nat *n = &sim->nats[z];
+
+			printf(" [%d %s/%s %s step %d, block %u, table %u of %u%s, pool %u%s, "
+			       "rebinds %u, noise %u, blacklist %u, timeout %u/%u%s]",
+			       z, rules[n->mapping], rules[n->filtering], ways[n->allocation],
+			       n->step, n->block_size, n->session_count, n->table_max,
+			       n->refuses_new ? " refuses" : "", n->pool,
+			       n->is_paired ? " paired" : "",
+			       (unsigned)(n->rebinds_after / CV_SEC(1)), n->noise_rate,
+			       (unsigned)(n->blacklist / CV_SEC(1)),
+			       (unsigned)(n->timeout / CV_SEC(1)),
+			       (unsigned)(n->timeout_answered / CV_SEC(1)),
+			       n->hairpins ? " hairpins" : "");
+		}
+		printf("\n");
+	}
+}
+
 void soak_run(struct sim *sim)
 {
 	unsigned hours = sim->hours ? sim->hours : 24;
@@ -581,6 +610,8 @@ void soak_run(struct sim *sim)
 		}
 	}
 	print_summary(sim, hours, begun_at);
+	if (sim->has_failed)
+		print_world(sim);
 	/* Growth of tables by doubling is over by then. */
 	if (!sim->has_failed && hours > 2 &&
 	    soak.live_last > soak.live_early + soak.live_early / 4 + (UINT64_C(256) << 10))
