@@ -502,11 +502,15 @@ static void tell_local_addresses(struct agent *a, cv_time now)
 {
 	struct addr list[INTERFACES_MAX];
 	unsigned count = interfaces_list(list, INTERFACES_MAX);
+	unsigned heard = 0;
 
 	bridge_set_local(&a->bridge, list, count);
-	for (unsigned i = 0; i < count; i++)
-		list[i].port = udp_port_number(a->port);
-	endpoint_set_local_addresses(a->endpoint, now, list, count);
+	for (unsigned i = 0; i < count; i++) {
+		list[heard] = list[i];
+		list[heard].port = udp_port_number_at(a->port, &list[i]);
+		heard += list[heard].port != 0;
+	}
+	endpoint_set_local_addresses(a->endpoint, now, list, heard);
 }
 
 static void on_network_change(void *ctx)

@@ -358,6 +358,7 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 		}
 		return;
 	case RENDEZVOUS_EVENT_ADDRESS:
+		traversal_on_address(e, now, i);
 		traversal_on_server(e, now, i);
 		announce_candidates(e, now);
 		return;
@@ -412,9 +413,17 @@ static void pull_servers(struct endpoint *e, cv_time now)
  * the relay; else both would go on probing where nobody is any more. */
 static void ask_servers(struct endpoint *e, cv_time now, struct session *s)
 {
-	for (uint32_t i = 0; i < e->server_count && s->asks_servers; i++)
-		rendezvous_doubt(e->servers[i].r, now);
-	s->asks_servers = false;
+	/* Streams that wait for a way do not wait as all the agents of a server that restarts do:
+	 * those that it relayed for are few. */
+	bool is_stuck = session_is_busy(s) && s->paths.active == PATHS_NONE;
+
+	for (uint32_t i = 0; i < e->server_count; i++) {
+		if (s->wants_servers || (s->asks_servers && is_stuck && !e->servers[i].is_up))
+			rendezvous_want(e->servers[i].r, now);
+		else if (s->asks_servers)
+			rendezvous_doubt(e->servers[i].r, now);
+	}
+	s->asks_servers = s->wants_servers = false;
 }
 
 /* ---- events out ---- */
