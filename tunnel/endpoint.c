@@ -230,8 +230,8 @@ void endpoint_set_mapped_addresses(struct endpoint *e, cv_time now, const struct
 		if (list[i].port == 0 || !candidate_is_announced(&list[i]))
 			continue;
 		e->mapped[e->mapped_count++] = list[i];
-		e->core.has_mapping |= list[i].family == ADDR_V4 &&
-		                       addr_class(&list[i]) == ADDR_CLASS_GLOBAL;
+		e->core.has_mapping |=
+			list[i].family == ADDR_V4 && addr_class(&list[i]) == ADDR_CLASS_GLOBAL;
 	}
 	if (e->core.nat.has_mapped != e->core.has_mapping) {
 		e->core.nat.has_mapped = e->core.has_mapping;
