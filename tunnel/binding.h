@@ -26,7 +26,7 @@ enum {
 	BINDING_PLACES_MAX = 32,
 	BINDING_SOURCES_MAX = 16384, /* 10/s each: a table that is full is free again in 2 s */
 	BINDING_RATE = 10,           /* answers per second and source (/32, /64) */
-	BINDING_BURST = 20,          /* what a client asks that wants to know all about its NAT */
+	BINDING_BURST = 64, /* what three clients ask that want to know all about their NAT */
 };
 
 /* A socket of ours. */

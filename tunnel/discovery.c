@@ -6,7 +6,8 @@
 #include "tunnel/stun.h"
 
 #define ROUND_DELAY CV_MS(50) /* several servers come up at once */
-#define ASKING_TIME CV_MS(2500)
+#define ROUND_TIME CV_MS(2500)
+#define SAMPLE_SPACING CV_MS(2)
 #define SAMPLING_TIME CV_MS(1500)
 #define REPEAT_FIRST CV_MS(150) /* doubles; RFC 8489's 39.5 s are for who has no other way */
 #define FILTER_PATIENCE CV_MS(600)
@@ -73,6 +74,15 @@ void discovery_set_local(struct discovery *d, cv_time now, const struct addr *li
 		if (list[i].family == ADDR_V4)
 			d->local[d->local_count++] = list[i];
 	}
+	d->is_suspect = false;
+	discovery_restart(d, now);
+}
+
+void discovery_suspect(struct discovery *d, cv_time now)
+{
+	if (d->is_suspect || !d->has_profile || d->profile.mapping != NAT_UNKNOWN)
+		return;
+	d->is_suspect = true;
 	discovery_restart(d, now);
 }
 
@@ -150,9 +160,11 @@ static bool find_server(const struct discovery *d, struct addr *out)
 
 static void give_back(struct discovery *d)
 {
-	if (d->first)
-		extras_give_back(d->extras, d->first, d->first_count);
-	d->first = 0;
+	if (d->filter)
+		extras_give_back(d->extras, d->filter, 1);
+	if (d->samples)
+		extras_give_back(d->extras, d->samples, DISCOVERY_SAMPLES);
+	d->filter = d->samples = 0;
 }
 
 /* ---- a round ---- */
@@ -161,13 +173,12 @@ static void begin_round(struct discovery *d, cv_time now, const struct rng *rng)
 {
 	struct addr to;
 
-	give_back(d);
-	forget_all(d);
 	d->begin_at = CV_TIME_NEVER;
 	if (!find_server(d, &to))
 		return; /* the next one that is told begins */
 	d->state = ASKING;
-	d->until = cv_time_after(now, ASKING_TIME);
+	d->began_at = now;
+	d->until = cv_time_after(now, ROUND_TIME);
 	for (unsigned i = 0; i < DISCOVERY_SERVERS_MAX; i++) {
 		struct addr next = d->servers[i].address;
 
@@ -178,12 +189,25 @@ static void begin_round(struct discovery *d, cv_time now, const struct rng *rng)
 	}
 	for (unsigned i = 0; i < d->foreign_count; i++)
 		(void)ask(d, now, rng, MAPPING, SOCKET_MAIN, &d->foreign[i]);
-	d->first = extras_take(d->extras, 1);
-	d->first_count = 1;
-	if (!d->first)
+	d->filter = extras_take(d->extras, 1);
+	if (!d->filter)
 		return;
-	(void)ask(d, now, rng, FILTER_PLAIN, d->first, &to);
-	(void)ask(d, now, rng, FILTER_CHANGED, d->first, &to);
+	(void)ask(d, now, rng, FILTER_PLAIN, d->filter, &to);
+	(void)ask(d, now, rng, FILTER_CHANGED, d->filter, &to);
+}
+
+static void begin_samples(struct discovery *d, cv_time now, const struct rng *rng)
+{
+	struct addr to;
+
+	d->state = SAMPLING;
+	d->until = CV_MAX(d->until, cv_time_after(now, SAMPLING_TIME));
+	d->samples = find_server(d, &to) ? extras_take(d->extras, DISCOVERY_SAMPLES) : 0;
+	/* Their order is what is wanted: apart, so that nothing between us and the router mixes
+	 * them up. */
+	for (uint16_t i = 0; d->samples && i < DISCOVERY_SAMPLES; i++)
+		(void)ask(d, cv_time_after(now, i * SAMPLE_SPACING), rng, SAMPLE,
+		          (uint16_t)(d->samples + i), &to);
 }
 
 static void read_mapping(const struct discovery *d, struct nat_profile *out)
@@ -217,64 +241,32 @@ static void read_mapping(const struct discovery *d, struct nat_profile *out)
 	}
 	mapping = nat_mapping(&v);
 	out->mapping = (uint8_t)mapping;
+	out->is_suspect = d->is_suspect && mapping == NAT_UNKNOWN;
 }
 
-static uint8_t read_filtering(const struct discovery *d)
+static bool is_filter_known(const struct discovery *d, cv_time now, uint8_t *filtering)
 {
 	const struct discovery_question *plain = find(d, FILTER_PLAIN);
 	const struct discovery_question *changed = find(d, FILTER_CHANGED);
 
-	if (changed && changed->is_answered)
-		return NAT_ENDPOINT_INDEPENDENT;
-	/* Silence says something only if the server answers such questions: it does, or the other
-	 * port would not have answered either. */
-	if (plain && plain->is_answered && changed && changed->tries >= 3)
-		return NAT_ADDRESS_AND_PORT_DEPENDENT;
-	return NAT_UNKNOWN;
-}
-
-static void conclude(struct discovery *d, const struct nat_profile *next)
-{
-	d->state = IDLE;
-	d->until = CV_TIME_NEVER;
-	give_back(d);
-	forget_all(d);
-	if (d->has_profile && nat_profile_is_equal(next, &d->profile))
-		return;
-	d->profile = *next;
-	d->has_profile = true;
-	d->is_new = true;
-}
-
-static void end_asking(struct discovery *d, cv_time now, const struct rng *rng)
-{
-	struct nat_profile next = { .has_mapped = d->profile.has_mapped };
-	struct addr to;
-
-	read_mapping(d, &next);
-	next.filtering = read_filtering(d);
-	give_back(d);
-	if (nat_is_hard(&next) && find_server(d, &to))
-		d->first = extras_take(d->extras, DISCOVERY_SAMPLES);
-	if (!d->first) {
-		conclude(d, &next);
-		return;
+	*filtering = NAT_UNKNOWN;
+	if (!changed || !plain)
+		return true;
+	if (changed->is_answered) {
+		*filtering = NAT_ENDPOINT_INDEPENDENT;
+		return true;
 	}
-	/* What is known is told already: a punch needs no more where ports are random. */
-	d->profile.mapping = next.mapping;
-	d->profile.filtering = next.filtering;
-	d->profile.address = next.address;
-	forget_all(d);
-	d->first_count = DISCOVERY_SAMPLES;
-	d->state = SAMPLING;
-	d->until = cv_time_after(now, SAMPLING_TIME);
-	for (uint16_t i = 0; i < DISCOVERY_SAMPLES; i++)
-		(void)ask(d, now, rng, SAMPLE, (uint16_t)(d->first + i), &to);
+	if (!plain->is_answered || changed->tries < 3 ||
+	    now < cv_time_after(d->began_at, FILTER_PATIENCE))
+		return false;
+	/* Silence says something only of a server that would answer: one whose other port does. */
+	if (are_answered(d, 1u << MAPPING))
+		*filtering = NAT_ADDRESS_AND_PORT_DEPENDENT;
+	return true;
 }
 
-static void end_sampling(struct discovery *d)
+static void read_samples(const struct discovery *d, struct nat_profile *out)
 {
-	struct nat_profile next = d->profile;
 	struct nat_samples samples = { 0 };
 
 	for (unsigned i = 0; i < DISCOVERY_QUESTIONS_MAX; i++) {
@@ -285,9 +277,48 @@ static void end_sampling(struct discovery *d)
 		samples.list[samples.count].local = extras_port(d->extras, q->socket);
 		samples.list[samples.count++].seen = q->seen.port;
 	}
-	nat_read_samples(&samples, &next);
-	d->has_profile = false;
-	conclude(d, &next);
+	nat_read_samples(&samples, out);
+}
+
+static void publish(struct discovery *d, const struct nat_profile *next)
+{
+	if (d->has_profile && nat_profile_is_equal(next, &d->profile))
+		return;
+	d->profile = *next;
+	d->has_profile = true;
+	d->is_new = true;
+}
+
+/* What is known by now, and whether there is more to be waited for. */
+static void turn(struct discovery *d, cv_time now, const struct rng *rng)
+{
+	struct nat_profile next = { 0 };
+	bool is_over = now >= d->until, has_filter, has_mapping;
+
+	has_mapping = are_answered(d, 1u << MAPPING) || is_over;
+	if (!has_mapping)
+		return;
+	read_mapping(d, &next);
+	has_filter = is_filter_known(d, now, &next.filtering) || is_over;
+	/* Until it is known again what it was is a better guess than none. */
+	if (!has_filter && d->has_profile && d->profile.mapping == next.mapping)
+		next.filtering = d->profile.filtering;
+	if (d->state == ASKING && nat_is_hard(&next)) {
+		begin_samples(d, now, rng);
+		return;
+	}
+	if (d->state == SAMPLING) {
+		if (!are_answered(d, 1u << SAMPLE) && !is_over)
+			return;
+		read_samples(d, &next);
+	}
+	publish(d, &next);
+	if (!has_filter)
+		return;
+	d->state = IDLE;
+	d->until = CV_TIME_NEVER;
+	give_back(d);
+	forget_all(d);
 }
 
 /* ---- samples for a punch ---- */
@@ -395,7 +426,8 @@ bool discovery_write(struct discovery *d, cv_time now, struct train *out)
 
 cv_time discovery_deadline(const struct discovery *d)
 {
-	cv_time at = cv_time_min(cv_time_min(d->begin_at, d->until), d->turn_at);
+	/* A round that is wanted begins when the present one has ended. */
+	cv_time at = cv_time_min(d->state == IDLE ? d->begin_at : d->until, d->turn_at);
 
 	for (unsigned i = 0; i < DISCOVERY_QUESTIONS_MAX; i++) {
 		const struct discovery_question *q = &d->questions[i];
@@ -409,34 +441,11 @@ cv_time discovery_deadline(const struct discovery *d)
 	return at;
 }
 
-/* Everything that will be answered has been. */
-static bool is_asked_out(const struct discovery *d, cv_time now)
-{
-	const struct discovery_question *changed = find(d, FILTER_CHANGED);
-	unsigned must = 1u << MAPPING | 1u << FILTER_PLAIN;
-
-	if (!are_answered(d, must))
-		return false;
-	return !changed || changed->is_answered ||
-	       (changed->tries >= 3 &&
-	        now >= cv_time_after(d->until - ASKING_TIME, FILTER_PATIENCE));
-}
-
 void discovery_on_deadline(struct discovery *d, cv_time now, const struct rng *rng)
 {
 	d->turn_at = CV_TIME_NEVER;
-	switch ((enum state)d->state) {
-	case IDLE:
-		break;
-	case ASKING:
-		if (now >= d->until || is_asked_out(d, now))
-			end_asking(d, now, rng);
-		break;
-	case SAMPLING:
-		if (now >= d->until || are_answered(d, 1u << SAMPLE))
-			end_sampling(d);
-		break;
-	}
+	if (d->state != IDLE)
+		turn(d, now, rng);
 	if (d->state == IDLE && now >= d->begin_at)
 		begin_round(d, now, rng);
 }
@@ -444,5 +453,5 @@ void discovery_on_deadline(struct discovery *d, cv_time now, const struct rng *r
 bool discovery_check(const struct discovery *d)
 {
 	return (d->state == IDLE) == (d->until == CV_TIME_NEVER) &&
-	       (d->state != IDLE || d->first == 0);
+	       (d->state != IDLE || (d->filter == 0 && d->samples == 0));
 }

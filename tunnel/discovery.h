@@ -6,13 +6,14 @@
  * (a nat_profile) up to date. Knows when to ask whom from which socket; what the answers mean is
  * nat's business. Never answers anything.
  *
- *   IDLE -begin-> ASKING -all answered, or 2.5 s-> (easy) IDLE
- *                              \-(hard)-> SAMPLING -all answered, or 1.5 s-> IDLE
+ *   IDLE -begin-> ASKING -the mapping is known, and hard-> SAMPLING
+ *                   \----- all answered, or 2.5 s -----> IDLE <----/
  *
  * ASKING: from the main socket what two ports of each server of ours and the foreign servers see;
  * from a fresh one whether an answer from the server's other port comes in. SAMPLING, only where
  * new destinations get new ports: eight fresh sockets, in order. A router thus gets at most one
- * mapping a destination asked and eight more, and only when the network has changed.
+ * mapping a destination asked and eight more, and only when the network has changed. What is known
+ * is told at once: that nothing comes from the other port takes longer than all else.
  */
 
 #include <stdbool.h>
@@ -58,11 +59,11 @@ struct discovery {
 	struct addr local[16]; /* of the main socket, one an interface */
 	unsigned local_count;
 	struct discovery_question questions[DISCOVERY_QUESTIONS_MAX];
-	cv_time begin_at; /* the next round; CV_TIME_NEVER: none is planned */
-	cv_time until;    /* the present step */
-	cv_time turn_at;  /* an answer came */
-	uint16_t first;   /* sockets taken for the step; 0: none */
-	uint8_t first_count;
+	cv_time begin_at;         /* the next round; CV_TIME_NEVER: none is planned */
+	cv_time began_at, until;  /* the present round */
+	cv_time turn_at;          /* an answer came */
+	uint16_t filter, samples; /* sockets taken for the round, the first of them; 0: none */
+	bool is_suspect; /* plain probes failed, though nothing is known against the mapping */
 	struct nat_profile profile;
 	bool has_profile;
 	bool is_new;    /* discovery_take_news() */
@@ -78,7 +79,10 @@ void discovery_set_foreign(struct discovery *d, cv_time now, const struct addr *
 void discovery_set_local(struct discovery *d, cv_time now, const struct addr *list, unsigned count);
 /* The network is another one, or something went against the profile: a new round soon. */
 void discovery_restart(struct discovery *d, cv_time now);
-/* True once after each round that changed the profile. */
+/* Plain probes to and from us fail. Where one server address alone could be asked, the mapping may
+ * depend on it: ports are sampled, and the profile says so. */
+void discovery_suspect(struct discovery *d, cv_time now);
+/* True once after the profile has changed. */
 bool discovery_take_news(struct discovery *d);
 
 /* One sample for a punch: asks a server from @socket, an open extra one. The question, or

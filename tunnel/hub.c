@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "tunnel/aead.h"
 #include "tunnel/hub_session.h"
+#include "tunnel/stun.h"
 
 /*
  *	INIT ---> gate ---> key listed? ---> pending ---> RESP

@@ -167,15 +167,16 @@ void nat_read_samples(const struct nat_samples *s, struct nat_profile *out)
 
 bool nat_is_hard(const struct nat_profile *p)
 {
-	return !p->has_mapped && (p->mapping == NAT_ADDRESS_DEPENDENT ||
+	return !p->has_mapped && (p->is_suspect || p->mapping == NAT_ADDRESS_DEPENDENT ||
 	                          p->mapping == NAT_ADDRESS_AND_PORT_DEPENDENT);
 }
 
 bool nat_profile_is_equal(const struct nat_profile *a, const struct nat_profile *b)
 {
 	return a->mapping == b->mapping && a->filtering == b->filtering && a->ports == b->ports &&
-	       a->has_mapped == b->has_mapped && a->step == b->step && a->port_low == b->port_low &&
-	       a->port_high == b->port_high && addr_equal(&a->address, &b->address);
+	       a->has_mapped == b->has_mapped && a->is_suspect == b->is_suspect &&
+	       a->step == b->step && a->port_low == b->port_low && a->port_high == b->port_high &&
+	       addr_equal(&a->address, &b->address);
 }
 
 const char *nat_rule_name(enum nat_rule rule)

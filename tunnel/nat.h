@@ -85,6 +85,7 @@ struct nat_profile {
 	uint8_t filtering; /* enum nat_rule; NAT_ENDPOINT_INDEPENDENT stands for "the port does not
 	                      count, perhaps the address does" */
 	uint8_t ports;     /* enum nat_ports */
+	bool is_suspect;   /* plain probes fail: the mapping may depend on the address after all */
 	bool has_mapped; /* a port was opened by PCP, NAT-PMP or UPnP: the mapping is no obstacle */
 	int16_t step;    /* NAT_PORTS_REGULAR */
 	uint16_t port_low, port_high; /* NAT_PORTS_RANDOM: new ports lie in [low, high] */

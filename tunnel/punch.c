@@ -33,7 +33,11 @@ enum {
 	HOUR = 3600,
 };
 
+/* The first plain probes to what was announced have left by then: their mappings do not come in
+ * between those of a row. */
+#define START_DELAY CV_MS(20)
 #define OPEN_TIME CV_SEC(1)
+#define SPACING CV_MS(2) /* so that the router sees them in this order */
 #define ROUND_TIME CV_MS(2000)
 #define SWEEP_PAUSE CV_MS(300)
 #define HOLD_TIME CV_MS(1500) /* something was heard: it may become a path */
@@ -136,10 +140,15 @@ static void release_sockets(struct endpoint *e, cv_time now, struct punch_attemp
 	a->first = a->count = 0;
 }
 
+static bool is_lead(const struct punch_attempt *a)
+{
+	return a->role == LEAD_ROW || a->role == LEAD_RANGE || a->role == LEAD_PAIR;
+}
+
 static void finish(struct endpoint *e, cv_time now, struct punch_attempt *a, bool has_succeeded)
 {
 	struct session *s = e->sessions[a->peer];
-	bool leads = a->role != HELP_PAIR && a->role != HELP_SPRAY;
+	bool leads = is_lead(a);
 	cv_duration pause = RETRY_MIN << CV_MIN(s->punches_failed, 7);
 
 	trace_emit(e->core.trace, now, TRACE_PUNCH_END, a->peer, has_succeeded, a->packets);
@@ -212,7 +221,9 @@ static void next_round(struct endpoint *e, cv_time now, struct punch_attempt *a)
 		finish(e, now, a, false);
 		return;
 	}
-	a->shift = a->rounds++;
+	/* Twice as it should be, then as if others had taken a port, or two. */
+	a->shift = (uint8_t)(a->rounds < 2 ? 0 : a->rounds - 1);
+	a->rounds++;
 	a->number = ++e->punch.number;
 }
 
@@ -287,6 +298,12 @@ static void on_punch(struct endpoint *e, cv_time now, struct session *s,
 
 	if (!candidate_is_allowed(&e->core.scope, &in->address) || in->address.family != ADDR_V4)
 		return;
+	/* What each knew of the other was not the same: both lead, and the larger key gives way. */
+	if (a && in->kind != PUNCH_ANSWER && is_lead(a) && !s->has_smaller_key) {
+		finish(e, now, a, false);
+		s->punches_failed--;
+		a = NULL;
+	}
 	switch ((enum punch_kind)in->kind) {
 	case PUNCH_ROW:
 	case PUNCH_RANGE:
@@ -571,6 +588,7 @@ static bool write_one(struct endpoint *e, cv_time now, struct punch_attempt *a, 
 		if (!candidate_is_allowed(&e->core.scope, &to.addr))
 			continue;
 		count_packet(&e->punch, now, a);
+		a->due_at = cv_time_after(now, SPACING);
 		return session_write_probe(s, now, &to, out);
 	}
 	return false;
@@ -598,6 +616,24 @@ static bool is_validating(const struct session *s)
 	return false;
 }
 
+/* Every announced address was tried, and none answered. */
+static bool have_failed(const struct session *s)
+{
+	unsigned failed = 0;
+
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		const struct path *path = &s->paths.list[i];
+
+		if (path->state == PATH_FREE || path->to.is_relay || !path->is_candidate)
+			continue;
+		if (path->state == PATH_VALID || path->state == PATH_USABLE ||
+		    path->retry_interval == PATH_RETRY_MIN)
+			return false;
+		failed += path->kind == PATH_KIND_DIRECT;
+	}
+	return failed > 0;
+}
+
 void punch_consider(struct endpoint *e, cv_time now, struct session *s)
 {
 	struct punch_plan plan;
@@ -615,6 +651,8 @@ void punch_consider(struct endpoint *e, cv_time now, struct session *s)
 	    find(&e->punch, s->number))
 		return;
 	plan = punch_plan(&e->core.nat, &s->punch.peer, s->has_smaller_key);
+	if (plan.kind == PUNCH_PLAN_NONE && have_failed(s))
+		discovery_suspect(&e->discovery, now);
 	if (plan.kind == PUNCH_PLAN_NONE || plan.kind == PUNCH_PLAN_HOPELESS || !plan.leads)
 		return;
 	if (s->paths.active == PATHS_NONE || is_validating(s) ||
@@ -629,9 +667,9 @@ void punch_consider(struct endpoint *e, cv_time now, struct session *s)
 void punch_on_network(cv_time now, struct session *s)
 {
 	s->punches_failed = 0;
-	s->punch_at = s->punch_ended_at == 0
-	                      ? 0
-	                      : CV_MAX(now, cv_time_after(s->punch_ended_at, EVENT_SPACING));
+	s->punch_at = cv_time_after(now, START_DELAY);
+	if (s->punch_ended_at != 0)
+		s->punch_at = CV_MAX(s->punch_at, cv_time_after(s->punch_ended_at, EVENT_SPACING));
 }
 
 cv_time punch_deadline(const struct punch *p)

@@ -41,6 +41,7 @@ enum {
 	ACK_FIXED = 1 + 6 + 2 + 1,
 	REGISTER_FLAG_FIRST = 0x01,
 	NAT_FLAG_MAPPED = 0x01,
+	NAT_FLAG_SUSPECT = 0x02,
 };
 
 _Static_assert(STREAM_FIXED + 2 == FRAME_STREAM_HEADER_MAX, "the header counts the same bytes");
@@ -286,11 +287,15 @@ static bool read_candidates(struct rd *r, struct wire_frame *out)
 
 static bool read_nat(struct rd *r, struct nat_profile *out)
 {
+	uint8_t flags;
+
 	*out = (struct nat_profile){ 0 };
 	out->mapping = rd_u8(r);
 	out->filtering = rd_u8(r);
 	out->ports = rd_u8(r);
-	out->has_mapped = (rd_u8(r) & NAT_FLAG_MAPPED) != 0;
+	flags = rd_u8(r);
+	out->has_mapped = (flags & NAT_FLAG_MAPPED) != 0;
+	out->is_suspect = (flags & NAT_FLAG_SUSPECT) != 0;
 	out->step = (int16_t)rd_u16(r);
 	out->port_low = rd_u16(r);
 	out->port_high = rd_u16(r);
@@ -493,7 +498,8 @@ static void write_nat(struct wr *w, const struct nat_profile *in)
 	wr_u8(w, in->mapping);
 	wr_u8(w, in->filtering);
 	wr_u8(w, in->ports);
-	wr_u8(w, in->has_mapped ? NAT_FLAG_MAPPED : 0);
+	wr_u8(w, (uint8_t)((in->has_mapped ? NAT_FLAG_MAPPED : 0) |
+	                   (in->is_suspect ? NAT_FLAG_SUSPECT : 0)));
 	wr_u16(w, (uint16_t)in->step);
 	wr_u16(w, in->port_low);
 	wr_u16(w, in->port_high);

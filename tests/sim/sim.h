@@ -627,6 +627,6 @@ static inline unsigned sim_variant(const struct sim *sim, unsigned variants)
 	return (unsigned)((sim->seed + variants - 1) % variants);
 }
 extern const struct sim_case CASES_START[], CASES_PATHS[], CASES_STREAMS[], CASES_LIVES[];
-extern const struct sim_case CASES_LINKS[], CASES_RETURNS[], CASES_MODELS[];
+extern const struct sim_case CASES_LINKS[], CASES_PUNCH[], CASES_RETURNS[], CASES_MODELS[];
 /* Run with each congestion control. */
 extern const struct sim_case CASES_BULK[], CASES_CHANGES[], CASES_RIVALS[];
