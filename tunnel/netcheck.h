@@ -41,7 +41,7 @@ enum netcheck_socket {
 enum {
 	NETCHECK_PLACES_MAX = 32,
 	NETCHECK_QUESTIONS_MAX = 3 * NETCHECK_PLACES_MAX + 64,
-	/* Requests per second and server, and at once: what it answers (10/s, 20), less what an
+	/* Requests per second and server, and at once: what it answers (10/s), less what an
 	 * agent behind the same address may ask meanwhile. */
 	NETCHECK_RATE = 8,
 	NETCHECK_BURST = 12,

@@ -382,8 +382,8 @@ static void stun_is_answered(void **state)
 		hub_on_arrival(w->hub, w->now, &in);
 	assert_false(hub_write(w->hub, w->now, &t));
 	assert_int_equal(stats_of(w).stun_answers, 1);
-	assert_int_equal(stats_of(w).drop_stun_silent, 19);
-	assert_int_equal(stats_of(w).drop_stun_limited, 82);
+	assert_int_equal(stats_of(w).drop_stun_silent, BINDING_BURST - 1);
+	assert_int_equal(stats_of(w).drop_stun_limited, 102 - BINDING_BURST);
 	assert_int_equal(stats_of(w).drop_malformed, 1);
 	run(w, CV_SEC(70));
 	assert_int_equal(stats_of(w).agents, 2);
