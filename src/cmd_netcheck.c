@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,6 +21,7 @@
 #include "net/entropy.h"
 #include "net/fds.h"
 #include "net/interfaces.h"
+#include "net/portprobe.h"
 #include "net/resolver.h"
 #include "netcheck_report.h"
 #include "status.h"
@@ -64,6 +66,8 @@ struct checker {
 	struct resolver *resolver;
 	struct socket sockets[NETCHECK_SOCKETS];
 	uv_timer_t timer;
+	struct portprobe_result gateway;
+	bool has_gateway; /* it was asked */
 	uint8_t bytes[DATAGRAM_MAX];
 };
 
@@ -224,6 +228,16 @@ static void try_tcp(struct checker *c, struct host *h)
 		close_tcp(h);
 }
 
+/* ---- the gateway ---- */
+
+static void on_probed(void *ctx, const struct portprobe_result *result)
+{
+	struct checker *c = ctx;
+
+	c->gateway = *result;
+	c->has_gateway = true;
+}
+
 /* ---- names ---- */
 
 static void ask_all(struct checker *c)
@@ -306,6 +320,8 @@ static void look_around(struct checker *c)
 
 static int check(struct checker *c, const struct config *config)
 {
+	struct portprobe *probe;
+
 	entropy_init(&c->entropy);
 	c->rng = entropy_rng(&c->entropy);
 	netcheck_init(&c->netcheck, &c->rng);
@@ -326,6 +342,9 @@ static int check(struct checker *c, const struct config *config)
 		add_host(c, &config->servers[i].address, true);
 	for (size_t i = 0; i < config->stun_count; i++)
 		add_host(c, &config->stun[i], false);
+	/* Where it may not be asked, or cannot be, nothing is said of it. */
+	if (config->has_portmap && portprobe_start(&c->loop, on_probed, c, &probe) < 0)
+		log_warn("the gateway cannot be asked");
 	if (c->lookups == 0) {
 		resolver_close(c->resolver, NULL, NULL);
 		ask_all(c);
@@ -400,6 +419,7 @@ static int run(const struct command_line *line, const struct config *config, str
 		return EXIT_FAILED;
 	}
 	report.row_count = make_rows(c, rows);
+	report.gateway = c->has_gateway ? &c->gateway : NULL;
 	netcheck_read(&c->netcheck, &report.result);
 	is_reached = report.result.is_answered;
 	for (size_t i = 0; i < report.row_count; i++)
@@ -416,6 +436,7 @@ int cmd_netcheck(const struct command_line *line)
 
 	if (!config)
 		return EXIT_USAGE;
+	(void)signal(SIGPIPE, SIG_IGN); /* portprobe talks TCP to the gateway */
 	c = cv_zalloc(sizeof(*c));
 	if (c) {
 		code = run(line, config, c);

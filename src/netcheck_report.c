@@ -59,9 +59,36 @@ static bool any_tcp(const struct netcheck_report *r)
 
 /* ---- what it means ---- */
 
-static bool is_mapped(const struct netcheck_report *r)
+/* Does it map ports, by any protocol? */
+static bool is_mapping(const struct portprobe_result *g)
 {
-	return r->mapping && r->mapping->protocol && (!r->mapping->why || !r->mapping->why[0]);
+	return g && (g->has_pcp || g->has_natpmp || (g->is_upnp_built_in && g->has_upnp));
+}
+
+static bool is_behind_another(const struct portprobe_result *g)
+{
+	return g->external.family != ADDR_NONE && addr_class(&g->external) != ADDR_CLASS_GLOBAL;
+}
+
+static json_t *gateway_json(const struct portprobe_result *g)
+{
+	struct addr none = { 0 };
+	char text[ADDR_TEXT_MAX];
+	bool is_asked = g && !g->why;
+	const struct addr *ip = is_asked ? &g->gateway : &none;
+	const struct addr *external = is_asked ? &g->external : &none;
+
+	if (!g)
+		return json_null();
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "gateway",
+	                 ip->family ? json_string(addr_format_ip(ip, text)) : json_null(), "pcp",
+	                 is_asked ? json_boolean(g->has_pcp) : json_null(), "nat_pmp",
+	                 is_asked ? json_boolean(g->has_natpmp) : json_null(), "upnp",
+	                 is_asked && g->is_upnp_built_in ? json_boolean(g->has_upnp) : json_null(),
+	                 "address",
+	                 external->family ? json_string(addr_format_ip(external, text))
+	                                  : json_null(),
+	                 "why", text_json(g->why));
 }
 
 static void say(json_t *list, const char *text)
@@ -128,9 +155,11 @@ static json_t *summary_json(const struct netcheck_report *r)
 	} else {
 		say(list, "There is an answer over IPv6 only.");
 	}
-	if (is_mapped(r))
+	if (is_mapping(r->gateway) && is_behind_another(r->gateway))
+		say(list, "The router maps ports, but another NAT follows.");
+	else if (is_mapping(r->gateway))
 		say(list,
-		    "The router forwards a port to this host: peers reach it as if there were "
+		    "The router maps ports on request: peers reach this host as if there were "
 		    "no NAT.");
 	if (x->hairpin == NETCHECK_NO)
 		say(list, "Two hosts behind this NAT reach each other by their inside addresses "
@@ -152,18 +181,13 @@ json_t *netcheck_report_json(const struct netcheck_report *r)
 {
 	const struct netcheck_result *x = &r->result;
 	bool is_random = x->ports.ports == NAT_PORTS_RANDOM;
-	json_t *rows = json_array(), *mapping = json_null();
+	json_t *rows = json_array();
 	bool is_bad = !rows;
 
 	for (size_t i = 0; i < r->row_count; i++)
 		is_bad |= json_array_append_new(rows, row_json(&r->rows[i])) < 0;
-	if (r->mapping)
-		mapping = json_pack("{s:o, s:o, s:o}", "protocol", text_json(r->mapping->protocol),
-		                    "address", addr_json(&r->mapping->address), "why",
-		                    text_json(is_mapped(r) ? NULL : r->mapping->why));
 	if (is_bad) {
 		json_decref(rows);
-		json_decref(mapping);
 		return NULL;
 	}
 	return json_pack(
@@ -177,8 +201,8 @@ json_t *netcheck_report_json(const struct netcheck_report *r)
 		x->ports.step ? json_integer(x->ports.step) : json_null(), "port_range",
 		is_random ? json_pack("[i, i]", x->ports.port_low, x->ports.port_high)
 			  : json_null(),
-		"mapping_ipv6", nat_rule_name(x->mapping6), "port_mapping", mapping, "servers",
-		rows, "summary", summary_json(r));
+		"mapping_ipv6", nat_rule_name(x->mapping6), "portmap", gateway_json(r->gateway),
+		"servers", rows, "summary", summary_json(r));
 }
 
 /* ---- words ---- */
@@ -228,26 +252,36 @@ static void print_ports(const json_t *nat, FILE *out)
 	(void)fputc('\n', out);
 }
 
-static void print_port_mapping(const json_t *mapping, FILE *out)
+static void print_gateway(const json_t *portmap, FILE *out)
 {
-	char protocol[CELL_MAX], address[CELL_MAX], why[CELL_MAX];
+	static const struct {
+		const char *key, *name;
+	} protocols[] = { { "pcp", "PCP" }, { "nat_pmp", "NAT-PMP" }, { "upnp", "UPnP" } };
+	const char *before = "";
+	char text[CELL_MAX];
 
-	if (!json_is_object(mapping))
+	if (!json_is_object(portmap))
 		return;
-	(void)escaped(why, mapping, "why");
-	if (json_is_string(json_object_get(mapping, "protocol")))
-		(void)fprintf(out, "port mapping    %s, %s", escaped(protocol, mapping, "protocol"),
-		              escaped(address, mapping, "address"));
-	else
-		(void)fprintf(out, "port mapping    none");
-	if (json_is_string(json_object_get(mapping, "why")))
-		(void)fprintf(out, " (%s)", why);
+	(void)fprintf(out, "port mapping    ");
+	for (size_t i = 0; i < CV_ARRAY_SIZE(protocols); i++) {
+		if (!json_is_true(json_object_get(portmap, protocols[i].key)))
+			continue;
+		(void)fprintf(out, "%s%s", before, protocols[i].name);
+		before = ", ";
+	}
+	if (!before[0])
+		(void)fputs("none", out);
+	if (json_is_string(json_object_get(portmap, "address")))
+		(void)fprintf(out, " at %s", escaped(text, portmap, "address"));
+	if (json_is_string(json_object_get(portmap, "why")))
+		(void)fprintf(out, " (%s)", escaped(text, portmap, "why"));
 	(void)fputc('\n', out);
 }
 
 static void fill_row(const json_t *row, char cells[COLUMNS][CELL_MAX])
 {
 	const json_t *rtt = json_object_get(row, "rtt_ms"), *mtu = json_object_get(row, "mtu");
+	char number[352] = "-"; /* a double in full has 309 digits */
 	char text[CELL_MAX];
 	const char *seen = escaped(text, row, "public_address");
 
@@ -255,9 +289,9 @@ static void fill_row(const json_t *row, char cells[COLUMNS][CELL_MAX])
 	(void)snprintf(cells[1], CELL_MAX, "-");
 	if (json_is_string(json_object_get(row, "address")))
 		(void)escaped(cells[1], row, "address");
-	(void)snprintf(cells[2], CELL_MAX, "-");
 	if (json_is_number(rtt))
-		(void)snprintf(cells[2], CELL_MAX, "%.1f ms", CV_MIN(json_number_value(rtt), 1e6));
+		(void)snprintf(number, sizeof(number), "%.1f ms", json_number_value(rtt));
+	(void)snprintf(cells[2], CELL_MAX, "%.40s", number);
 	(void)snprintf(cells[3], CELL_MAX, "-");
 	if (json_is_integer(mtu))
 		(void)snprintf(cells[3], CELL_MAX, "%" JSON_INTEGER_FORMAT,
@@ -317,7 +351,7 @@ void netcheck_report_print(const json_t *report, FILE *out)
 	print_filtering(nat, out);
 	(void)fprintf(out, "hairpin         %s\n", yes_no(nat, "hairpin", "unknown"));
 	print_ports(nat, out);
-	print_port_mapping(json_object_get(report, "port_mapping"), out);
+	print_gateway(json_object_get(report, "portmap"), out);
 	print_rows(json_object_get(report, "servers"), out);
 	(void)fputc('\n', out);
 	json_array_foreach(summary, i, line)(void) fprintf(out, "%s\n", json_string_value(line));

@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 
+#include "net/portprobe.h"
 #include "tunnel/netcheck.h"
 
 /* One address of a server, or a server that has none. All borrowed. */
@@ -21,17 +22,11 @@ struct netcheck_row {
 	enum netcheck_bool tcp; /* UNKNOWN: not tried */
 };
 
-struct netcheck_mapping {
-	const char *protocol; /* "pcp", "nat-pmp", "upnp"; NULL: none */
-	struct addr address;  /* ADDR_NONE without one */
-	const char *why;      /* why there is none; NULL or empty: there is */
-};
-
 struct netcheck_report {
 	struct netcheck_result result;
 	const struct netcheck_row *rows;
 	size_t row_count;
-	const struct netcheck_mapping *mapping; /* NULL: not tried */
+	const struct portprobe_result *gateway; /* NULL: not asked */
 };
 
 /* A new reference; NULL when memory ran out. */

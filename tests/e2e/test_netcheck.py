@@ -10,6 +10,7 @@ import itertools
 import json
 import time
 
+from gateway import Gateway, missing_tools
 from world import CULVERT, Lab, Server, World, main, report
 
 TWO, ONE = ("203.0.113.10", "203.0.113.11"), "203.0.113.20"
@@ -54,11 +55,12 @@ class Net(World):
                    for a, p in (("two.lab", self.two), (ONE, self.one))]
         self.both = self.configure("both", servers=servers)
         self.only_one = self.configure("one", servers=servers[1:])
+        self.mapped = self.configure("mapped", servers=servers, portmap=True)
         self.foreign = self.configure("foreign", stun=[f"{ONE}:{PORT}"])
 
     def configure(self, name, **config):
         file = self.lab.directory / f"{name}.yaml"
-        file.write_text(json.dumps(config))
+        file.write_text(json.dumps({"portmap": False, **config}))
         return file
 
     def start(self, host, config, *options):
@@ -148,6 +150,36 @@ def without_udp(w):
     listener.stop()
 
 
+def gateways(w):
+    report("port mappings")
+    begin = time.monotonic()
+    got = w.ask(w.double, w.mapped)
+    report("  of a router that gives none, seconds", time.monotonic() - begin)
+    report("  it says", got["portmap"]["why"])
+    assert got["portmap"]["why"] and got["portmap"]["pcp"] is None, got
+    assert w.ask(w.double, w.both)["portmap"] is None
+    if missing_tools():
+        report("  no miniupnpd here", missing_tools())
+        return
+    router = Gateway(w.lab, "router", public="88.77.66.55")
+    inside = router.host("inside", public="88.77.66.56")
+    for options, speaks in (({}, [True, True, True]), ({"natpmp": False}, [False, False, True]),
+                            ({"upnp": False}, [True, True, False])):
+        router.start_daemon(**options)
+        begin = time.monotonic()
+        got = w.ask(inside, w.mapped)
+        report(f"  PCP, NAT-PMP, UPnP: {speaks}, seconds", time.monotonic() - begin)
+        assert [got["portmap"][k] for k in ("pcp", "nat_pmp", "upnp")] == speaks, got
+        assert got["portmap"]["address"] == "88.77.66.55", got
+        assert got["portmap"]["gateway"] == "192.168.50.1", got
+        # The kernel's NAT, as it is by itself.
+        said = got["nat"]
+        assert (said["mapping"], said["filtering"], said["ports"]) == (P, P, "random"), got
+        assert "maps ports on request" in " ".join(got["summary"]), got
+        assert not router.mappings(), router.mappings()
+        router.stop_daemon()
+
+
 def other_ends(w):
     report("exit codes and words")
     run = w.public.run
@@ -168,6 +200,7 @@ def story():
         every_kind(w)
         what_one_server_can_tell(w)
         other_places(w)
+        gateways(w)
         without_udp(w)
         other_ends(w)
         report("requests that servers thought too many",

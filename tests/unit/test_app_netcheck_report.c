@@ -30,13 +30,17 @@ static const struct netcheck_place silent = {
 	.address = { .family = ADDR_V4, .ip = { 203, 0, 113, 11 }, .port = 3478 },
 };
 
-static struct netcheck_report known(struct netcheck_row rows[2], struct netcheck_mapping *mapping)
+static struct netcheck_report known(struct netcheck_row rows[2], struct portprobe_result *gateway)
 {
-	struct netcheck_report r = { .rows = rows, .row_count = 2, .mapping = mapping };
+	struct netcheck_report r = { .rows = rows, .row_count = 2, .gateway = gateway };
 
 	rows[0] = (struct netcheck_row){ "rv.example", &answered, NULL, true, NETCHECK_YES };
 	rows[1] = (struct netcheck_row){ "stun.example", &silent, NULL, false, NETCHECK_UNKNOWN };
-	*mapping = (struct netcheck_mapping){ "pcp", answered.seen, NULL };
+	*gateway = (struct portprobe_result){ .gateway = addr_v4(192, 168, 1, 1, 0),
+		                              .has_pcp = true,
+		                              .has_upnp = true,
+		                              .is_upnp_built_in = true,
+		                              .external = addr_v4(8, 8, 4, 4, 0) };
 	r.result = (struct netcheck_result){
 		.is_answered = true,
 		.mapping = NAT_ADDRESS_DEPENDENT,
@@ -64,9 +68,9 @@ static void expect(json_t *report, const char *golden)
 
 static void test_much(void **state)
 {
-	struct netcheck_mapping mapping;
+	struct portprobe_result gateway;
 	struct netcheck_row rows[2];
-	struct netcheck_report r = known(rows, &mapping);
+	struct netcheck_report r = known(rows, &gateway);
 
 	(void)state;
 	expect(netcheck_report_json(&r),
@@ -75,8 +79,8 @@ static void test_much(void **state)
 	       "\"filtering\":\"address-and-port-dependent\",\"filters_ports\":true,"
 	       "\"hairpin\":false,\"ports\":\"random\",\"port_step\":null,"
 	       "\"port_range\":[2048,4095],\"mapping_ipv6\":\"unknown\"},"
-	       "\"port_mapping\":{\"protocol\":\"pcp\",\"address\":\"198.51.100.7:40001\","
-	       "\"why\":null},"
+	       "\"portmap\":{\"gateway\":\"192.168.1.1\",\"pcp\":true,\"nat_pmp\":false,"
+	       "\"upnp\":true,\"address\":\"8.8.4.4\",\"why\":null},"
 	       "\"servers\":[{\"name\":\"rv.example\",\"kind\":\"server\","
 	       "\"address\":\"203.0.113.10:28583\",\"answered\":true,\"rtt_ms\":21.4,"
 	       "\"mtu\":1472,\"public_address\":\"198.51.100.7:40001\",\"tcp\":true,"
@@ -96,7 +100,7 @@ static void test_nothing(void **state)
 	       "\"nat\":{\"mapping\":\"unknown\",\"filtering\":\"unknown\","
 	       "\"filters_ports\":null,\"hairpin\":null,\"ports\":\"unknown\","
 	       "\"port_step\":null,\"port_range\":null,\"mapping_ipv6\":\"unknown\"},"
-	       "\"port_mapping\":null,\"servers\":[]}");
+	       "\"portmap\":null,\"servers\":[]}");
 }
 
 /* Takes what netcheck_report_json() made; true when a sentence of the summary holds @words. */
@@ -129,9 +133,9 @@ static void test_sentences(void **state)
 		{ NAT_UNKNOWN, NAT_PORTS_PRESERVED, "cannot be told" },
 	};
 	struct netcheck_place narrow = answered;
-	struct netcheck_mapping mapping;
+	struct portprobe_result gateway;
 	struct netcheck_row rows[2];
-	struct netcheck_report r = known(rows, &mapping);
+	struct netcheck_report r = known(rows, &gateway);
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -139,9 +143,11 @@ static void test_sentences(void **state)
 		r.result.ports.ports = (uint8_t)kinds[i].ports;
 		assert_true(says(&r, kinds[i].words));
 	}
-	assert_true(says(&r, "forwards a port"));
-	mapping.why = "the router is behind another one";
-	assert_false(says(&r, "forwards a port"));
+	assert_true(says(&r, "maps ports on request"));
+	gateway.external = addr_v4(100, 64, 0, 1, 0);
+	assert_true(says(&r, "another NAT follows"));
+	gateway.has_pcp = gateway.is_upnp_built_in = false;
+	assert_false(says(&r, "maps ports"));
 	assert_true(says(&r, "inside addresses only"));
 	r.result.hairpin = NETCHECK_YES;
 	assert_false(says(&r, "inside addresses only"));
@@ -161,9 +167,9 @@ static void test_sentences(void **state)
 
 static void test_words(void **state)
 {
-	struct netcheck_mapping mapping;
+	struct portprobe_result gateway;
 	struct netcheck_row rows[2];
-	struct netcheck_report r = known(rows, &mapping);
+	struct netcheck_report r = known(rows, &gateway);
 	static const char golden[] =
 		"UDP             answered\n"
 		"public IPv4     198.51.100.7:40001\n"
@@ -173,7 +179,7 @@ static void test_words(void **state)
 		"does)\n"
 		"hairpin         no\n"
 		"ports           random, 2048 to 4095\n"
-		"port mapping    none (no gateway answers)\n"
+		"port mapping    none (no gateway)\n"
 		"\n"
 		"SERVER        ADDRESS             RTT      MTU   TCP  SEEN AS\n"
 		"rv.example    203.0.113.10:28583  21.4 ms  1472  yes  198.51.100.7:40001\n"
@@ -189,7 +195,7 @@ static void test_words(void **state)
 	assert_non_null(out);
 	r.result.filtering = NAT_UNKNOWN;
 	r.result.filters_ports = NETCHECK_NO;
-	mapping = (struct netcheck_mapping){ .why = "no gateway answers" };
+	gateway = (struct portprobe_result){ .why = "no gateway" };
 	report = netcheck_report_json(&r);
 	netcheck_report_print(report, out);
 	assert_int_equal(fclose(out), 0);
