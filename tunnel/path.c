@@ -447,7 +447,8 @@ void path_restart(struct path *p, cv_time now)
 	if (p->state == PATH_FREE)
 		return;
 	path_restart_control(p, now);
-	p->heard_at = CV_MAX(p->heard_at, now);
+	if (p->heard_at != 0) /* never heard is never heard */
+		p->heard_at = CV_MAX(p->heard_at, now);
 	p->beats_missed = 0;
 	p->is_doubtful = false;
 	loss_restart(&p->loss, now);
