@@ -291,6 +291,9 @@ bool path_probe_due(struct path *p, cv_time now, const struct rng *rng, bool is_
 			path_fail(p, now);
 			return false;
 		}
+		if (p->tries == 0 && p->is_candidate && p->kind == PATH_KIND_DIRECT &&
+		    p->heard_at == 0)
+			out->ttl = PATH_FIRST_TTL;
 		plan_check(p, now);
 		break;
 	case PATH_VALID:
