@@ -482,7 +482,7 @@ bool endpoint_next_event(struct endpoint *e, cv_time now, struct endpoint_event 
 		e->notice_count--;
 		return true;
 	}
-	if (traversal_next_event(e, out))
+	if (traversal_next_event(e, now, out))
 		return true;
 	list_for_each(at, next, &e->ready)
 	{

@@ -115,26 +115,20 @@ static void count_packet(struct punch *p, cv_time now, struct punch_attempt *a)
  * paths on them: one hole is enough. */
 static void release_sockets(struct endpoint *e, cv_time now, struct punch_attempt *a)
 {
-	struct session *s = e->sessions[a->peer];
-
 	discovery_forget(&e->discovery, a->question);
 	a->question = DISCOVERY_NOBODY;
 	if (a->first == 0)
 		return;
-	for (uint8_t i = 0; i < PATHS_MAX; i++) {
-		struct path *path = &s->paths.list[i];
+	/* Another peer may have hit one of them, too. */
+	for (uint32_t i = 0; i < e->session_count; i++) {
+		const struct path *path = paths_active(&e->sessions[i]->paths);
 
-		if (path->state == PATH_FREE || path->to.is_relay || path->to.socket < a->first ||
-		    path->to.socket >= a->first + a->count)
+		if (!path || path->to.is_relay || path->to.socket < a->first ||
+		    path->to.socket >= a->first + a->count ||
+		    !extras_is_open(&e->extras, path->to.socket))
 			continue;
-		if (i == s->paths.active) {
-			extras_adopt(&e->extras, path->to.socket);
-			e->punch.sweep_at = cv_time_after(now, SWEEP_SPACING);
-			continue;
-		}
-		if (path->inflight > 0)
-			recovery_take_back(s, now, i);
-		paths_remove(&s->paths, i);
+		extras_adopt(&e->extras, path->to.socket);
+		e->punch.sweep_at = cv_time_after(now, SWEEP_SPACING);
 	}
 	extras_give_back(&e->extras, a->first, a->count);
 	a->first = a->count = 0;

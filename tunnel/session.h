@@ -172,8 +172,8 @@ struct session {
 	struct punch_talk punch;
 	const char *punch_doing; /* static: what is tried now, in words; NULL: nothing */
 	cv_time punch_at;        /* not before */
-	cv_time punch_ended_at; /* the last attempt; 0: none yet */
-	uint8_t punches_failed; /* since the last success or event */
+	cv_time punch_ended_at;  /* the last attempt; 0: none yet */
+	uint8_t punches_failed;  /* since the last success or event */
 
 	/* the newest nomination: epoch and number of its probe */
 	uint32_t nominated_index;
@@ -218,6 +218,8 @@ void session_set_addresses(struct session *s, cv_time now, const struct addr *li
 void session_add_relay(struct session *s, cv_time now, uint32_t server, uint64_t channel,
                        uint32_t rate_kbit, uint8_t leg);
 void session_drop_relay(struct session *s, cv_time now, uint32_t server);
+/* It is closed: no path may have it any longer. */
+void session_drop_socket(struct session *s, cv_time now, uint16_t socket);
 void session_on_candidates_changed(struct session *s, cv_time now);
 void session_want(struct session *s, cv_time now);
 void session_close(struct session *s, cv_time now, uint16_t code);

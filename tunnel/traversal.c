@@ -162,12 +162,26 @@ void traversal_turn(struct endpoint *e, cv_time now)
 	punch_on_deadline(e, now);
 }
 
-bool traversal_next_event(struct endpoint *e, struct endpoint_event *out)
+/* Paths on a socket that is closed: any peer whose router lets everybody in, or whose sprays hit
+ * it, may have made one, whoever it was opened for. */
+static void leave_socket(struct endpoint *e, cv_time now, uint16_t socket)
+{
+	for (uint32_t i = 0; i < e->session_count; i++) {
+		if (!e->sessions[i]->paths.has_extra)
+			continue;
+		session_drop_socket(e->sessions[i], now, socket);
+		endpoint_touch_session(e, e->sessions[i]);
+	}
+}
+
+bool traversal_next_event(struct endpoint *e, cv_time now, struct endpoint_event *out)
 {
 	struct extras_wish wish;
 
 	if (!extras_next_wish(&e->extras, &wish))
 		return false;
+	if (wish.is_close)
+		leave_socket(e, now, wish.first);
 	*out = (struct endpoint_event){
 		.kind = wish.is_close ? ENDPOINT_EVENT_CLOSE_SOCKET : ENDPOINT_EVENT_OPEN_SOCKETS,
 		.socket = wish.first,
