@@ -33,7 +33,7 @@ static bool is_refused_everywhere(const struct session *s)
 		if (p->state != PATH_VALID && p->state != PATH_USABLE)
 			continue;
 		refused = p->to.is_relay ? (s->gone_servers >> p->to.server & 1) != 0
-		                         : p->refusals >= 3;
+		                         : p->refusals >= PATH_REFUSALS;
 		if (!refused)
 			return false;
 		any = true;

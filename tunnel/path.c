@@ -406,7 +406,8 @@ void path_on_refused(struct path *p, cv_time now)
 	if (p->refusals < UINT8_MAX)
 		p->refusals++;
 	p->refused_at = now;
-	if (p->state == PATH_USABLE || p->state == PATH_VALID)
+	/* Soon known, not asked for ever: a router may refuse whatever it does not let in. */
+	if (p->refusals < PATH_REFUSALS && (p->state == PATH_USABLE || p->state == PATH_VALID))
 		p->probe_at = cv_time_min(p->probe_at, cv_time_after(now, CV_MS(300)));
 }
 

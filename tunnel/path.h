@@ -46,6 +46,7 @@ enum {
 	 * packet came before they had seen one to it. */
 	PATH_FIRST_TTL = 4,
 	PATH_BEATS_MISSED = 2, /* then the path is doubtful */
+	PATH_REFUSALS = 3,     /* ICMP, a quarter of a second apart: nobody is there */
 };
 
 /* What flowed has stopped: one beat asks whether the way has, too. */

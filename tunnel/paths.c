@@ -16,6 +16,8 @@ enum {
 };
 #define STRANGER_NEW CV_SEC(10)
 #define STRANGER_WAIT CV_SEC(1)
+/* Somebody else may have the address by then; as long as streams wait. */
+#define STRANGER_AFTER CV_SEC(300)
 
 void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key, uint64_t seed)
 {
@@ -239,7 +241,9 @@ bool paths_may_ask(struct paths *ps, cv_time now, const struct path *p, size_t s
 {
 	uint64_t cost = (size + STRANGER_UNIT - 1) / STRANGER_UNIT;
 
-	if (p->heard_at != 0 || p->to.is_relay)
+	bool was_heard = p->heard_at != 0 && cv_time_since(now, p->heard_at) < STRANGER_AFTER;
+
+	if (was_heard || p->to.is_relay)
 		return true;
 	if (cv_time_since(now, p->made_at) >= STRANGER_NEW &&
 	    bucket_ready_at(&ps->strangers, now, STRANGER_RATE, STRANGER_BURST,

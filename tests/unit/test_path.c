@@ -550,6 +550,12 @@ static void refusals_are_counted_by_the_quarter_second(void **state)
 	w.now += CV_MS(250);
 	path_on_refused(&w.p, w.now);
 	assert_int_equal(w.p.refusals, 2);
+	/* It is known by the third: no more probes for each refusal of one. */
+	w.now += CV_MS(250);
+	w.p.probe_at = w.now + CV_SEC(2);
+	path_on_refused(&w.p, w.now);
+	assert_int_equal(w.p.refusals, PATH_REFUSALS);
+	assert_int_equal(w.p.probe_at, w.now + CV_SEC(2));
 	path_on_heard(&w.p, w.now); /* ICMP is forged more easily than this */
 	assert_int_equal(w.p.refusals, 0);
 }

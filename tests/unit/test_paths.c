@@ -597,6 +597,9 @@ static void strangers_have_a_budget(void **state)
 	path_on_heard(path(heard), now);
 	assert_true(paths_may_ask(&ps, now, path(heard), WIRE_INIT_SIZE));
 	assert_true(paths_may_ask(&ps, now, path(add(relay(1), 0)), WIRE_INIT_SIZE));
+	assert_true(paths_may_ask(&ps, now + CV_SEC(299), path(heard), WIRE_INIT_SIZE));
+	ps.strangers.filled_at = now + CV_SEC(300);
+	assert_false(paths_may_ask(&ps, now + CV_SEC(300), path(heard), WIRE_INIT_SIZE));
 }
 
 int main(void)
