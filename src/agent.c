@@ -187,6 +187,9 @@ static void on_event(struct agent *a, cv_time now, const struct endpoint_event *
 		log_warn("server refused server=%s cause=%s",
 		         a->config->servers[ev->server].address.text, ev->text);
 		return;
+	case ENDPOINT_EVENT_TCP_OPEN:
+	case ENDPOINT_EVENT_TCP_CLOSE:
+		return;
 	case ENDPOINT_EVENT_DUPLICATE:
 		log_warn("another agent uses this identity");
 		return;

@@ -104,7 +104,8 @@ static void on_indexed(struct endpoint *e, cv_time now, const struct origin *fro
 		                       &from->addr, bytes, size);
 		return;
 	}
-	if (owner >= e->session_count) {
+	/* Bare packets of a peer do not come by a server's TCP. */
+	if (owner >= e->session_count || from->socket == SOCKET_TCP) {
 		e->counters.unknown_index++;
 		return;
 	}
@@ -163,7 +164,7 @@ void intake_datagram(struct endpoint *e, cv_time now, const struct origin *from,
 		e->counters.malformed++;
 		return;
 	}
-	if ((bytes[0] & WIRE_KIND_MASK) == WIRE_INIT) {
+	if ((bytes[0] & WIRE_KIND_MASK) == WIRE_INIT && from->socket != SOCKET_TCP) {
 		intake_init(e, now, from, bytes, size);
 		return;
 	}

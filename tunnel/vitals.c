@@ -86,6 +86,16 @@ static void why_no_session(const struct session *s, cv_time now, char out[ENDPOI
 	}
 }
 
+/* Why the relay is reached by TCP, in front of why there is a relay at all. */
+static void why_tcp(const struct path *p, char out[ENDPOINT_WHY_MAX])
+{
+	if (p->kind != PATH_KIND_TCP)
+		return;
+	append(out, "UDP to the server does not pass ");
+	append(out, !p->is_tcp_there ? "here" : p->is_tcp_here ? "on either side" : "at the peer");
+	append(out, "; ");
+}
+
 static void why_relayed(const struct session *s, cv_time now, char out[ENDPOINT_WHY_MAX])
 {
 	unsigned checking = 0, failed = 0, narrow = 0;
@@ -147,12 +157,14 @@ void vitals_read(struct session *s, cv_time now, struct endpoint_peer_stats *out
 	*out = (struct endpoint_peer_stats){ .state = session_state(s, now) };
 	read_path(s, out);
 	totals(s, &out->tx_bytes, &out->rx_bytes, &out->streams);
-	if (session_policies_clash(s))
+	if (session_policies_clash(s)) {
 		append(out->why, "one side says path: direct, the other path: relay");
-	else if (out->state != PEER_CONNECTED)
+	} else if (out->state != PEER_CONNECTED) {
 		why_no_session(s, now, out->why);
-	else if (s->paths.list[s->paths.active].to.is_relay)
+	} else if (s->paths.list[s->paths.active].to.is_relay) {
+		why_tcp(&s->paths.list[s->paths.active], out->why);
 		why_relayed(s, now, out->why);
+	}
 
 	oldest = s->marks[s->mark_next].at ? s->mark_next : 0;
 	out->sent_10s = s->sent_packets - s->marks[oldest].sent;

@@ -76,14 +76,14 @@ static void note_out(struct target *t, const struct train *out)
 	struct addr expected = addr_of(host);
 
 	CV_ASSERT(host < HOSTS && addr_equal(&out->to, &expected));
-	if (hub_session_at(t->hub, &out->to))
+	if (hub_session_at(t->hub, out->socket, &out->to))
 		t->hosts[host].is_proven = true;
 	if (!t->hosts[host].is_proven)
 		t->hosts[host].got += out->size;
 	CV_ASSERT(t->hosts[host].got <= t->hosts[host].sent);
 	if ((out->bytes[0] & WIRE_KIND_MASK) != WIRE_RELAY)
 		return;
-	CV_ASSERT(hub_session_at(t->hub, &out->to));
+	CV_ASSERT(hub_session_at(t->hub, out->socket, &out->to));
 	CV_ASSERT(out->segment_size <= WIRE_RELAY_HEADER + WIRE_RELAYED_MAX);
 	t->relayed_out += out->count;
 	CV_ASSERT(t->relayed_out <= t->relayed_in);

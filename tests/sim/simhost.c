@@ -298,6 +298,8 @@ static void on_event(struct sim *sim, struct sim_host *h, const struct endpoint_
 	case ENDPOINT_EVENT_SERVER_DOWN:
 		h->server_downs++;
 		return;
+	case ENDPOINT_EVENT_TCP_OPEN:
+	case ENDPOINT_EVENT_TCP_CLOSE:
 	case ENDPOINT_EVENT_SERVER_REFUSED:
 		return;
 	case ENDPOINT_EVENT_DUPLICATE:

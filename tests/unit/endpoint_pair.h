@@ -416,6 +416,8 @@ static inline void pair_on_event(struct pair *p, unsigned i, const struct endpoi
 	case ENDPOINT_EVENT_SERVER_UP:
 	case ENDPOINT_EVENT_SERVER_DOWN:
 	case ENDPOINT_EVENT_SERVER_REFUSED:
+	case ENDPOINT_EVENT_TCP_OPEN:
+	case ENDPOINT_EVENT_TCP_CLOSE:
 		return;
 	}
 	CV_UNREACHABLE();
