@@ -599,10 +599,6 @@ static const struct row rows[] = {
 	  "identity: id.key\n"
 	  "punch: { sockets: 256 }\n",
 	  "2:1: 'punch' is not supported yet" },
-	{ "not yet: a server's tcp",
-	  "identity: id.key\n"
-	  "server: { access: anyone, tcp: [ 28583 ] }\n",
-	  "2:27: 'tcp' is not supported yet" },
 	{ "not yet: a server's stun",
 	  "identity: id.key\n"
 	  "server: { access: anyone, stun: padded }\n",
