@@ -576,7 +576,12 @@ static void doubt_servers(struct endpoint *e, cv_time now, const struct session 
 	for (uint8_t i = 0; i < PATHS_MAX; i++) {
 		const struct path *p = &s->paths.list[i];
 
-		if (p->state == PATH_FREE || !p->to.is_relay || !(p->is_doubtful || is_unanswered))
+		if (p->state == PATH_FREE || !p->to.is_relay)
+			continue;
+		/* With a leg of TCP it takes seconds to become doubtful; the server knows sooner,
+		 * and no challenge costs as little as one to it. */
+		if (!p->is_doubtful && !is_unanswered &&
+		    !(p->kind == PATH_KIND_TCP && (p->beats_missed > 0 || p->loss.pto_count > 0)))
 			continue;
 		rendezvous_doubt(e->servers[p->to.server].r, now);
 	}

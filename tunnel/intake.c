@@ -190,6 +190,7 @@ void intake_relayed(struct endpoint *e, cv_time now, const struct origin *outer,
 
 		if (rendezvous_is_from(r, outer->socket, &outer->addr) &&
 		    rendezvous_find_channel(r, from.channel, &peer)) {
+			rendezvous_on_relayed(r, now, outer->socket);
 			intake_datagram(e, now, &from, bytes + WIRE_RELAY_HEADER,
 			                size - WIRE_RELAY_HEADER);
 			return;

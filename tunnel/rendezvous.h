@@ -89,6 +89,9 @@ void rendezvous_on_tcp_closed(struct rendezvous *r, cv_time now);
 
 /* True when @from is the server's current address: RELAY is taken from nowhere else. */
 bool rendezvous_is_from(const struct rendezvous *r, uint16_t socket, const struct addr *from);
+/* A RELAY of one of our channels came from there: by TCP that shows that the connection lives,
+ * though what was asked waits in a queue. */
+void rendezvous_on_relayed(struct rendezvous *r, cv_time now, uint16_t socket);
 /* Which peer a channel number announced here belongs to; false: unknown. */
 bool rendezvous_find_channel(const struct rendezvous *r, uint64_t channel, uint32_t *peer);
 /* Where RELAY datagrams go now; false when the server is not up. */

@@ -64,7 +64,8 @@ struct rendezvous_tcp {
 	cv_duration pause;      /* after the last failure */
 	cv_time close_at;       /* UP by UDP: it is of no use from then on */
 	cv_time left_at;        /* UDP was found good again; 0: never */
-	cv_duration interval;   /* between trials of UDP */
+	cv_duration stay;       /* how long TCP stays the path at least */
+	cv_time move_at;        /* from then on UDP may take over, if it is steady */
 	cv_time trial_at;       /* UP by TCP: the next challenge by UDP, or the end of waiting */
 	uint64_t trial_token;   /* that is out; 0: none */
 	unsigned trial_due;     /* bits of addresses that it still goes to */

@@ -19,7 +19,8 @@
  *
  * We answer a challenge of the server's only where our path is: it asks wherever it hears us, and
  * one answer would move it before UDP has shown that it lasts. Where UDP dies again within a minute
- * (a firewall that looks at the first packets), the next trials are rarer: up to 10 min.
+ * (a firewall that looks at the first packets), the next return is later: up to 10 min. Trials go
+ *on meanwhile, for the address that they tell: the peers may reach us there.
  */
 
 #define UDP_FIRST CV_SEC(1) /* from the beginning of an attempt, or the last word by UDP */
@@ -30,7 +31,8 @@
 #define CLOSE_AFTER CV_SEC(5) /* 96 KiB at 150 kbit/s: what waits in the server's queue */
 #define TRIAL_FIRST CV_SEC(5)
 #define TRIAL_INTERVAL CV_SEC(30)
-#define TRIAL_INTERVAL_MAX CV_SEC(600)
+#define STAY_FIRST CV_SEC(30) /* after a relapse, doubling */
+#define STAY_MAX CV_SEC(600)
 #define TRIAL_STEP CV_SEC(1) /* between answers, and how long one may take */
 #define RELAPSE CV_SEC(60)
 #define ANSWER_TIME CV_SEC(3) /* that an attempt leaves to a new connection */
@@ -93,18 +95,11 @@ void rendezvous_tcp_forgive(struct rendezvous *r, cv_time now)
 	                              CV_MAX(now, cv_time_after(r->tcp.tried_at, FORGIVEN_AFTER)));
 	if (r->state != STATE_UP || !is_on_tcp(r))
 		return;
-	r->tcp.interval = TRIAL_INTERVAL;
+	r->tcp.stay = 0;
+	r->tcp.move_at = now;
 	/* One that runs is about the same network, or is over in a second. */
 	if (r->tcp.trial_token == 0 && r->tcp.trial_count == 0 && r->aim != AIM_TRIAL)
 		r->tcp.trial_at = now;
-}
-
-/* TCP is the path. If it was slowness that made it so, UDP answers soon; else after the interval.
- */
-static void plan_first_trial(struct rendezvous *r, cv_time now)
-{
-	r->tcp.trial_at = cv_time_after(now, r->tcp.interval > TRIAL_INTERVAL ? r->tcp.interval
-	                                                                      : TRIAL_FIRST);
 }
 
 void rendezvous_tcp_on_state(struct rendezvous *r, cv_time now)
@@ -122,7 +117,7 @@ void rendezvous_tcp_on_state(struct rendezvous *r, cv_time now)
 	case STATE_UP:
 		r->tcp.close_at = now;
 		if (is_on_tcp(r))
-			plan_first_trial(r, now);
+			r->tcp.trial_at = cv_time_after(now, TRIAL_FIRST);
 		return;
 	case STATE_HELD:
 	case STATE_RESOLVING:
@@ -146,13 +141,13 @@ static void on_move(struct rendezvous *r, cv_time now)
 {
 	r->is_leg_new = true;
 	if (is_on_tcp(r)) {
-		r->tcp.pause = 0;
 		/* Gone again so soon: it is no use to come back every half minute. */
 		if (r->tcp.left_at != 0 && cv_time_since(now, r->tcp.left_at) < RELAPSE)
-			r->tcp.interval = CV_MIN(r->tcp.interval * 2, TRIAL_INTERVAL_MAX);
+			r->tcp.stay = CV_MAX(STAY_FIRST, CV_MIN(r->tcp.stay * 2, STAY_MAX));
 		else
-			r->tcp.interval = TRIAL_INTERVAL;
-		plan_first_trial(r, now);
+			r->tcp.stay = 0;
+		r->tcp.move_at = cv_time_after(now, r->tcp.stay);
+		r->tcp.trial_at = cv_time_after(now, TRIAL_FIRST);
 	} else {
 		r->tcp.left_at = now;
 		r->tcp.close_at = cv_time_after(now, CLOSE_AFTER);
@@ -173,6 +168,8 @@ void rendezvous_set_path(struct rendezvous *r, cv_time now, uint16_t socket,
 	r->current = *from;
 	r->socket = socket;
 	r->aim = AIM_ANY;
+	if (is_on_tcp(r))
+		r->tcp.pause = 0; /* what is behind it serves us */
 	if (is_move)
 		on_move(r, now);
 }
@@ -198,6 +195,12 @@ void rendezvous_on_tcp(struct rendezvous *r, cv_time now, const struct addr *to)
 		r->rekey_until = cv_time_after(now, RENDEZVOUS_ATTEMPT_TIME);
 		initiator_start(&r->initiator, now);
 	}
+}
+
+void rendezvous_on_relayed(struct rendezvous *r, cv_time now, uint16_t socket)
+{
+	if (r->state == STATE_UP && is_on_tcp(r) && socket == SOCKET_TCP)
+		rendezvous_on_heard(r, now);
 }
 
 void rendezvous_on_tcp_closed(struct rendezvous *r, cv_time now)
@@ -283,6 +286,10 @@ bool rendezvous_trial_on_answer(struct rendezvous *r, cv_time now, const struct 
 	r->tcp.trial_token = 0;
 	r->tcp.trial_due = 0;
 	r->tcp.trial_addr = *from;
+	if (now < r->tcp.move_at) { /* good to know, and no more yet */
+		r->tcp.trial_at = cv_time_after(now, TRIAL_INTERVAL);
+		return true;
+	}
 	r->tcp.trial_count++;
 	r->tcp.trial_at = r->tcp.trial_count < TRIALS ? cv_time_after(now, TRIAL_STEP) : now;
 	return true;
@@ -295,7 +302,7 @@ void rendezvous_trial_on_failed(struct rendezvous *r, cv_time now)
 	r->tcp.trial_due = 0;
 	r->tcp.trial_count = 0;
 	if (is_on_tcp(r))
-		r->tcp.trial_at = cv_time_after(now, r->tcp.interval);
+		r->tcp.trial_at = cv_time_after(now, TRIAL_INTERVAL);
 }
 
 static void turn_trial(struct rendezvous *r, cv_time now)

@@ -28,8 +28,8 @@ static const struct {
 	{ "links", CASES_LINKS, false },     { "start", CASES_START, false },
 	{ "paths", CASES_PATHS, false },     { "returns", CASES_RETURNS, false },
 	{ "streams", CASES_STREAMS, false }, { "lives", CASES_LIVES, false },
-	{ "bulk", CASES_BULK, true },        { "changes", CASES_CHANGES, true },
-	{ "rivals", CASES_RIVALS, true },
+	{ "tcp", CASES_TCP, false },         { "bulk", CASES_BULK, true },
+	{ "changes", CASES_CHANGES, true },  { "rivals", CASES_RIVALS, true },
 };
 
 /* What runs now, for the last words of an assertion. */
