@@ -615,7 +615,8 @@ static int allocate(struct tcp_carrier *c)
 {
 	uint32_t most = c->opt.conns_max;
 
-	c->pool_extra = CV_MIN((uint32_t)POOL_EXTRA, (uint32_t)TCP_CARRIER_PACKETS * most);
+	c->pool_extra = CV_MIN(c->opt.packets_max ? c->opt.packets_max : (uint32_t)POOL_EXTRA,
+	                       (uint32_t)TCP_CARRIER_PACKETS * most);
 	c->pool_cap = most + c->pool_extra;
 	c->pool_free = NONE;
 	c->legs = cv_zalloc_array(most, sizeof(struct leg *));

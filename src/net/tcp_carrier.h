@@ -51,6 +51,7 @@ struct tcp_carrier_options {
 	uint32_t conns_max;
 	/* Of one IPv4 address, or IPv6 /64; 0: any number. */
 	uint32_t conns_per_prefix_max;
+	uint32_t packets_max;       /* that wait, of all, beside one a connection; 0: 8,192 */
 	cv_duration welcome_within; /* 0: 10 s */
 	cv_duration age_max;        /* a packet that has waited longer is dropped; 0: none is */
 };

@@ -306,7 +306,7 @@ static void old_packets_are_dropped(void **state)
 static void many_slow_readers_harm_nobody(void **state)
 {
 	enum { READERS = 20 };
-	const struct tcp_carrier_options opt = { .conns_max = READERS + 1 };
+	const struct tcp_carrier_options opt = { .conns_max = READERS + 1, .packets_max = 50 };
 	struct room *r = &room;
 	struct addr slow[READERS];
 	int fds[READERS], fd;
@@ -327,8 +327,16 @@ static void many_slow_readers_harm_nobody(void **state)
 	}
 	RUN_UNTIL(&r->t, (read_all(r, fd), r->stream_size == 20 * (CARRIAGE_HEADER + PACKET)));
 	assert_int_equal(read_numbers(r, &last), 20);
-	for (unsigned i = 0; i < READERS; i++)
+	for (unsigned i = 0; i < READERS; i++) {
+		/* Each finds whole packets, as far as there was room, when he reads at last. */
+		r->stream_size = 0;
+		RUN_UNTIL(&r->t, (read_all(r, fds[i]), r->unblocks > i));
+		send_train(r, &slow[i], 60000, 1);
+		RUN_UNTIL(&r->t, (read_all(r, fds[i]),
+		                  r->stream_size % (CARRIAGE_HEADER + PACKET) == 0 &&
+		                          read_numbers(r, &last) > 0 && last == 60000));
 		fds_close(&fds[i]);
+	}
 	RUN_UNTIL(&r->t, r->closed == READERS);
 	fds_close(&fd);
 	room_close(r);

@@ -155,6 +155,7 @@ static void udp_takes_over_again(void **state)
 {
 	struct world *w = joined(74);
 	uint64_t channel = w->agents[0].channel[1];
+	unsigned relayed;
 	cv_duration took;
 
 	(void)state;
@@ -168,9 +169,15 @@ static void udp_takes_over_again(void **state)
 	assert_in_range(took, CV_SEC(2), CV_SEC(35));
 	assert_int_equal(w->agents[0].downs, 0);
 	assert_int_equal(w->agents[0].tcp_closes, 0);
-	/* What is in the connection's queue still counts, both ways. */
-	send_relayed(w, 0, channel, 10); /* the test's agent has not heard yet */
-	run(w, CV_SEC(2));
+	/* The server has moved too. What is in the connection's queue still counts. */
+	run(w, CV_SEC(1));
+	w->agents[0].leg = LEG_TCP;
+	relayed = w->agents[1].relayed;
+	send_relayed(w, 0, channel, 10);
+	w->agents[0].leg = LEG_UDP;
+	run(w, CV_MS(100));
+	assert_int_equal(w->agents[1].relayed, relayed + 1);
+	run(w, CV_SEC(1));
 	assert_int_equal(w->agents[0].leg, LEG_UDP);
 	assert_int_equal(w->agents[1].peer_leg[0], LEG_UDP);
 	assert_int_equal(rv_stats(w, 0).public_address.port, 4321);
@@ -218,6 +225,24 @@ static void udp_that_comes_and_goes_is_not_taken(void **state)
 		assert_true(is_by_tcp(w, 0));
 	}
 	assert_int_equal(w->agents[0].legs, 1);
+	world_free(w);
+}
+
+/* It asks wherever it hears us, and we answer where our path is: UDP answers twice and is gone. */
+static void answers_by_udp_do_not_move_the_server(void **state)
+{
+	struct world *w = joined(90);
+
+	(void)state;
+	w->agents[0].is_udp_cut = true;
+	rendezvous_check_now(w->agents[0].rv, w->now);
+	run_until(w, is_by_tcp, 0, CV_SEC(2));
+	w->agents[0].is_udp_cut = false;
+	run(w, CV_MS(6500)); /* trials after 5 and 6 s */
+	assert_int_equal(rv_stats(w, 0).public_address.port, w->agents[0].addr.port);
+	w->agents[0].is_udp_cut = true;
+	check_relay(w);
+	assert_true(is_by_tcp(w, 0));
 	world_free(w);
 }
 
@@ -278,6 +303,13 @@ static void a_lost_connection_is_made_again(void **state)
 	assert_false(is_by_tcp(w, 0));
 	run(w, CV_SEC(2));
 	assert_true(is_by_tcp(w, 0));
+	/* The pause does not grow where each of them has served. */
+	for (unsigned i = 0; i < 10; i++) {
+		end_tcp(w, &w->agents[0]);
+		rendezvous_on_tcp_closed(w->agents[0].rv, w->now);
+		run(w, CV_MS(2500));
+		assert_true(is_by_tcp(w, 0));
+	}
 	world_free(w);
 }
 
@@ -436,6 +468,41 @@ static void late_words_of_the_shell_are_ignored(void **state)
 	world_free(w);
 }
 
+/* One was given up and the next is wanted, and the shell knows of neither: what it says is about
+ * the first. */
+static void words_about_the_one_before_are_not_about_the_next(void **state)
+{
+	struct world *w = joined(89);
+	struct rendezvous *r = w->agents[0].rv;
+	struct rendezvous_event e;
+	struct train t = { .bytes = w->train };
+	unsigned opens = 0, closes = 0;
+
+	(void)state;
+	w->agents[0].is_udp_cut = true;
+	rendezvous_check_now(r, w->now);
+	run(w, CV_SEC(15));
+	assert_true(is_by_tcp(w, 0));
+	rendezvous_check_now(r, w->now);
+	for (unsigned i = 0; i < 20; i++) { /* nothing comes back, and nobody asks for events */
+		w->now = CV_MAX(w->now, rendezvous_deadline(r));
+		rendezvous_on_deadline(r, w->now);
+		while (rendezvous_write(r, w->now, &t))
+			;
+	}
+	rendezvous_on_tcp(r, w->now, &w->server_addr);
+	assert_false(rendezvous_is_from(r, SOCKET_TCP, &w->server_addr));
+	while (rendezvous_next_event(r, &e)) {
+		opens += e.kind == RENDEZVOUS_EVENT_TCP_OPEN;
+		closes += e.kind == RENDEZVOUS_EVENT_TCP_CLOSE;
+		assert_true(closes == 1 || opens == 0); /* in this order */
+	}
+	assert_int_equal(opens, 1);
+	assert_int_equal(closes, 1);
+	rendezvous_on_tcp(r, w->now, &w->server_addr);
+	world_free(w);
+}
+
 static void ports_are_the_servers_own_then_443(void **state)
 {
 	struct world *w = world_new(86);
@@ -561,6 +628,7 @@ int main(void)
 		cmocka_unit_test(udp_takes_over_again),
 		cmocka_unit_test(a_change_of_the_network_asks_udp_at_once),
 		cmocka_unit_test(udp_that_comes_and_goes_is_not_taken),
+		cmocka_unit_test(answers_by_udp_do_not_move_the_server),
 		cmocka_unit_test(relapses_make_returns_rarer),
 		cmocka_unit_test(a_lost_connection_is_made_again),
 		cmocka_unit_test(a_silent_connection_is_given_up),
@@ -570,6 +638,7 @@ int main(void)
 		cmocka_unit_test(a_restarted_server_is_found_by_tcp),
 		cmocka_unit_test(other_connections_are_not_heard),
 		cmocka_unit_test(late_words_of_the_shell_are_ignored),
+		cmocka_unit_test(words_about_the_one_before_are_not_about_the_next),
 		cmocka_unit_test(ports_are_the_servers_own_then_443),
 		cmocka_unit_test(goodbye_goes_by_tcp),
 		cmocka_unit_test(addresses_of_tcp_are_not_those_of_udp),
