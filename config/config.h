@@ -29,6 +29,7 @@
 
 enum {
 	CONFIG_DEFAULT_PORT = 28583, /* of an `address` without one, and of a server */
+	CONFIG_STUN_PORT = 3478,     /* of a foreign STUN server without one (RFC 8489, 18.6) */
 	CONFIG_LISTEN_ADDRS_MAX = 2, /* `localhost` and a bare port are one of each family */
 	CONFIG_PATH_MAX = 1024,      /* bytes with the NUL */
 };
@@ -170,7 +171,8 @@ struct config_tunnel {
 struct config_punch {
 	uint32_t sockets_max;
 	uint32_t packets_max;
-	uint32_t rate; /* packets per second */
+	uint32_t rate;   /* packets per second */
+	uint32_t hourly; /* packets of all attempts of an hour */
 };
 
 struct config_relay {
@@ -205,6 +207,7 @@ struct config {
 	struct config_keyfile identity;
 	struct config_listen *listen; /* UDP; by default any free port of both families */
 	size_t listen_count;
+	bool has_portmap;
 	struct config_host *stun;
 	size_t stun_count;
 	struct config_server_ref *servers;

@@ -151,6 +151,17 @@ static json_t *nat_json(const struct status_agent *s)
 	return finish(&b);
 }
 
+static json_t *portmap_json(const struct portmap_status *s)
+{
+	struct builder b = begin();
+
+	put(&b, "protocol", text_json(s->protocol));
+	put(&b, "address", addr_json(&s->address));
+	put(&b, "expires_s", s->protocol ? count_json(s->expires / CV_SEC(1)) : json_null());
+	put(&b, "why", text_json(s->why[0] ? s->why : NULL));
+	return finish(&b);
+}
+
 static json_t *listener_json(const struct status_listener *l)
 {
 	struct builder b = begin();
@@ -196,6 +207,7 @@ json_t *status_agent_json(const struct status_agent *s)
 		append(&b, list, server_json(&s->servers[i]));
 	put(&b, "servers", list);
 	put(&b, "nat", nat_json(s));
+	put(&b, "portmap", portmap_json(&s->portmap));
 	list = json_array();
 	for (size_t i = 0; i < s->peer_count; i++)
 		append(&b, list, peer_json(&s->peers[i]));
@@ -225,6 +237,7 @@ json_t *status_server_json(const struct status_server *s)
 	put(&b, "channels", count_json(s->stats.channels));
 	put(&b, "relay_rx_bytes", count_json(s->stats.relay_rx_bytes));
 	put(&b, "relay_tx_bytes", count_json(s->stats.relay_tx_bytes));
+	put(&b, "stun_answers", count_json(s->stats.stun_answers));
 	put(&b, "drops", drops_json(&s->stats));
 	return finish(&b);
 }

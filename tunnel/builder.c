@@ -29,6 +29,7 @@ static bool has_frames_waiting(const struct session *s)
 	return streams_has_control(s->streams) || s->is_pinging || s->frequency_due ||
 	       (s->candidate_told != s->core->candidate_version && !s->paths.is_relay_only &&
 	        s->core->candidate_count > 0) ||
+	       (!s->paths.is_relay_only && punch_talk_is_due(&s->punch, s->core->nat_version)) ||
 	       datagrams_has_data(s->datagrams);
 }
 
@@ -106,6 +107,9 @@ static bool fill(struct work *k, cv_time now, struct wr *w, bool is_first, bool 
 		write_ping(s, w);
 		streams_write_control(s->streams, now, w, &s->sent);
 		write_candidates(s, w);
+		if (!s->paths.is_relay_only)
+			punch_talk_write(&s->punch, s->core->nat_version, &s->core->nat, w,
+			                 &s->sent);
 		write_frequency(s, w);
 	}
 	if (datagrams_has_data(s->datagrams))

@@ -8,6 +8,7 @@
 #include "tunnel/endpoint_inner.h"
 #include "tunnel/intake.h"
 #include "tunnel/liveness.h"
+#include "tunnel/traversal.h"
 #include "tunnel/vitals.h"
 
 /* A turn this much later than both the one before and the deadline asked for is a gap (rule 8.3).
@@ -40,6 +41,7 @@ int endpoint_new(struct endpoint **out, cv_time now, const struct endpoint_optio
 		.datagram_max = opt->datagram_max,
 		.candidate_version = 1,
 	};
+	traversal_init(e, opt);
 	r = indexes_init(&e->indexes, rng_u64(opt->rng));
 	if (r == 0)
 		r = pendings_init(&e->pendings, PENDINGS_MAX);
@@ -155,27 +157,31 @@ static void notice(struct endpoint *e, const struct endpoint_event *event)
 	e->notices[(e->notice_first + e->notice_count++) % NOTICES_MAX] = *event;
 }
 
+static void add_candidate(struct session_core *c, enum candidate_kind kind, const struct addr *a)
+{
+	if (a->family == ADDR_NONE || c->candidate_count == FRAME_CANDIDATES_MAX)
+		return;
+	for (unsigned i = 0; i < c->candidate_count; i++) {
+		if (addr_equal(&c->candidates[i].addr, a))
+			return;
+	}
+	c->candidates[c->candidate_count++] = (struct wire_candidate){ (uint8_t)kind, *a };
+}
+
+/* Mappings first: they are few, and the surest. */
 static void announce_candidates(struct endpoint *e, cv_time now)
 {
 	struct session_core *c = &e->core;
+	struct rendezvous_stats stats;
 
 	c->candidate_count = 0;
-	for (unsigned i = 0; i < e->local_count && c->candidate_count < FRAME_CANDIDATES_MAX; i++)
-		c->candidates[c->candidate_count++] =
-			(struct wire_candidate){ CANDIDATE_HOST, e->local[i] };
-	for (uint32_t i = 0; i < e->server_count && c->candidate_count < FRAME_CANDIDATES_MAX;
-	     i++) {
-		struct rendezvous_stats stats;
-		bool is_known = false;
-
+	for (unsigned i = 0; i < e->mapped_count; i++)
+		add_candidate(c, CANDIDATE_MAPPED, &e->mapped[i]);
+	for (unsigned i = 0; i < e->local_count; i++)
+		add_candidate(c, CANDIDATE_HOST, &e->local[i]);
+	for (uint32_t i = 0; i < e->server_count; i++) {
 		rendezvous_stats(e->servers[i].r, &stats);
-		if (stats.public_address.family == ADDR_NONE)
-			continue;
-		for (unsigned k = 0; k < c->candidate_count; k++)
-			is_known |= addr_equal(&c->candidates[k].addr, &stats.public_address);
-		if (!is_known)
-			c->candidates[c->candidate_count++] =
-				(struct wire_candidate){ CANDIDATE_SERVER, stats.public_address };
+		add_candidate(c, CANDIDATE_SERVER, &stats.public_address);
 	}
 	c->candidate_version++;
 	for (uint32_t i = 0; i < e->session_count; i++) {
@@ -209,8 +215,38 @@ void endpoint_set_local_addresses(struct endpoint *e, cv_time now, const struct 
 			e->local[e->local_count++] = list[i];
 	}
 	announce_candidates(e, now);
+	traversal_on_network(e, now);
 	for (uint32_t i = 0; i < e->server_count; i++)
 		rendezvous_on_network(e->servers[i].r, now);
+}
+
+void endpoint_set_mapped_addresses(struct endpoint *e, cv_time now, const struct addr *list,
+                                   unsigned count)
+{
+	CV_ASSERT(count <= ENDPOINT_MAPPED_MAX);
+	e->mapped_count = 0;
+	e->core.has_mapping = false;
+	for (unsigned i = 0; i < count; i++) {
+		if (list[i].port == 0 || !candidate_is_announced(&list[i]))
+			continue;
+		e->mapped[e->mapped_count++] = list[i];
+		e->core.has_mapping |=
+			list[i].family == ADDR_V4 && addr_class(&list[i]) == ADDR_CLASS_GLOBAL;
+	}
+	announce_candidates(e, now);
+}
+
+void endpoint_set_stun_addresses(struct endpoint *e, cv_time now, const struct addr *list,
+                                 unsigned count)
+{
+	discovery_set_foreign(&e->discovery, now, list, count);
+}
+
+void endpoint_on_sockets_opened(struct endpoint *e, cv_time now, uint16_t first, unsigned count,
+                                unsigned opened, const uint16_t *ports)
+{
+	extras_on_opened(&e->extras, first, count, opened, ports);
+	punch_on_deadline(e, now);
 }
 
 /* ---- in ---- */
@@ -226,6 +262,7 @@ void endpoint_on_turn(struct endpoint *e, cv_time now)
 		}
 		for (uint32_t i = 0; i < e->server_count; i++)
 			rendezvous_on_network(e->servers[i].r, now);
+		traversal_on_network(e, now);
 	}
 	e->turned_at = now;
 }
@@ -321,6 +358,7 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 		server->is_up = ev->kind == RENDEZVOUS_EVENT_UP;
 		out.kind = server->is_up ? ENDPOINT_EVENT_SERVER_UP : ENDPOINT_EVENT_SERVER_DOWN;
 		notice(e, &out);
+		traversal_on_server(e, now, i);
 		for (uint32_t k = 0; k < e->session_count && server->is_up; k++) {
 			struct session *waiting = e->sessions[k];
 
@@ -331,6 +369,8 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 		}
 		return;
 	case RENDEZVOUS_EVENT_ADDRESS:
+		traversal_on_address(e, now, i);
+		traversal_on_server(e, now, i);
 		announce_candidates(e, now);
 		return;
 	case RENDEZVOUS_EVENT_PRESENT:
@@ -386,9 +426,17 @@ static void pull_servers(struct endpoint *e, cv_time now)
  * the relay; else both would go on probing where nobody is any more. */
 static void ask_servers(struct endpoint *e, cv_time now, struct session *s)
 {
-	for (uint32_t i = 0; i < e->server_count && s->asks_servers; i++)
-		rendezvous_doubt(e->servers[i].r, now);
-	s->asks_servers = false;
+	/* Streams that wait for a way do not wait as all the agents of a server that restarts do:
+	 * those that it relayed for are few. */
+	bool is_stuck = session_is_busy(s) && s->paths.active == PATHS_NONE;
+
+	for (uint32_t i = 0; i < e->server_count; i++) {
+		if (s->wants_servers || (s->asks_servers && is_stuck && !e->servers[i].is_up))
+			rendezvous_want(e->servers[i].r, now);
+		else if (s->asks_servers)
+			rendezvous_doubt(e->servers[i].r, now);
+	}
+	s->asks_servers = s->wants_servers = false;
 }
 
 /* ---- events out ---- */
@@ -427,12 +475,14 @@ bool endpoint_next_event(struct endpoint *e, cv_time now, struct endpoint_event 
 	struct list *at, *next;
 
 	pull_servers(e, now);
+	traversal_turn(e, now);
 	list_for_each(at, next, &e->ready)
 	{
 		struct session *s = list_entry(at, struct session, ready_node);
 
 		session_settle(s, now);
 		ask_servers(e, now, s);
+		punch_consider(e, now, s);
 		pull_news(e, s);
 	}
 	if (e->notice_count > 0) {
@@ -441,6 +491,8 @@ bool endpoint_next_event(struct endpoint *e, cv_time now, struct endpoint_event 
 		e->notice_count--;
 		return true;
 	}
+	if (traversal_next_event(e, out))
+		return true;
 	list_for_each(at, next, &e->ready)
 	{
 		struct session *s = list_entry(at, struct session, ready_node);
@@ -526,6 +578,8 @@ bool endpoint_write(struct endpoint *e, cv_time now, struct train *out)
 		if (rendezvous_write(e->servers[i].r, now, out))
 			goto sent;
 	}
+	if (traversal_write(e, now, out))
+		goto sent;
 	while (!list_is_empty(&e->ready)) {
 		struct session *s = list_entry(e->ready.next, struct session, ready_node);
 
@@ -562,6 +616,7 @@ cv_time endpoint_deadline(struct endpoint *e)
 	if (!list_is_empty(&e->ready))
 		at = cv_time_min(at, e->turned_at);
 	at = cv_time_min(at, pendings_deadline(&e->pendings));
+	at = cv_time_min(at, traversal_deadline(e));
 	/* The shell arms its timer with this; a turn much later is a gap (rule 8.3). */
 	e->asked_for = at;
 	return at;
@@ -597,6 +652,7 @@ void endpoint_on_deadline(struct endpoint *e, cv_time now)
 		if (rendezvous_deadline(e->servers[i].r) <= now)
 			rendezvous_on_deadline(e->servers[i].r, now);
 	}
+	traversal_on_deadline(e, now);
 	while ((first = heap_first(&e->deadlines)) != NULL && first->at <= now) {
 		struct session *s = CV_CONTAINER_OF(first, struct session, deadline_node);
 
@@ -693,6 +749,17 @@ void endpoint_server_stats(const struct endpoint *e, uint32_t server, struct ren
 	rendezvous_stats(e->servers[server].r, out);
 }
 
+void endpoint_nat_stats(const struct endpoint *e, struct endpoint_nat_stats *out)
+{
+	*out = (struct endpoint_nat_stats){
+		.nat = e->core.nat,
+		.attempts = e->punch.stats.attempts,
+		.succeeded = e->punch.stats.succeeded,
+		.packets = e->punch.stats.packets,
+		.sockets = e->punch.stats.sockets,
+	};
+}
+
 void endpoint_counters(const struct endpoint *e, struct endpoint_counters *out)
 {
 	*out = e->counters;
@@ -712,5 +779,5 @@ bool endpoint_check(const struct endpoint *e)
 		if (!rendezvous_check(e->servers[i].r))
 			return false;
 	}
-	return heap_check(&e->deadlines) && idmap_check(&e->indexes.map);
+	return heap_check(&e->deadlines) && idmap_check(&e->indexes.map) && traversal_check(e);
 }

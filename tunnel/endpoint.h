@@ -28,6 +28,7 @@
 #include "base/trace.h"
 #include "tunnel/cc.h"
 #include "tunnel/handshake.h"
+#include "tunnel/nat.h"
 #include "tunnel/rendezvous.h"
 #include "tunnel/streams.h"
 #include "tunnel/train.h"
@@ -39,6 +40,7 @@ enum {
 	ENDPOINT_SERVERS_MAX = 8,
 	ENDPOINT_ADDRESSES_MAX = 8, /* static addresses of one peer or server */
 	ENDPOINT_LOCAL_MAX = 12,    /* interface addresses announced */
+	ENDPOINT_MAPPED_MAX = 2,    /* port mappings announced */
 };
 
 struct endpoint_options {
@@ -52,6 +54,8 @@ struct endpoint_options {
 	/* Largest datagram that the shell receives, and sends unless its interface refuses it; 0:
 	 * what an Ethernet carries, and none is refused. */
 	uint32_t datagram_max;
+	/* Budget of punching; 0: the defaults of punch.h. */
+	uint32_t punch_sockets, punch_packets, punch_rate, punch_hourly;
 };
 
 /* Return: 0, -ENOMEM. */
@@ -88,6 +92,24 @@ void endpoint_set_peer_addresses(struct endpoint *e, cv_time now, uint32_t peer,
  * link-local ones are left out here. */
 void endpoint_set_local_addresses(struct endpoint *e, cv_time now, const struct addr *list,
                                   unsigned count);
+/**
+ * endpoint_set_mapped_addresses() - ports that gateways forward to the main socket (net/portmap)
+ * @list: addresses outside, at most ENDPOINT_MAPPED_MAX count; the list replaces the one before
+ *
+ * Candidates, announced to peers like the others. A gateway may say anything: what nobody may be
+ * told is left out here, and who is told applies the rules of tunnel/candidate. A private or
+ * shared address (a NAT behind a NAT) is told too, for peers between the two.
+ */
+void endpoint_set_mapped_addresses(struct endpoint *e, cv_time now, const struct addr *list,
+                                   unsigned count);
+
+/* Foreign STUN servers, which help to know what our router does. */
+void endpoint_set_stun_addresses(struct endpoint *e, cv_time now, const struct addr *list,
+                                 unsigned count);
+/* The answer to ENDPOINT_EVENT_OPEN_SOCKETS: the first @opened of them are open on these local
+ * @ports, the others could not be opened. */
+void endpoint_on_sockets_opened(struct endpoint *e, cv_time now, uint16_t first, unsigned count,
+                                unsigned opened, const uint16_t *ports);
 
 /* Notices a gap (sleep, SIGSTOP): silence timers start again, paths are probed (rule 8.4). */
 void endpoint_on_turn(struct endpoint *e, cv_time now);
@@ -140,6 +162,9 @@ enum endpoint_event_kind {
 	ENDPOINT_EVENT_SERVER_UP,
 	ENDPOINT_EVENT_SERVER_DOWN,
 	ENDPOINT_EVENT_SERVER_REFUSED, /* .text */
+	ENDPOINT_EVENT_OPEN_SOCKETS,   /* wants sockets .socket ... + .count - 1 of IPv4 and
+	                                  endpoint_on_sockets_opened() */
+	ENDPOINT_EVENT_CLOSE_SOCKET,   /* .socket is not needed any longer */
 	ENDPOINT_EVENT_DUPLICATE,      /* another agent uses this identity (.peer, or .server) */
 	ENDPOINT_EVENT_TCP_OPEN,       /* wants a TCP connection to .server */
 	ENDPOINT_EVENT_TCP_CLOSE,      /* wants it no longer, be it made or not */
@@ -149,6 +174,7 @@ struct endpoint_event {
 	enum endpoint_event_kind kind;
 	uint32_t peer, server;
 	uint16_t code;
+	uint16_t socket, count;
 	const char *text;        /* static or borrowed until the next call */
 	struct streams *streams; /* owner of .stream.stream; needed in calls about it */
 	struct stream_event stream;
@@ -192,6 +218,13 @@ struct endpoint_peer_stats {
 void endpoint_peer_stats(struct endpoint *e, cv_time now, uint32_t peer,
                          struct endpoint_peer_stats *out);
 void endpoint_server_stats(const struct endpoint *e, uint32_t server, struct rendezvous_stats *out);
+
+/* What is known of the routers in front of us, and what finding ways through them has cost. */
+struct endpoint_nat_stats {
+	struct nat_profile nat; /* all unknown at first */
+	uint64_t attempts, succeeded, packets, sockets;
+};
+void endpoint_nat_stats(const struct endpoint *e, struct endpoint_nat_stats *out);
 
 struct endpoint_counters {
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;

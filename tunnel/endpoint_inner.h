@@ -3,13 +3,17 @@
 
 /*
  * endpoint_inner - the endpoint's state, for endpoint.c (the order of work), intake.c (whose
- * datagram is this?), endpoint_tcp.c (TCP to servers) and nobody else.
+ * datagram is this?), punch.c (whose session?), endpoint_tcp.c (TCP to servers) and nobody else.
  */
 
 #include "base/heap.h"
 #include "base/list.h"
+#include "tunnel/discovery.h"
 #include "tunnel/endpoint.h"
+#include "tunnel/extras.h"
 #include "tunnel/gate.h"
+#include "tunnel/lifetime.h"
+#include "tunnel/punch.h"
 #include "tunnel/session.h"
 
 enum {
@@ -25,6 +29,7 @@ struct server {
 	bool is_up;
 	bool is_tcp;         /* our leg of its channels */
 	bool is_tcp_blocked; /* the connection takes no more now */
+	struct addr seen;    /* where it saw us last */
 };
 
 struct endpoint {
@@ -38,6 +43,15 @@ struct endpoint {
 	uint32_t server_count;
 	struct addr local[ENDPOINT_LOCAL_MAX];
 	unsigned local_count;
+	struct addr mapped[ENDPOINT_MAPPED_MAX];
+	unsigned mapped_count;
+	struct extras extras;
+	struct discovery discovery;
+	struct punch punch;
+	struct lifetime lifetime;
+	uint32_t lifetime_server; /* whom it asks */
+	bool is_idle;             /* no session has streams: servers need not hear from us often */
+	cv_time idle_at;          /* when that is looked at again */
 	struct heap deadlines;
 	struct list ready; /* sessions that may have output or events */
 	cv_time turned_at, asked_for;

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "tunnel/aead.h"
 #include "tunnel/hub_session.h"
+#include "tunnel/stun.h"
 
 /*
  *	INIT ---> gate ---> key listed? ---> pending ---> RESP
@@ -90,6 +91,8 @@ int hub_new(struct hub **out, cv_time now, const struct hub_options *opt)
 		r = relay_init(&h->relay, opt->agents_max, opt->relay_rate, !opt->relay_enabled,
 		               rng_u64(opt->rng));
 	if (r == 0)
+		r = binding_init(&h->binding, opt->stun, ~h->seed);
+	if (r == 0)
 		r = list_access(h);
 	if (r < 0) {
 		hub_free(h, now);
@@ -109,6 +112,7 @@ void hub_free(struct hub *h, cv_time now)
 	}
 	pendings_deinit(&h->pendings, now, &h->indexes);
 	relay_deinit(&h->relay);
+	binding_deinit(&h->binding);
 	directory_deinit(&h->directory);
 	indexes_deinit(&h->indexes);
 	gate_deinit(&h->gate);
@@ -383,9 +387,10 @@ static struct hub_session *join(struct hub *h, cv_time now, struct arrival *from
 	if (verdict == ASSOC_REPLACED)
 		hub_session_begin_again(h, now, s);
 	/* RESP went there, and what only its reader can seal came back from there: as good as a
-	 * PROBE answered. */
-	if (verdict == ASSOC_REPLACED || (verdict == ASSOC_ADDED && info->socket == from->socket &&
-	                                  addr_equal(&info->from, &from->from)))
+	 * PROBE answered. From elsewhere it proves nothing: a continuing INIT needs no cookie, so
+	 * whoever repeats it may say that he is anybody. */
+	if ((verdict == ASSOC_REPLACED || verdict == ASSOC_ADDED) && info->socket == from->socket &&
+	    addr_equal(&info->from, &from->from))
 		hub_session_move(h, now, s, info->socket, &info->from);
 	pendings_drop(&h->pendings, now, &h->indexes, p, true); /* joined, or freed by the join */
 	return verdict == ASSOC_VOID ? NULL : s;
@@ -429,12 +434,18 @@ static void on_probe(struct hub *h, cv_time now, struct hub_session *s, struct a
 {
 	struct wire_probe probe;
 	size_t answer_size = 0;
+	bool is_aside;
 	uint8_t *out;
 
 	if (!wire_read_probe(plain, plain_size, &probe)) {
 		h->stats.drop_malformed++;
 		return;
 	}
+	is_aside = probe.type == PROBE_CHALLENGE && (probe.flags & PROBE_FLAG_ASIDE);
+	if (is_aside && hub_session_on_aside(h, now, s, from->socket, &from->from, &probe))
+		return;
+	if (probe.type == PROBE_CHALLENGE && (probe.flags & PROBE_FLAG_INTERVAL))
+		hub_session_on_interval(s, probe.seconds);
 	if (probe.type == PROBE_CHALLENGE && size >= LIGHT_PROBE_MIN) {
 		bool is_padded = (probe.flags & PROBE_FLAG_PAD_ANSWER) && size <= WIRE_INIT_SIZE;
 		struct wire_probe answer = { .type = PROBE_ANSWER,
@@ -449,7 +460,9 @@ static void on_probe(struct hub *h, cv_time now, struct hub_session *s, struct a
 	} else if (probe.type == PROBE_ANSWER) {
 		hub_session_on_answer(h, now, s, from->socket, &from->from, probe.token);
 	}
-	hub_session_on_opened(h, now, s, from->socket, &from->from, size - answer_size);
+	/* Else it tells where the session is, and that its own mapping is alive. */
+	if (!is_aside)
+		hub_session_on_opened(h, now, s, from->socket, &from->from, size - answer_size);
 }
 
 static void on_sealed(struct hub *h, cv_time now, struct arrival *from, uint8_t *bytes, size_t size)
@@ -529,10 +542,44 @@ static void on_relay(struct hub *h, cv_time now, struct arrival *from, const uin
 	CV_UNREACHABLE();
 }
 
+/* ---- STUN ---- */
+
+static void on_stun(struct hub *h, cv_time now, struct arrival *from, const uint8_t *bytes,
+                    size_t size)
+{
+	struct binding_answer answer = { .socket = from->socket, .to = from->from };
+
+	switch (binding_on_datagram(&h->binding, now, bytes, size, &answer)) {
+	case BINDING_ANSWERED:
+		h->stats.stun_answers++;
+		reply(h, answer.socket, &answer.to, answer.bytes, answer.size);
+		return;
+	case BINDING_MALFORMED:
+		h->stats.drop_malformed++;
+		return;
+	case BINDING_LIMITED:
+		h->stats.drop_stun_limited++;
+		return;
+	case BINDING_SILENT:
+		h->stats.drop_stun_silent++;
+		return;
+	}
+	CV_UNREACHABLE();
+}
+
 /* ---- the shell's side ---- */
+
+void hub_set_places(struct hub *h, const struct binding_place *list, unsigned count)
+{
+	binding_set_places(&h->binding, list, count);
+}
 
 static void on_datagram(struct hub *h, cv_time now, struct arrival *in, uint8_t *bytes, size_t size)
 {
+	if (wire_is_stun(bytes[0])) {
+		on_stun(h, now, in, bytes, size);
+		return;
+	}
 	switch (bytes[0] & WIRE_KIND_MASK) {
 	case WIRE_RELAY:
 		on_relay(h, now, in, bytes, size);

@@ -160,8 +160,14 @@ void intake_datagram(struct endpoint *e, cv_time now, const struct origin *from,
 {
 	size_t at;
 
-	if (size == 0 || wire_is_stun(bytes[0])) {
+	if (size == 0) {
 		e->counters.malformed++;
+		return;
+	}
+	if (wire_is_stun(bytes[0])) {
+		if (!from->is_relay && from->socket != SOCKET_TCP)
+			discovery_on_datagram(&e->discovery, now, from->socket, &from->addr, bytes,
+			                      size);
 		return;
 	}
 	if ((bytes[0] & WIRE_KIND_MASK) == WIRE_INIT && from->socket != SOCKET_TCP) {

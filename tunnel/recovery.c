@@ -34,6 +34,8 @@ static void note_acked(struct session *s, cv_time now, const struct note *n)
 		return;
 	case NOTE_NONE:
 	case NOTE_CANDIDATES:
+	case NOTE_NAT:
+	case NOTE_PUNCH:
 	case NOTE_ACK_FREQUENCY:
 	case NOTE_DATAGRAM:
 	case NOTE_PING:
@@ -56,6 +58,10 @@ static void note_lost(struct session *s, const struct note *n)
 	case NOTE_CANDIDATES:
 		if (n->offset == s->candidate_told)
 			s->candidate_told = 0; /* never a version: told again */
+		return;
+	case NOTE_NAT:
+	case NOTE_PUNCH:
+		punch_talk_on_lost(&s->punch, n);
 		return;
 	case NOTE_ACK_FREQUENCY:
 		s->frequency_due = true;

@@ -240,11 +240,26 @@ static void on_resp(struct rendezvous *r, cv_time now, const struct origin *hear
 	CV_UNREACHABLE();
 }
 
+/* At a socket of somebody who asked: says nothing of the session. */
+static void on_aside(struct rendezvous *r, cv_time now, uint8_t *bytes, size_t size)
+{
+	struct wire_probe probe;
+	struct epoch *e;
+	size_t plain_size;
+
+	if ((bytes[0] & WIRE_KIND_MASK) != WIRE_PROBE ||
+	    light_open(&r->session, now, bytes, size, &plain_size, &e) != LIGHT_OPENED ||
+	    !wire_read_probe(bytes + WIRE_DATA_HEADER, plain_size, &probe))
+		return;
+	if (probe.type == PROBE_ANSWER)
+		r->aside = probe.token;
+}
+
 static bool is_heeded(const struct rendezvous *r, uint16_t socket, const struct addr *from)
 {
 	if (socket == SOCKET_TCP)
 		return r->tcp.state == TCP_OPEN && addr_equal(&r->tcp.addr, from);
-	return socket == SOCKET_MAIN && rendezvous_is_server(r, from);
+	return rendezvous_is_server(r, from);
 }
 
 void rendezvous_on_datagram(struct rendezvous *r, cv_time now, uint16_t socket,
@@ -254,6 +269,10 @@ void rendezvous_on_datagram(struct rendezvous *r, cv_time now, uint16_t socket,
 
 	if (size == 0 || r->state == STATE_CLOSED || !is_heeded(r, socket, from))
 		return;
+	if (socket != SOCKET_MAIN && socket != SOCKET_TCP) {
+		on_aside(r, now, bytes, size);
+		return;
+	}
 	switch (bytes[0] & WIRE_KIND_MASK) {
 	case WIRE_RESP:
 		on_resp(r, now, &heard, bytes, size);
@@ -362,7 +381,11 @@ static bool write_answer(struct rendezvous *r, cv_time now, struct train *out)
 static bool write_challenge(struct rendezvous *r, cv_time now, struct train *out)
 {
 	struct epoch *e = assoc_send_epoch(&r->session.assoc, now);
-	struct wire_probe probe = { .type = PROBE_CHALLENGE };
+	struct wire_probe probe = {
+		.type = PROBE_CHALLENGE,
+		.flags = PROBE_FLAG_INTERVAL,
+		.seconds = (uint16_t)((r->keepalive + CV_SEC(1) - 1) / CV_SEC(1)),
+	};
 
 	if (!r->is_probe_due || !e)
 		return false;
@@ -379,12 +402,33 @@ static bool write_challenge(struct rendezvous *r, cv_time now, struct train *out
 static bool write_trial(struct rendezvous *r, cv_time now, struct train *out)
 {
 	struct epoch *e = assoc_send_epoch(&r->session.assoc, now);
-	struct wire_probe probe = { .type = PROBE_CHALLENGE, .token = r->tcp.trial_token };
+	struct wire_probe probe = { .type = PROBE_CHALLENGE,
+		                    .flags = PROBE_FLAG_ASIDE, /* the server is not to follow */
+		                    .token = r->tcp.trial_token };
 	unsigned i;
 
 	if (!e || !rendezvous_trial_next(r, &i))
 		return false;
 	return emit(out, SOCKET_MAIN, &r->addresses[i],
+	            light_write_probe(e, out->bytes, CHALLENGE_SIZE, &probe));
+}
+
+bool rendezvous_write_aside(struct rendezvous *r, cv_time now, uint16_t socket, uint16_t seconds,
+                            uint64_t token, struct train *out)
+{
+	struct epoch *e = assoc_send_epoch(&r->session.assoc, now);
+	struct wire_probe probe = {
+		.type = PROBE_CHALLENGE,
+		.flags = PROBE_FLAG_ASIDE,
+		.token = token,
+		.seconds = seconds,
+	};
+
+	CV_ASSERT(socket != SOCKET_MAIN);
+	/* Where TCP is the path there is no mapping to look after. */
+	if (r->state != STATE_UP || r->socket == SOCKET_TCP || !e)
+		return false;
+	return emit(out, socket, &r->current,
 	            light_write_probe(e, out->bytes, CHALLENGE_SIZE, &probe));
 }
 

@@ -35,6 +35,8 @@ enum note_tag {
 	NOTE_MAX_STREAM_DATA, /* id, offset */
 	NOTE_MAX_STREAMS,     /* offset */
 	NOTE_CANDIDATES,      /* offset: version of the list */
+	NOTE_NAT,             /* offset: version of our profile */
+	NOTE_PUNCH,           /* offset: its number */
 	NOTE_ACK_FREQUENCY,   /* offset: sequence */
 	NOTE_DATAGRAM,        /* nothing to do when lost */
 	NOTE_PING,

@@ -653,6 +653,8 @@ void streams_on_acked(struct streams *s, cv_time now, const struct note *note)
 	case NOTE_NONE:
 	case NOTE_ACK:
 	case NOTE_CANDIDATES:
+	case NOTE_NAT:
+	case NOTE_PUNCH:
 	case NOTE_ACK_FREQUENCY:
 	case NOTE_DATAGRAM:
 	case NOTE_PING:
@@ -687,6 +689,8 @@ void streams_on_lost(struct streams *s, const struct note *note)
 	case NOTE_NONE:
 	case NOTE_ACK:
 	case NOTE_CANDIDATES:
+	case NOTE_NAT:
+	case NOTE_PUNCH:
 	case NOTE_ACK_FREQUENCY:
 	case NOTE_DATAGRAM:
 	case NOTE_PING:

@@ -23,6 +23,8 @@
  *   MAX_STREAM_DATA, STREAM_BLOCKED             id:48  max:48
  *   DATAGRAM           flow:48  id:16  index:8  count:8  size:16  bytes...
  *   CANDIDATES         count:8  { kind:8  address }...
+ *   NAT                mapping:8  filtering:8  ports:8  flags:8  step:16  low:16  high:16  address
+ *   PUNCH              kind:8  shift:8  round:16  step:16  count:16  high:16  address
  *   CLOSE              code:16  size:8  text...
  *   MESSAGE            seq:16  type:8  size:16  body...
  *   MESSAGE_ACK        next:16
@@ -38,6 +40,8 @@ enum {
 	STREAM_FIXED = 1 + 6 + 6, /* type, id, offset */
 	ACK_FIXED = 1 + 6 + 2 + 1,
 	REGISTER_FLAG_FIRST = 0x01,
+	NAT_FLAG_MAPPED = 0x01,
+	NAT_FLAG_SUSPECT = 0x02,
 };
 
 _Static_assert(STREAM_FIXED + 2 == FRAME_STREAM_HEADER_MAX, "the header counts the same bytes");
@@ -113,7 +117,9 @@ void wire_write_relay(uint8_t out[WIRE_RELAY_HEADER], uint64_t channel)
 	cv_store64(out + 1, channel);
 }
 
-/* PROBE:  type:8  flags:8  token:64  address  padding... */
+/* PROBE:  type:8  flags:8  token:64  address  [ seconds:16 ]  padding... */
+enum { PROBE_FLAGS_TIMED = PROBE_FLAG_ASIDE | PROBE_FLAG_INTERVAL };
+
 bool wire_read_probe(const uint8_t *plain, size_t size, struct wire_probe *out)
 {
 	struct rd r = rd_init(plain, size);
@@ -121,9 +127,11 @@ bool wire_read_probe(const uint8_t *plain, size_t size, struct wire_probe *out)
 
 	p.type = rd_u8(&r);
 	/* Unknown flags are ignored, so that they can be given a meaning. */
-	p.flags = rd_u8(&r) & (PROBE_FLAG_NOMINATE | PROBE_FLAG_PAD_ANSWER);
+	p.flags = rd_u8(&r) & (PROBE_FLAG_NOMINATE | PROBE_FLAG_PAD_ANSWER | PROBE_FLAGS_TIMED);
 	p.token = rd_u64(&r);
 	p.seen = rd_addr(&r);
+	if (p.flags & PROBE_FLAGS_TIMED)
+		p.seconds = rd_u16(&r);
 	if (r.bad || (p.type != PROBE_CHALLENGE && p.type != PROBE_ANSWER))
 		return false;
 	*out = p;
@@ -140,6 +148,8 @@ void wire_write_probe(uint8_t *plain, size_t size, const struct wire_probe *in)
 	wr_u8(&w, in->flags);
 	wr_u64(&w, in->token);
 	wr_addr(&w, &in->seen);
+	if (in->flags & PROBE_FLAGS_TIMED)
+		wr_u16(&w, in->seconds);
 	wr_zero(&w, wr_left(&w));
 	CV_ASSERT(!w.bad);
 }
@@ -274,11 +284,44 @@ static bool read_candidates(struct rd *r, struct wire_frame *out)
 
 		c->kind = rd_u8(r);
 		c->addr = rd_addr(r);
-		if (r->bad || c->kind < CANDIDATE_HOST || c->kind > CANDIDATE_PEER ||
+		if (r->bad || c->kind < CANDIDATE_HOST || c->kind > CANDIDATE_MAPPED ||
 		    c->addr.family == ADDR_NONE)
 			return false;
 	}
 	return !r->bad;
+}
+
+static bool read_nat(struct rd *r, struct nat_profile *out)
+{
+	uint8_t flags;
+
+	*out = (struct nat_profile){ 0 };
+	out->mapping = rd_u8(r);
+	out->filtering = rd_u8(r);
+	out->ports = rd_u8(r);
+	flags = rd_u8(r);
+	out->has_mapped = (flags & NAT_FLAG_MAPPED) != 0;
+	out->is_suspect = (flags & NAT_FLAG_SUSPECT) != 0;
+	out->step = (int16_t)rd_u16(r);
+	out->port_low = rd_u16(r);
+	out->port_high = rd_u16(r);
+	out->address = rd_addr(r);
+	return !r->bad && out->mapping < NAT_RULES && out->filtering < NAT_RULES &&
+	       out->ports < NAT_PORTS_KINDS;
+}
+
+static bool read_punch(struct rd *r, struct wire_punch *out)
+{
+	*out = (struct wire_punch){ 0 };
+	out->kind = rd_u8(r);
+	out->shift = rd_u8(r);
+	out->round = rd_u16(r);
+	out->step = (int16_t)rd_u16(r);
+	out->count = rd_u16(r);
+	out->port_high = rd_u16(r);
+	out->address = rd_addr(r);
+	return !r->bad && out->kind >= PUNCH_ROW && out->kind <= PUNCH_ANSWER &&
+	       out->address.family != ADDR_NONE;
 }
 
 static bool read_close(struct rd *r, struct wire_frame *out)
@@ -330,6 +373,10 @@ static bool read_frame(struct rd *r, uint8_t type, struct wire_frame *out)
 		return read_datagram(r, out);
 	case FRAME_CANDIDATES:
 		return read_candidates(r, out);
+	case FRAME_NAT:
+		return read_nat(r, &out->nat);
+	case FRAME_PUNCH:
+		return read_punch(r, &out->punch);
 	case FRAME_CLOSE:
 		return read_close(r, out);
 	case FRAME_MESSAGE:
@@ -451,6 +498,32 @@ static void write_candidates(struct wr *w, const struct wire_frame *in)
 	}
 }
 
+static void write_nat(struct wr *w, const struct nat_profile *in)
+{
+	wr_u8(w, FRAME_NAT);
+	wr_u8(w, in->mapping);
+	wr_u8(w, in->filtering);
+	wr_u8(w, in->ports);
+	wr_u8(w, (uint8_t)((in->has_mapped ? NAT_FLAG_MAPPED : 0) |
+	                   (in->is_suspect ? NAT_FLAG_SUSPECT : 0)));
+	wr_u16(w, (uint16_t)in->step);
+	wr_u16(w, in->port_low);
+	wr_u16(w, in->port_high);
+	wr_addr(w, &in->address);
+}
+
+static void write_punch(struct wr *w, const struct wire_punch *in)
+{
+	wr_u8(w, FRAME_PUNCH);
+	wr_u8(w, in->kind);
+	wr_u8(w, in->shift);
+	wr_u16(w, in->round);
+	wr_u16(w, (uint16_t)in->step);
+	wr_u16(w, in->count);
+	wr_u16(w, in->port_high);
+	wr_addr(w, &in->address);
+}
+
 static void write_message_frame(struct wr *w, const struct wire_frame *in)
 {
 	CV_ASSERT(in->message.size <= FRAME_MESSAGE_MAX);
@@ -519,6 +592,12 @@ void wire_write_frame(struct wr *w, const struct wire_frame *in)
 		return;
 	case FRAME_CANDIDATES:
 		write_candidates(w, in);
+		return;
+	case FRAME_NAT:
+		write_nat(w, &in->nat);
+		return;
+	case FRAME_PUNCH:
+		write_punch(w, &in->punch);
 		return;
 	case FRAME_CLOSE:
 		write_close(w, in);

@@ -18,6 +18,7 @@
 #include "base/compiler.h"
 #include "base/rd.h"
 #include "base/wr.h"
+#include "tunnel/nat.h"
 
 enum wire_kind {
 	WIRE_INIT = 0x40,    /* Noise message 1 */
@@ -109,6 +110,9 @@ enum wire_probe_type { PROBE_CHALLENGE = 1, PROBE_ANSWER = 2 };
 enum {
 	PROBE_FLAG_NOMINATE = 0x01,   /* "send your data here" */
 	PROBE_FLAG_PAD_ANSWER = 0x02, /* the answer is to be as large as this challenge */
+	/* To a server only; both have .seconds: */
+	PROBE_FLAG_ASIDE = 0x04, /* from a socket that is not the session's: "answer there, then" */
+	PROBE_FLAG_INTERVAL = 0x08, /* "as long as that you may hear nothing from me" */
 };
 
 struct wire_probe {
@@ -117,6 +121,7 @@ struct wire_probe {
 	uint64_t token;   /* chosen by the challenger, echoed */
 	struct addr seen; /* in an answer: the source address of the challenge; ADDR_NONE through a
 	                     relay */
+	uint16_t seconds; /* only with one of those flags, and never in an answer */
 };
 
 enum { WIRE_PROBE_PLAIN = 1 + 1 + 8 + ADDR_WIRE_MAX };
@@ -144,6 +149,8 @@ enum wire_frame_type {
 	FRAME_STREAM_BLOCKED = 0x16,
 	FRAME_DATAGRAM = 0x18,
 	FRAME_CANDIDATES = 0x20,
+	FRAME_NAT = 0x21,
+	FRAME_PUNCH = 0x23,
 	FRAME_CLOSE = 0x22,
 	FRAME_MESSAGE = 0x30,     /* agent-server sessions only */
 	FRAME_MESSAGE_ACK = 0x31, /* agent-server sessions only */
@@ -182,11 +189,30 @@ enum candidate_kind {
 	CANDIDATE_HOST = 1,   /* an interface address */
 	CANDIDATE_SERVER = 2, /* as a server sees us */
 	CANDIDATE_PEER = 3,   /* as the peer's probes see us */
+	CANDIDATE_MAPPED = 4, /* a port that our gateway forwards */
 };
 
 struct wire_candidate {
 	uint8_t kind;
 	struct addr addr;
+};
+
+/* What a PUNCH asks for; .address and the ports are those of its author's router. */
+enum punch_kind {
+	PUNCH_ROW = 1,    /* "send to port .address.port + i * .step, i < .count" */
+	PUNCH_RANGE = 2,  /* "send to random ports from .address.port to .port_high" */
+	PUNCH_ASK = 3,    /* a row, and "tell me yours": both routers choose new ports */
+	PUNCH_ANSWER = 4, /* to an ASK; both send the i-th packet to the other's i-th port */
+};
+
+struct wire_punch {
+	uint8_t kind;
+	uint8_t shift;      /* ASK: how many ports its author believes that others took */
+	uint16_t round;     /* of the author's; an ANSWER repeats the ASK's */
+	int16_t step;       /* not for a RANGE */
+	uint16_t count;     /* not for a RANGE */
+	uint16_t port_high; /* RANGE */
+	struct addr address;
 };
 
 enum wire_close_code {
@@ -242,6 +268,8 @@ struct wire_frame {
 			unsigned count;
 			struct wire_candidate list[FRAME_CANDIDATES_MAX];
 		} candidates;
+		struct nat_profile nat;
+		struct wire_punch punch;
 		struct {
 			uint16_t code;
 			const uint8_t *text;

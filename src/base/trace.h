@@ -32,7 +32,10 @@
 	X(SERVER_UP, "server", "-", "-")                                                           \
 	X(SERVER_DOWN, "server", "reason", "-")                                                    \
 	X(CHANNEL_OPENED, "peer", "server", "-")                                                   \
-	X(PROTOCOL_ERROR, "peer", "code", "-")
+	X(PUNCH_START, "peer", "role", "-")                                                        \
+	X(PUNCH_END, "peer", "succeeded", "packets")                                               \
+	X(PROTOCOL_ERROR, "peer", "code", "-")                                                     \
+	X(MAPPER, "family", "state", "protocol")
 
 #define TRACE_ENUM(name, a, b, c) TRACE_##name,
 enum trace_event { TRACE_EVENTS(TRACE_ENUM) TRACE_EVENT_COUNT };

@@ -16,3 +16,5 @@ struct udp_bound {
 
 /* As udp_port_open() says; on failure nothing is left open. */
 CV_NODISCARD int udp_bind_open(const struct udp_port_options *opt, struct udp_bound *out);
+/* One more IPv4 socket on any free port, with buffers for bulk: it may become a path's. */
+CV_NODISCARD int udp_bind_extra(struct udp_socket *out);

@@ -54,6 +54,9 @@ struct udp_port {
 	struct udp_core core;
 	struct port_socket sockets[UDP_PORT_SOCKETS_MAX];
 	unsigned count;
+	struct port_socket *extras[SOCKETS_EXTRA_MAX]; /* owned; by number less SOCKET_EXTRA */
+	uv_loop_t *loop;
+	struct udp_offloads offloads;
 	uv_prepare_t prepare;
 	uv_check_t check;
 	struct deadline timer;
@@ -201,6 +204,10 @@ static struct port_socket *socket_for(struct udp_port *port, const struct train 
 {
 	struct port_socket *other = NULL;
 
+	if (t->socket >= SOCKET_EXTRA)
+		return t->socket < SOCKET_EXTRA + SOCKETS_EXTRA_MAX && t->to.family == ADDR_V4
+		               ? port->extras[t->socket - SOCKET_EXTRA]
+		               : NULL;
 	for (unsigned i = 0; i < port->count; i++) {
 		if (port->sockets[i].s.family != t->to.family)
 			continue;
@@ -311,17 +318,14 @@ static bool next_train(struct udp_port *port, cv_time now)
 	return true;
 }
 
-static bool is_waiting(const struct udp_port *port)
+static bool is_waiting(struct udp_port *port)
 {
 	if (!port->has_train)
 		return false;
 	if (port->retry_at != CV_TIME_NEVER)
 		return true;
-	for (unsigned i = 0; i < port->count; i++) {
-		if (port->sockets[i].wants_write)
-			return true;
-	}
-	return false;
+	/* Only the kept train waits, for one socket. */
+	return socket_for(port, &port->train) && socket_for(port, &port->train)->wants_write;
 }
 
 /* False when the budget ended it. */
@@ -477,30 +481,39 @@ static struct udp_port *new_port(const struct udp_core *core)
 	return NULL;
 }
 
-/* Puts the bound sockets under libuv; those that are not taken are closed. */
-static int take_sockets(struct udp_port *port, uv_loop_t *loop, struct udp_bound *bound,
-                        struct udp_offloads offloads)
+/* Puts a bound socket under libuv; closes it when that fails. */
+static int take_socket(struct udp_port *port, struct port_socket *ps, const struct udp_socket *s)
 {
-	struct port_socket *ps;
+	const struct udp_offloads *o = &port->offloads;
+	int r;
+
+	ps->s = *s;
+	ps->s.has_gso = o->has_gso;
+	ps->s.has_ecn = s->family == ADDR_V4 ? o->has_ecn_v4 : o->has_ecn_v6;
+	ps->port = port;
+	r = uv_poll_init(port->loop, &ps->poll, ps->s.fd);
+	if (r < 0) {
+		fds_close(&ps->s.fd);
+		return r;
+	}
+	ps->poll.data = ps;
+	udp_batch_prepare(&ps->s, o->has_gro);
+	port->handles_open++;
+	watch(ps);
+	return 0;
+}
+
+/* All of them, or what is not taken is closed. */
+static int take_sockets(struct udp_port *port, struct udp_bound *bound)
+{
 	int r = 0;
 
 	for (unsigned i = 0; i < bound->count; i++) {
-		ps = &port->sockets[port->count];
-		ps->s = bound->sockets[i];
-		ps->s.has_gso = offloads.has_gso;
-		ps->s.has_ecn = ps->s.family == ADDR_V4 ? offloads.has_ecn_v4 : offloads.has_ecn_v6;
-		ps->port = port;
 		if (r == 0)
-			r = uv_poll_init(loop, &ps->poll, ps->s.fd);
-		if (r < 0) {
-			fds_close(&ps->s.fd);
-			continue;
-		}
-		ps->poll.data = ps;
-		udp_batch_prepare(&ps->s, offloads.has_gro);
-		port->count++;
-		port->handles_open++;
-		watch(ps);
+			r = take_socket(port, &port->sockets[port->count], &bound->sockets[i]);
+		else
+			fds_close(&bound->sockets[i].fd);
+		port->count += r == 0;
 	}
 	return r;
 }
@@ -537,9 +550,11 @@ int udp_port_open(uv_loop_t *loop, const struct udp_port_options *opt, const str
 	port->prepare.data = port;
 	port->check.data = port;
 	port->handles_open = 3;
+	port->loop = loop;
+	port->offloads = offloads;
 	(void)uv_prepare_start(&port->prepare, on_prepare);
 	(void)uv_check_start(&port->check, on_check);
-	r = take_sockets(port, loop, &bound, offloads);
+	r = take_sockets(port, &bound);
 	if (r < 0) {
 		udp_port_close(port, NULL, NULL);
 		return r;
@@ -549,22 +564,106 @@ int udp_port_open(uv_loop_t *loop, const struct udp_port_options *opt, const str
 	return 0;
 }
 
-unsigned udp_port_local(const struct udp_port *port, struct addr *out, unsigned cap)
+unsigned udp_port_places(const struct udp_port *port, struct addr *out, uint16_t *index,
+                         unsigned cap)
 {
 	unsigned count = 0;
 
-	for (unsigned index = 0; index < UDP_PORT_SOCKETS_MAX; index++) {
+	for (uint16_t next = 0; next < UDP_PORT_SOCKETS_MAX; next++) {
 		for (unsigned i = 0; i < port->count && count < cap; i++) {
-			if (port->sockets[i].s.index == index)
-				out[count++] = port->sockets[i].s.local;
+			if (port->sockets[i].s.index != next)
+				continue;
+			if (index)
+				index[count] = next;
+			out[count++] = port->sockets[i].s.local;
 		}
 	}
 	return count;
 }
 
+unsigned udp_port_local(const struct udp_port *port, struct addr *out, unsigned cap)
+{
+	return udp_port_places(port, out, NULL, cap);
+}
+
 uint16_t udp_port_number(const struct udp_port *port)
 {
 	return port->sockets[0].s.local.port; /* the first bound has index 0 of its family */
+}
+
+uint16_t udp_port_number_at(const struct udp_port *port, const struct addr *own)
+{
+	struct addr local[UDP_PORT_SOCKETS_MAX];
+	unsigned count = udp_port_local(port, local, UDP_PORT_SOCKETS_MAX);
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct addr any = { .family = local[i].family };
+
+		if (local[i].family == own->family &&
+		    (addr_equal_ip(&local[i], &any) || addr_equal_ip(&local[i], own)))
+			return local[i].port;
+	}
+	return 0;
+}
+
+/* ---- sockets beside the main ones ---- */
+
+static void on_extra_closed(uv_handle_t *handle)
+{
+	struct port_socket *ps = handle->data;
+	struct udp_port *port = ps->port;
+
+	cv_free(ps);
+	release(port);
+}
+
+static int open_extra(struct udp_port *port, uint16_t number)
+{
+	struct port_socket *ps = cv_zalloc(sizeof(*ps));
+	struct udp_socket s;
+	int r;
+
+	if (!ps)
+		return -ENOMEM;
+	r = udp_bind_extra(&s);
+	if (r == 0) {
+		s.index = number;
+		r = take_socket(port, ps, &s);
+	}
+	if (r < 0) {
+		cv_free(ps);
+		return r;
+	}
+	port->extras[number - SOCKET_EXTRA] = ps;
+	return 0;
+}
+
+unsigned udp_port_open_extras(struct udp_port *port, uint16_t first, unsigned count,
+                              uint16_t *numbers)
+{
+	CV_ASSERT(first >= SOCKET_EXTRA && first + count <= SOCKET_EXTRA + SOCKETS_EXTRA_MAX);
+	for (unsigned i = 0; i < count; i++) {
+		uint16_t number = (uint16_t)(first + i);
+
+		CV_ASSERT(!port->extras[number - SOCKET_EXTRA]);
+		if (port->is_closing || open_extra(port, number) < 0)
+			return i;
+		numbers[i] = port->extras[number - SOCKET_EXTRA]->s.local.port;
+	}
+	return count;
+}
+
+void udp_port_close_extra(struct udp_port *port, uint16_t number)
+{
+	struct port_socket **at;
+
+	CV_ASSERT(number >= SOCKET_EXTRA && number < SOCKET_EXTRA + SOCKETS_EXTRA_MAX);
+	at = &port->extras[number - SOCKET_EXTRA];
+	if (!*at)
+		return;
+	uv_close((uv_handle_t *)&(*at)->poll, on_extra_closed);
+	fds_close(&(*at)->s.fd);
+	*at = NULL;
 }
 
 void udp_port_close(struct udp_port *port, void (*on_closed)(void *ctx), void *ctx)
@@ -581,6 +680,8 @@ void udp_port_close(struct udp_port *port, void (*on_closed)(void *ctx), void *c
 		uv_close((uv_handle_t *)&port->sockets[i].poll, on_poll_closed);
 		fds_close(&port->sockets[i].s.fd);
 	}
+	for (unsigned i = 0; i < SOCKETS_EXTRA_MAX; i++)
+		udp_port_close_extra(port, (uint16_t)(SOCKET_EXTRA + i));
 }
 
 void udp_port_counters(const struct udp_port *port, struct udp_port_counters *out)

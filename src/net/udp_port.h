@@ -18,7 +18,8 @@
  *
  * Sockets. Address i of the list gets the lowest socket index that has no socket of its
  * family yet: { 0.0.0.0:1, [::]:1, 0.0.0.0:2 } are socket 0 (both families) and socket 1.
- * A train leaves through the socket of its index and of the family of train.to.
+ * A train leaves through the socket of its index and of the family of train.to. Numbers from
+ * SOCKET_EXTRA on are further sockets that the core asked for.
  *
  * Not thread-safe; nothing here may be called from within a core callback but
  * udp_port_kick().
@@ -72,7 +73,7 @@ struct udp_port_options {
 	 * under one and the same port; IPv4 alone where the kernel has no IPv6. */
 	const struct addr *binds;
 	unsigned bind_count; /* 1..UDP_PORT_BINDS_MAX */
-	/* Also open the next port up of the first bind, as the next socket index, if it is
+	/* Also open the next port up of every bind, behind them in order of index, where it is
 	 * free (a server's second port, for NAT detection). */
 	bool with_next;
 	bool without_gso;     /* single datagrams; also by CULVERT_UDP_GSO=0 in the environment */
@@ -92,8 +93,25 @@ CV_NODISCARD int udp_port_open(uv_loop_t *loop, const struct udp_port_options *o
                                const struct udp_core *core, struct udp_port **out);
 /* The real bound addresses, at most @cap, in order of socket index; returns their number. */
 unsigned udp_port_local(const struct udp_port *port, struct addr *out, unsigned cap);
+/* The same with the socket index of each, if @index is not NULL. */
+unsigned udp_port_places(const struct udp_port *port, struct addr *out, uint16_t *index,
+                         unsigned cap);
 /* The port number of socket 0. */
 uint16_t udp_port_number(const struct udp_port *port);
+/* The port number at which this host's address @own is listened to, or 0: families and addresses
+ * that are bound to "any port" each have one of their own. The port of @own does not matter. */
+uint16_t udp_port_number_at(const struct udp_port *port, const struct addr *own);
+/**
+ * udp_port_open_extras() - open IPv4 sockets with numbers of their own, for a punch
+ * @first: the first of @count numbers in a row, from SOCKET_EXTRA on; none of them open
+ * @numbers: gets the local ports
+ *
+ * Return: how many could be opened; the rest are not.
+ */
+unsigned udp_port_open_extras(struct udp_port *port, uint16_t first, unsigned count,
+                              uint16_t *numbers);
+/* Nothing, if it is not open. What waits to leave by it is lost. */
+void udp_port_close_extra(struct udp_port *port, uint16_t number);
 /* The core has something to send or its deadline moved: pump in this iteration. Cheap, may be
  * called from anywhere on the loop's thread. */
 void udp_port_kick(struct udp_port *port);

@@ -219,6 +219,7 @@ void sim_init(struct sim *sim, uint64_t seed, const char *scenario, bool is_trac
 	sim->events_max = EVENTS_MAX;
 	sim->turns_max = TURNS_MAX;
 	sim->check_interval = 1;
+	sim->hops = SIM_HOPS;
 	rng_seeded_init(&sim->seeded, seed);
 	sim->rng = rng_from_seeded(&sim->seeded);
 	sim->train_bytes = malloc(TRAIN_BYTES_MAX);
@@ -243,6 +244,8 @@ bool sim_deinit(struct sim *sim)
 		free(sim->spare);
 		sim->spare = next;
 	}
+	for (int i = 0; i < sim->nat_count; i++)
+		simnat_deinit(&sim->nats[i]);
 	free(sim->queue);
 	free(sim->train_bytes);
 	simwatch_deinit(sim);

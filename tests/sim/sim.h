@@ -11,6 +11,7 @@
  *	simtcp.c    TCP between an agent and its server
  *	simhost.c   one process: the drain that endpoint.h prescribes
  *	simapp.c    streams with known contents
+ *	simworld.c  two agents and a server
  *	simwatch.c  oracles that look at every datagram
  *	simload.c   pairs of hosts that compete for one bottleneck, and what they get
  *	swarm.c     a world drawn from a seed; cases_*.c the named scenarios; matrix.c the matrix
@@ -36,11 +37,13 @@
 
 enum {
 	SIM_HOSTS_MAX = 8,
-	SIM_NATS_MAX = 8,
+	SIM_NATS_MAX = 16,
+	SIM_HOPS = 8, /* routers between two networks of the internet, unless the scenario says */
 	SIM_FLOWS_MAX = 256,
 	SIM_NOBODY = -1,
 	SIM_ROOT = -1, /* the internet, as a zone */
 	SIM_PORT = 28583,
+	SIM_BOUND_MAX = 2, /* sockets with ports that others know; agents have one of them */
 	SIM_DATAGRAM_MAX = 2048,
 	SIM_SHARED_MAX = 4,
 	SIM_CHANGES_MAX = 32,
@@ -79,12 +82,13 @@ struct sim_datagram {
 	struct addr sent_to;       /* as its sender wrote it */
 	int from;                  /* host */
 	int zone;                  /* where it is */
+	uint16_t socket;           /* that it left by */
+	uint8_t ttl;               /* routers that it may pass, and one; 0: enough */
 	bool is_corrupt;
 	bool is_spoofed;
-	bool has_crossed; /* the link that its hosts share with others */
-	uint8_t ecn;      /* enum ecn_codepoint */
-	uint16_t socket;  /* SOCKET_TCP, else of its receiver */
-	uint64_t tcp_serial;
+	bool has_crossed;    /* the link that its hosts share with others */
+	uint8_t ecn;         /* enum ecn_codepoint */
+	uint64_t tcp_serial; /* of the connection that it came by; 0: by UDP */
 	uint16_t size;
 	uint8_t bytes[SIM_DATAGRAM_MAX];
 };
@@ -164,29 +168,85 @@ struct sim_change {
 	struct sim_link to;
 };
 
-enum sim_rule { SIM_EI, SIM_AD, SIM_APD }; /* endpoint-independent, address-, and port-dependent */
-enum sim_allocation { SIM_PRESERVE, SIM_SEQUENTIAL, SIM_RANDOM };
+/* RFC 4787: endpoint-independent, address-dependent, address- and port-dependent. */
+enum sim_rule { SIM_EI, SIM_AD, SIM_APD };
 
+/* Which outside port a new mapping gets. */
+enum sim_allocation {
+	SIM_PRESERVE,   /* the inside one, if nobody has it; else as .fallback says */
+	SIM_SEQUENTIAL, /* the next one: .step further, within the range */
+	SIM_RANDOM,     /* any of the range */
+	SIM_BLOCKS,     /* any of the block of .block_size ports that the inside host has */
+};
+
+/* What @inside is called outside, for @remote as far as the rule looks. Lives as long as one of its
+ * sessions does. */
 struct sim_mapping {
-	struct addr inside, outside;
-	struct addr remote; /* for whom the mapping is, as far as the rule looks */
-	cv_time used_at;
-	struct addr allowed[16]; /* remotes written to, a ring */
-	unsigned allowed_count;
+	struct addr inside, outside, remote;
+	cv_time made_at;
+	uint32_t sessions;          /* the newest of its list */
+	uint32_t next_in, next_out; /* of one hash; the first of the free ones: next_in */
 	bool is_used;
 };
 
-enum { SIM_MAPPINGS_MAX = 64 };
+/* One remote that a mapping talks to: an entry in the router's table. */
+struct sim_session {
+	struct addr remote;
+	uint32_t mapping;
+	cv_time used_at;
+	uint32_t next;           /* of one hash, or free */
+	uint32_t before, behind; /* of its mapping */
+	uint32_t older, newer;   /* of those that have got an answer, or of those that have not */
+	bool is_answered;
+};
 
+enum {
+	SIM_NAT_BUCKETS = 1024,
+	SIM_NAT_BLOCKS = 64,
+	SIM_BLACKLIST_MAX = 64,
+	SIM_NOBODYS = 0, /* numbers of mappings and sessions begin at 1 */
+};
+
+struct sim_nat_state; /* simnat.c */
+
+/* A router that translates IPv4. Zero and the defaults of simnat_add() are one that knows no
+ * limits. */
 struct sim_nat {
 	enum sim_rule mapping, filtering;
 	enum sim_allocation allocation;
+	enum sim_allocation fallback; /* where a port cannot be preserved; SIM_PRESERVE: the next */
+	int step;                     /* 0: 1 */
+	uint16_t range_first, range_last; /* 0: 1,024 to 61,023 when random, to 65,535 else */
+	uint16_t block_size;
+	unsigned blocks_per_host; /* 0: one; when they are full nothing more leaves */
+	/* A port may serve several remotes at once, as netfilter's may: with preserved ports an
+	 * address- and port-dependent mapping looks like an independent one until two hosts want
+	 * the same port. */
+	bool overloads;
 	bool hairpins, blocks_udp;
+	bool refuses; /* tells who is not let in: ICMP port unreachable */
 	cv_duration timeout;
-	struct addr address; /* outside; port 0 */
-	int zone;            /* that its outside is in */
+	cv_duration timeout_answered; /* of a session that has got an answer; 0: the same */
+	bool inbound_refreshes;       /* what comes in keeps a session alive, too */
+	cv_duration rebinds_after;    /* a mapping gets another port at this age; 0: never */
+	uint32_t table_max;           /* sessions; 0: no bound */
+	bool refuses_new;             /* when full; else the one longest unused has to go */
+	uint32_t noise_rate;          /* sessions a second that other hosts behind it begin */
+	cv_duration blacklist; /* who sends what nobody asked for is not let in for so long */
+	unsigned pool;         /* public addresses, drawn for each mapping; 0: one */
+	bool is_paired;        /* but all of an inside host's mappings have the same */
+	unsigned hops;         /* routers between its inside and itself */
+	struct addr address;   /* outside; port 0; the first of the pool */
+	int zone;              /* that its outside is in */
+	/* IPv6 is not translated: its hosts have addresses of their own behind a firewall (RFC
+	 * 6092), whose filtering is: */
+	enum sim_rule filtering6;
+	bool is_open6; /* or none */
 	uint16_t port_next;
-	struct sim_mapping list[SIM_MAPPINGS_MAX];
+	/* what it did */
+	uint64_t made, evicted, refused_new, blacklisted;
+	uint32_t session_count, session_peak;
+	struct sim_nat_state *state;
 };
 
 /* ---- TCP ---- */
@@ -221,6 +281,16 @@ struct sim_host {
 	bool is_trusted; /* false: an attacker, without a core */
 	int zone;
 	struct addr address;
+	struct addr address6; /* ADDR_NONE: IPv4 only */
+	bool lacks_v4;        /* IPv6 only */
+	/* Local ports of sockets: the main one and what is bound with it, then those that the core
+	 * had opened for a punch; 0: closed. */
+	uint16_t bound_ports[SIM_BOUND_MAX];
+	uint16_t extra_ports[SOCKETS_EXTRA_MAX];
+	unsigned extra_open, extra_peak;
+	uint64_t extra_opened;
+	unsigned extra_max; /* more are not opened: the process has no more descriptors; 0: all */
+	uint32_t interface_mtu; /* EMSGSIZE above this UDP payload; 0: never */
 	struct sim_link up, down;
 
 	uint8_t sk[32];
@@ -325,6 +395,7 @@ struct sim_load {
 struct sim_watch; /* simwatch.c */
 
 typedef bool sim_filter(struct sim *sim, const struct sim_datagram *d); /* true: drop */
+typedef void sim_mangle(struct sim *sim, struct sim_datagram *d);
 
 struct sim {
 	uint64_t seed;
@@ -347,13 +418,15 @@ struct sim {
 	bool blocked[SIM_HOSTS_MAX][SIM_HOSTS_MAX];      /* one way */
 	uint32_t pair_mtu[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; /* 0: none of its own */
 	cv_duration pair_delay[SIM_HOSTS_MAX][SIM_HOSTS_MAX];
+	unsigned hops; /* routers between any two networks of the internet */
 	struct sim_link shared[SIM_SHARED_MAX];
 	struct sim_link *via[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; /* crossed between up and down */
 	struct sim_change changes[SIM_CHANGES_MAX];
 	unsigned change_count;
 	sim_filter *filter;
 	uint64_t filter_arg, filter_count;
-	sim_filter *tap; /* sees what leaves; its verdict is ignored */
+	sim_filter *tap;    /* sees what leaves; its verdict is ignored */
+	sim_mangle *mangle; /* changes what has left its host's link */
 
 	struct sim_load load;
 	struct sim_watch *watch;
@@ -429,6 +502,10 @@ bool simnat_out(struct sim *sim, struct sim_nat *n, struct sim_datagram *d);
 bool simnat_in(struct sim *sim, struct sim_nat *n, struct sim_datagram *d);
 /* Every mapping is forgotten; with @is_moved the address changes too. */
 void simnat_reboot(struct sim *sim, int nat, bool is_moved);
+bool simnat_has_address(const struct sim_nat *n, const struct addr *a);
+/* Entries of its table now. */
+uint32_t simnat_sessions(struct sim *sim, int nat);
+void simnat_deinit(struct sim_nat *n);
 
 /* simtcp.c */
 /* As ENDPOINT_EVENT_TCP_OPEN and _CLOSE ask. */
@@ -468,6 +545,15 @@ void simhost_stats(struct sim *sim, struct sim_host *h, const struct sim_host *p
 bool simhost_is_up(const struct sim_host *h, const struct sim_host *peer);
 const char *simhost_path(struct sim *sim, struct sim_host *h, const struct sim_host *peer);
 struct addr simhost_public_address(struct sim *sim, const struct sim_host *h);
+/* An IPv6 address beside the other one; @is_alone: instead of it. Before the start. */
+void simhost_add_v6(struct sim_host *h, bool is_alone);
+/* Sockets @first to @first + @count - 1 of SOCKET_EXTRA on. Return: how many were opened. */
+unsigned simhost_open_sockets(struct sim *sim, struct sim_host *h, uint16_t first, unsigned count);
+void simhost_close_socket(struct sim *sim, struct sim_host *h, uint16_t socket);
+/* The local port of @socket; 0: it is closed. */
+uint16_t simhost_port_of(const struct sim_host *h, uint16_t socket);
+/* The socket that listens at @port. */
+bool simhost_socket_at(const struct sim_host *h, uint16_t port, uint16_t *socket);
 
 /* simapp.c */
 struct sim_flow *simapp_open(struct sim *sim, struct sim_host *from, struct sim_host *to,
@@ -486,6 +572,21 @@ bool simapp_is_done(const struct sim *sim, const struct sim_flow *f);
 bool simapp_is_whole(const struct sim_flow *f);
 void simapp_abort(struct sim *sim, struct sim_flow *f, unsigned side);
 void simapp_print(const struct sim *sim, FILE *out);
+
+/* simworld.c */
+/* Agents 0 and 1, server 2 in the internet; they know each other, nobody's address is configured.
+ */
+void simworld_add(struct sim *sim, int zone_a, int zone_b, const struct sim_link *agents,
+                  const struct sim_link *server);
+/* Begins at once. */
+struct sim_flow *simworld_transfer(struct sim *sim, int from, int to, uint64_t size, uint64_t back);
+/* Both say so. */
+bool simworld_is_path(struct sim *sim, const char *kind);
+bool simworld_is_direct(struct sim *sim);
+bool simworld_is_relayed(struct sim *sim);
+bool simworld_is_connected(struct sim *sim);
+/* Every flow ended well, and nobody was ever told that the other is down. */
+void simworld_check_whole(struct sim *sim);
 
 /* simwatch.c */
 void simwatch_init(struct sim *sim);
@@ -582,6 +683,8 @@ static inline unsigned sim_variant(const struct sim *sim, unsigned variants)
 	return (unsigned)((sim->seed + variants - 1) % variants);
 }
 extern const struct sim_case CASES_START[], CASES_PATHS[], CASES_STREAMS[], CASES_LIVES[];
-extern const struct sim_case CASES_LINKS[], CASES_RETURNS[], CASES_TCP[];
+extern const struct sim_case CASES_LINKS[], CASES_RETURNS[], CASES_MODELS[], CASES_NATS[];
+extern const struct sim_case CASES_OUTAGES[], CASES_ATTACKS[];
+extern const struct sim_case CASES_PUNCH[], CASES_TCP[];
 /* Run with each congestion control. */
 extern const struct sim_case CASES_BULK[], CASES_CHANGES[], CASES_RIVALS[];

@@ -34,6 +34,20 @@ static struct addr address_in(int zone, int host)
 	                        : addr_v4(192, 168, (uint8_t)zone, side, SIM_PORT);
 }
 
+static struct addr address6_in(int zone, int host)
+{
+	return (struct addr){ .family = ADDR_V6,
+		              .port = SIM_PORT,
+		              .ip = { 0x2a, 0x00, 0,
+		                      (uint8_t)(zone + 1), [15] = (uint8_t)(host + 1) } };
+}
+
+void simhost_add_v6(struct sim_host *h, bool is_alone)
+{
+	h->address6 = address6_in(h->zone, h->number);
+	h->lacks_v4 = is_alone;
+}
+
 static struct sim_host *add(struct sim *sim, const char *name, int zone,
                             const struct sim_link *link)
 {
@@ -53,6 +67,7 @@ static struct sim_host *add(struct sim *sim, const char *name, int zone,
 		.timer_at = CV_TIME_NEVER,
 	};
 	h->address = address_in(zone, i);
+	h->bound_ports[SOCKET_MAIN] = SIM_PORT;
 	simhost_set_link(h, link);
 	rng_fill(&sim->rng, h->sk, sizeof(h->sk));
 	identity_init(&h->me, h->sk);
@@ -79,6 +94,8 @@ struct sim_host *simhost_add_hub(struct sim *sim, const char *name, const struct
 	struct sim_host *h = add(sim, name, SIM_ROOT, link);
 
 	h->is_hub = true;
+	/* A second port, from which STUN sees what a router makes of it. */
+	h->bound_ports[1] = SIM_PORT + 1;
 	return h;
 }
 
@@ -116,6 +133,69 @@ struct addr simhost_public_address(struct sim *sim, const struct sim_host *h)
 	return a;
 }
 
+/* ---- sockets ---- */
+
+uint16_t simhost_port_of(const struct sim_host *h, uint16_t socket)
+{
+	if (socket < SIM_BOUND_MAX)
+		return h->bound_ports[socket];
+	if (socket >= SOCKET_EXTRA && socket < SOCKET_EXTRA + SOCKETS_EXTRA_MAX)
+		return h->extra_ports[socket - SOCKET_EXTRA];
+	return 0;
+}
+
+bool simhost_socket_at(const struct sim_host *h, uint16_t port, uint16_t *socket)
+{
+	for (uint16_t i = 0; i < SIM_BOUND_MAX; i++) {
+		*socket = i;
+		if (h->bound_ports[i] == port)
+			return true;
+	}
+	for (uint16_t i = 0; i < SOCKETS_EXTRA_MAX && h->extra_open > 0; i++) {
+		*socket = (uint16_t)(SOCKET_EXTRA + i);
+		if (h->extra_ports[i] == port)
+			return true;
+	}
+	return false;
+}
+
+/* As a kernel does it: any port of its range that nobody has. */
+unsigned simhost_open_sockets(struct sim *sim, struct sim_host *h, uint16_t first, unsigned count)
+{
+	unsigned opened = 0;
+	uint16_t unused;
+
+	CV_ASSERT(first >= SOCKET_EXTRA);
+	CV_ASSERT((unsigned)(first - SOCKET_EXTRA) + count <= SOCKETS_EXTRA_MAX);
+	for (; opened < count && (h->extra_max == 0 || h->extra_open < h->extra_max); opened++) {
+		uint16_t *port = &h->extra_ports[(unsigned)(first - SOCKET_EXTRA) + opened], drawn;
+
+		if (*port != 0)
+			sim_fail(sim, "%s opens socket %u twice", h->name,
+			         (unsigned)first + opened);
+		do {
+			drawn = (uint16_t)(32768 + sim_below(sim, 28232));
+		} while (simhost_socket_at(h, drawn, &unused));
+		*port = drawn;
+		h->extra_open++;
+	}
+	h->extra_opened += opened;
+	h->extra_peak = CV_MAX(h->extra_peak, h->extra_open);
+	sim_tell(sim, "opens sockets", h->number, first, opened);
+	return opened;
+}
+
+void simhost_close_socket(struct sim *sim, struct sim_host *h, uint16_t socket)
+{
+	if (simhost_port_of(h, socket) == 0 || socket < SOCKET_EXTRA) {
+		sim_fail(sim, "%s closes socket %u, which is not open", h->name, socket);
+		return;
+	}
+	h->extra_ports[socket - SOCKET_EXTRA] = 0;
+	h->extra_open--;
+	sim_tell(sim, "closes a socket", h->number, socket, h->extra_open);
+}
+
 /* ---- life ---- */
 
 static void start_hub(struct sim *sim, struct sim_host *h)
@@ -129,9 +209,28 @@ static void start_hub(struct sim *sim, struct sim_host *h)
 		.relay_enabled = true,
 		.relay_rate = h->relay_rate,
 		.access_anyone = true,
+		.stun = BINDING_PADDED,
+	};
+	struct binding_place places[2] = {
+		{ .socket = 0, .local = h->address, .real = h->address },
+		{ .socket = 1, .local = h->address, .real = h->address }
 	};
 
 	CV_ASSERT(hub_new(&h->hub, sim->now, &opt) == 0);
+	places[1].local.port = places[1].real.port = (uint16_t)(h->address.port + 1);
+	hub_set_places(h->hub, places, 2);
+}
+
+static void tell_addresses(struct sim *sim, struct sim_host *h)
+{
+	struct addr list[2];
+	unsigned count = 0;
+
+	if (!h->lacks_v4)
+		list[count++] = h->address;
+	if (h->address6.family != ADDR_NONE)
+		list[count++] = h->address6;
+	endpoint_set_local_addresses(h->endpoint, sim->now, list, count);
 }
 
 static void start_agent(struct sim *sim, struct sim_host *h)
@@ -167,7 +266,7 @@ static void start_agent(struct sim *sim, struct sim_host *h)
 			h->peers[i] = number;
 		}
 	}
-	endpoint_set_local_addresses(h->endpoint, sim->now, &h->address, 1);
+	tell_addresses(sim, h);
 }
 
 static void drain(struct sim *sim, struct sim_host *h);
@@ -214,6 +313,8 @@ void simhost_kill(struct sim *sim, struct sim_host *h, bool is_polite)
 	if (is_polite)
 		drain(sim, h);
 	h->is_running = false;
+	memset(h->extra_ports, 0, sizeof(h->extra_ports));
+	h->extra_open = 0;
 	simapp_on_dead(sim, h);
 	simtcp_on_dead(sim, h);
 	if (h->is_hub) {
@@ -255,10 +356,25 @@ static void resolve_peer(struct sim *sim, struct sim_host *h, uint32_t peer)
 static void resolve_server(struct sim *sim, struct sim_host *h, uint32_t server)
 {
 	for (int i = 0; i < sim->host_count; i++) {
-		if (sim->hosts[i].is_hub && h->knows[i] && h->servers[i] == server)
-			endpoint_set_server_addresses(h->endpoint, sim->now, server,
-			                              &sim->hosts[i].address, 1);
+		const struct sim_host *s = &sim->hosts[i];
+		struct addr list[2] = { s->address6, s->address };
+		unsigned first = s->address6.family == ADDR_NONE ? 1u : 0u;
+		unsigned count = (s->lacks_v4 ? 1u : 2u) - first;
+
+		if (s->is_hub && h->knows[i] && h->servers[i] == server)
+			endpoint_set_server_addresses(h->endpoint, sim->now, server, &list[first],
+			                              count);
 	}
+}
+
+static void open_sockets(struct sim *sim, struct sim_host *h, uint16_t first, uint16_t count)
+{
+	unsigned opened = simhost_open_sockets(sim, h, first, count);
+	uint16_t ports[SOCKETS_EXTRA_MAX];
+
+	for (unsigned i = 0; i < opened; i++)
+		ports[i] = simhost_port_of(h, (uint16_t)(first + i));
+	endpoint_on_sockets_opened(h->endpoint, sim->now, first, count, opened, ports);
 }
 
 static void on_event(struct sim *sim, struct sim_host *h, const struct endpoint_event *ev)
@@ -307,6 +423,12 @@ static void on_event(struct sim *sim, struct sim_host *h, const struct endpoint_
 		return;
 	case ENDPOINT_EVENT_SERVER_REFUSED:
 		return;
+	case ENDPOINT_EVENT_OPEN_SOCKETS:
+		open_sockets(sim, h, ev->socket, ev->count);
+		return;
+	case ENDPOINT_EVENT_CLOSE_SOCKET:
+		simhost_close_socket(sim, h, ev->socket);
+		return;
 	case ENDPOINT_EVENT_DUPLICATE:
 		h->duplicates++;
 		return;
@@ -319,6 +441,16 @@ static bool write_train(struct sim *sim, struct sim_host *h)
 	sim->train = (struct train){ .bytes = sim->train_bytes };
 	return h->is_hub ? hub_write(h->hub, sim->now, &sim->train)
 	                 : endpoint_write(h->endpoint, sim->now, &sim->train);
+}
+
+static void send_train(struct sim *sim, struct sim_host *h)
+{
+	const struct train *t = &sim->train;
+
+	if (h->interface_mtu == 0 || t->segment_size <= h->interface_mtu || h->is_hub)
+		simnet_send(sim, h, t);
+	else
+		endpoint_on_too_large(h->endpoint, sim->now, t->socket, &t->to, t->segment_size);
 }
 
 /* No turn without end, none that asks for itself at once for ever. */
@@ -369,7 +501,7 @@ static void drain(struct sim *sim, struct sim_host *h)
 		if (sim->train.socket == SOCKET_TCP)
 			simtcp_send(sim, h, &sim->train);
 		else
-			simnet_send(sim, h, &sim->train);
+			send_train(sim, h);
 		if (++trains > TRAINS_MAX || sim->has_failed) {
 			sim_fail(sim, "%s: trains without end", h->name);
 			return;
@@ -414,21 +546,22 @@ static void on_arrival(struct sim *sim, struct sim_host *h, struct sim_datagram 
 		.bytes = d->bytes,
 		.size = d->size,
 		.segment_size = d->size,
-		.socket = d->socket,
+		.socket = d->tcp_serial != 0 ? SOCKET_TCP : SOCKET_MAIN,
 		.ecn = d->ecn,
 		.from = d->src,
 	};
 	unsigned kind = d->bytes[0] & WIRE_KIND_MASK;
 	bool is_damaged = d->is_corrupt && !simwatch_is_whole(sim, d);
 
-	if (d->socket == SOCKET_TCP && !simtcp_is_whole(sim, h, d))
+	if (d->tcp_serial != 0 && !simtcp_is_whole(sim, h, d))
 		return;
-	if (!h->is_running || h->is_asleep) {
+	if (!h->is_running || h->is_asleep ||
+	    (d->tcp_serial == 0 && !simhost_socket_at(h, d->dst.port, &in.socket))) {
 		if (!h->is_silent && !h->is_asleep && h->is_trusted)
 			simnet_refuse(sim, d);
 		return;
 	}
-	if (d->socket != SOCKET_TCP)
+	if (d->tcp_serial == 0)
 		simwatch_on_arrival(sim, h, d);
 	h->received++;
 	if (d->from >= 0)
@@ -451,10 +584,10 @@ static void on_refused(struct sim *sim, struct sim_host *h, const struct sim_dat
 		return;
 	sim_tell(sim, "refused", h->number, d->size, d->bytes[0]);
 	if (h->is_hub) {
-		hub_on_refused(h->hub, sim->now, 0, &d->sent_to);
+		hub_on_refused(h->hub, sim->now, d->socket, &d->sent_to);
 	} else {
 		endpoint_on_turn(h->endpoint, sim->now);
-		endpoint_on_refused(h->endpoint, sim->now, 0, &d->sent_to);
+		endpoint_on_refused(h->endpoint, sim->now, d->socket, &d->sent_to);
 	}
 	drain(sim, h);
 }
@@ -548,11 +681,13 @@ void simhost_move(struct sim *sim, struct sim_host *h, int zone)
 	h->zone = zone;
 	h->address = address_in(zone, h->number);
 	simtcp_on_moved(sim, h);
+	if (h->address6.family != ADDR_NONE)
+		h->address6 = address6_in(zone, h->number);
 	sim_tell(sim, "moves", h->number, (uint64_t)zone, 0);
 	if (!h->is_running || h->is_hub)
 		return;
 	endpoint_on_turn(h->endpoint, sim->now);
-	endpoint_set_local_addresses(h->endpoint, sim->now, &h->address, 1);
+	tell_addresses(sim, h);
 	simhost_poke(sim, h);
 }
 

@@ -105,12 +105,21 @@ void simnet_launch(struct sim *sim, struct sim_host *h, struct sim_datagram *d)
 void simnet_send(struct sim *sim, struct sim_host *h, const struct train *t)
 {
 	size_t step = t->segment_size;
+	uint16_t port = simhost_port_of(h, t->socket);
 	unsigned count = 0;
 
 	if (t->size == 0 || step == 0 || step > t->size || t->size > TRAIN_BYTES_MAX ||
 	    t->to.family == ADDR_NONE) {
 		sim_fail(sim, "%s: a train without sense: size %zu, segment %zu, to family %u",
 		         h->name, t->size, step, t->to.family);
+		return;
+	}
+	if (port == 0) {
+		sim_fail(sim, "%s writes to socket %u, which is not open", h->name, t->socket);
+		return;
+	}
+	if (t->to.family == ADDR_V6 ? h->address6.family == ADDR_NONE : h->lacks_v4) {
+		sim_tell(sim, "has no route", h->number, t->size, t->count); /* ENETUNREACH */
 		return;
 	}
 	for (size_t at = 0; at < t->size; at += step, count++) {
@@ -122,8 +131,11 @@ void simnet_send(struct sim *sim, struct sim_host *h, const struct train *t)
 			return;
 		}
 		d = simnet_new(sim);
-		d->src = h->address;
+		d->src = t->to.family == ADDR_V6 ? h->address6 : h->address;
+		d->src.port = port;
 		d->dst = t->to;
+		d->socket = t->socket;
+		d->ttl = t->ttl;
 		d->sent_to = t->to;
 		d->from = h->number;
 		d->zone = h->zone;
@@ -172,36 +184,124 @@ static struct sim_host *host_at(struct sim *sim, int zone, const struct addr *a)
 static int nat_at(const struct sim *sim, int zone, const struct addr *a)
 {
 	for (int i = 0; i < sim->nat_count; i++) {
-		if (sim->nats[i].zone == zone && addr_equal_ip(&sim->nats[i].address, a))
+		if (sim->nats[i].zone == zone && simnat_has_address(&sim->nats[i], a))
 			return i;
 	}
 	return SIM_ROOT;
 }
 
+/* True while @d is allowed to pass @count routers more. */
+static bool passes_routers(struct sim_datagram *d, unsigned count)
+{
+	if (d->ttl == 0)
+		return true;
+	if (d->ttl <= count)
+		return false;
+	d->ttl = (uint8_t)(d->ttl - count);
+	return true;
+}
+
+/* Router @nat lets @d in, or tells its sender that it does not. */
+static bool enter(struct sim *sim, int nat, struct sim_datagram *d)
+{
+	struct sim_nat *n = &sim->nats[nat];
+
+	if (!passes_routers(d, 1 + n->hops))
+		return false;
+	if (simnat_in(sim, n, d)) {
+		d->zone = nat;
+		return true;
+	}
+	if (n->refuses)
+		simnet_refuse(sim, d);
+	return false;
+}
+
+/* Router @nat lets @d out. */
+static bool leave(struct sim *sim, int nat, struct sim_datagram *d)
+{
+	struct sim_nat *n = &sim->nats[nat];
+
+	if (!passes_routers(d, 1 + n->hops) || !simnat_out(sim, n, d))
+		return false;
+	d->zone = n->zone;
+	return true;
+}
+
+static bool is_inside(const struct sim *sim, int zone, int outer)
+{
+	while (zone != outer && zone != SIM_ROOT)
+		zone = sim->nats[zone].zone;
+	return zone == outer;
+}
+
+/* The router by which one gets from @zone to @inner, which lies behind it. */
+static int way_down(const struct sim *sim, int zone, int inner)
+{
+	while (sim->nats[inner].zone != zone)
+		inner = sim->nats[inner].zone;
+	return inner;
+}
+
+/* IPv6 is routed, not translated: firewalls on both ways. */
+static struct sim_host *walk_v6(struct sim *sim, struct sim_datagram *d)
+{
+	struct sim_host *h = NULL;
+
+	for (int i = 0; i < sim->host_count; i++) {
+		if (addr_equal_ip(&sim->hosts[i].address6, &d->dst))
+			h = &sim->hosts[i];
+	}
+	if (!h || d->src.family != ADDR_V6)
+		return NULL;
+	while (!is_inside(sim, h->zone, d->zone)) {
+		if (sim->nats[d->zone].is_open6 ? !passes_routers(d, 1) : !leave(sim, d->zone, d))
+			return NULL;
+		if (sim->nats[d->zone].is_open6)
+			d->zone = sim->nats[d->zone].zone;
+	}
+	if (d->zone == SIM_ROOT && !passes_routers(d, sim->hops))
+		return NULL;
+	while (d->zone != h->zone) {
+		int nat = way_down(sim, d->zone, h->zone);
+
+		if (sim->nats[nat].is_open6)
+			d->zone = nat;
+		else if (!enter(sim, nat, d))
+			return NULL;
+	}
+	return h;
+}
+
 /* The host that @d reaches, its addresses translated on the way; NULL: it gets lost. */
 static struct sim_host *walk(struct sim *sim, struct sim_datagram *d)
 {
+	bool has_crossed = false; /* the internet, from one network to another */
+
+	if (d->dst.family == ADDR_V6)
+		return walk_v6(sim, d);
 	for (unsigned hops = 0; hops < HOPS_MAX; hops++) {
 		struct sim_host *h = host_at(sim, d->zone, &d->dst);
-		int nat;
+		int nat = nat_at(sim, d->zone, &d->dst);
 
+		if ((h || nat != SIM_ROOT) && d->zone == SIM_ROOT && !has_crossed &&
+		    !passes_routers(d, sim->hops))
+			return NULL;
+		has_crossed |= d->zone == SIM_ROOT;
 		if (h)
-			return h->address.port == d->dst.port ? h : NULL;
-		nat = nat_at(sim, d->zone, &d->dst);
+			return h;
 		if (nat != SIM_ROOT) { /* down, into what it hides */
-			if (!simnat_in(sim, &sim->nats[nat], d))
+			if (!enter(sim, nat, d))
 				return NULL;
-			d->zone = nat;
 			continue;
 		}
 		if (d->zone == SIM_ROOT)
 			return NULL;
 		nat = d->zone; /* up */
-		if (addr_equal_ip(&sim->nats[nat].address, &d->dst) && !sim->nats[nat].hairpins)
+		if (simnat_has_address(&sim->nats[nat], &d->dst) && !sim->nats[nat].hairpins)
 			return NULL;
-		if (!simnat_out(sim, &sim->nats[nat], d))
+		if (!leave(sim, nat, d))
 			return NULL;
-		d->zone = sim->nats[nat].zone;
 	}
 	return NULL;
 }
@@ -241,9 +341,14 @@ void simnet_route(struct sim *sim, struct sim_datagram *d)
 {
 	struct sim_host *h = NULL;
 	int from = d->from;
+	uint16_t socket;
 
+	if (sim->mangle && !d->has_crossed)
+		sim->mangle(sim, d);
 	if (d->has_crossed || !sim->filter || !sim->filter(sim, d))
 		h = walk(sim, d);
+	if (h && !simhost_socket_at(h, d->dst.port, &socket))
+		h = NULL;
 	if (!h || (from >= 0 && !d->is_spoofed &&
 	           (sim->blocked[from][h->number] || (sim->pair_mtu[from][h->number] &&
 	                                              d->size > sim->pair_mtu[from][h->number])))) {

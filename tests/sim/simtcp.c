@@ -206,7 +206,6 @@ static void send_one(struct sim *sim, struct sim_tcp *t, struct sim_host *from,
 	way->last_at = at;
 	way->bytes += size;
 	d = simnet_new(sim);
-	d->socket = SOCKET_TCP;
 	d->tcp_serial = t->serial;
 	d->src = to_hub ? t->client : t->server;
 	d->dst = to_hub ? t->server : t->client;

@@ -418,6 +418,10 @@ static inline void pair_on_event(struct pair *p, unsigned i, const struct endpoi
 	case ENDPOINT_EVENT_SERVER_REFUSED:
 	case ENDPOINT_EVENT_TCP_OPEN:
 	case ENDPOINT_EVENT_TCP_CLOSE:
+	case ENDPOINT_EVENT_CLOSE_SOCKET:
+		return;
+	case ENDPOINT_EVENT_OPEN_SOCKETS: /* this host has no more */
+		endpoint_on_sockets_opened(s->e, p->now, ev->socket, ev->count, 0, NULL);
 		return;
 	}
 	CV_UNREACHABLE();

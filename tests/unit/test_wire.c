@@ -271,6 +271,18 @@ static void equal_frames(const struct wire_frame *a, const struct wire_frame *b)
 	case FRAME_CANDIDATES:
 		equal_candidates(a, b);
 		return;
+	case FRAME_NAT:
+		assert_true(nat_profile_is_equal(&a->nat, &b->nat));
+		return;
+	case FRAME_PUNCH:
+		assert_int_equal(a->punch.kind, b->punch.kind);
+		assert_int_equal(a->punch.shift, b->punch.shift);
+		assert_int_equal(a->punch.round, b->punch.round);
+		assert_int_equal(a->punch.step, b->punch.step);
+		assert_int_equal(a->punch.count, b->punch.count);
+		assert_int_equal(a->punch.port_high, b->punch.port_high);
+		assert_true(addr_equal(&a->punch.address, &b->punch.address));
+		return;
 	case FRAME_CLOSE:
 		assert_int_equal(a->close.code, b->close.code);
 		assert_int_equal(a->close.text_size, b->close.text_size);
@@ -445,12 +457,40 @@ static void candidates_there_and_back(void **state)
 	for (unsigned i = 0; i < FRAME_CANDIDATES_MAX; i++) {
 		struct wire_candidate *c = &f.candidates.list[i];
 
-		c->kind = (uint8_t)(CANDIDATE_HOST + i % 3);
+		c->kind = (uint8_t)(CANDIDATE_HOST + i % 4);
 		c->addr = addr_v4(198, 51, 100, (uint8_t)i, (uint16_t)(i * 4096));
 		if (i % 2)
 			c->addr = (struct addr){ .family = ADDR_V6, .port = 9, .ip = { 0x20, 1 } };
 	}
 	there_and_back(&f);
+}
+
+static void words_about_routers_there_and_back(void **state)
+{
+	struct wire_frame f = { .type = FRAME_NAT };
+
+	(void)state;
+	there_and_back(&f);
+	f.nat = (struct nat_profile){ .mapping = NAT_ADDRESS_AND_PORT_DEPENDENT,
+		                      .filtering = NAT_ADDRESS_DEPENDENT,
+		                      .ports = NAT_PORTS_REGULAR,
+		                      .has_mapped = true,
+		                      .step = -2,
+		                      .port_low = 1024,
+		                      .port_high = 65535,
+		                      .address = addr_v4(198, 51, 100, 7, 4000) };
+	there_and_back(&f);
+	f = (struct wire_frame){ .type = FRAME_PUNCH };
+	for (unsigned kind = PUNCH_ROW; kind <= PUNCH_ANSWER; kind++) {
+		f.punch = (struct wire_punch){ .kind = (uint8_t)kind,
+			                       .shift = 3,
+			                       .round = 65535,
+			                       .step = -1,
+			                       .count = 16,
+			                       .port_high = 2047,
+			                       .address = addr_v4(198, 51, 100, 7, 1024) };
+		there_and_back(&f);
+	}
 }
 
 /* Bytes that no honest side writes. */
@@ -486,7 +526,7 @@ static const struct {
 	{ "datagram of 65 parts", 13, { 0x18, 0, 0, 0, 0, 0, 1, 0, 1, 0, 65, 0, 0 } },
 	{ "17 candidates", 2, { 0x20, 17 } },
 	{ "a candidate of no kind", 9, { 0x20, 1, 0, 4, 0, 1, 1, 2, 3 } },
-	{ "a candidate of a fourth kind", 10, { 0x20, 1, 4, 4, 0, 1, 1, 2, 3, 4 } },
+	{ "a candidate of a fifth kind", 10, { 0x20, 1, 5, 4, 0, 1, 1, 2, 3, 4 } },
 	{ "a candidate without address", 4, { 0x20, 1, 1, 0 } },
 	{ "a candidate of family 5", 10, { 0x20, 1, 1, 5, 0, 1, 1, 2, 3, 4 } },
 	{ "a message that is too long", 6, { 0x30, 0, 0, 1, 4, 1 } },
@@ -697,6 +737,7 @@ int main(void)
 		cmocka_unit_test(acks_there_and_back),
 		cmocka_unit_test(the_largest_ack_fits_its_bound),
 		cmocka_unit_test(candidates_there_and_back),
+		cmocka_unit_test(words_about_routers_there_and_back),
 		cmocka_unit_test(bad_frames_are_refused),
 		cmocka_unit_test(too_long_by_its_length),
 		cmocka_unit_test(a_packet_of_several),
