@@ -225,8 +225,10 @@ static int read_key(const struct slot *slot, char why[VALUE_WHY_MAX])
 static int read_host(struct binder *b, const struct slot *slot, char why[VALUE_WHY_MAX])
 {
 	struct config_host *h = slot->at;
-	int r = slot->key->type == SCHEMA_TARGET ? value_read_target(slot->text, &h->host, why)
-	                                         : value_read_address(slot->text, &h->host, why);
+	uint16_t port = slot->key->type == SCHEMA_STUN ? CONFIG_STUN_PORT : CONFIG_DEFAULT_PORT;
+	int r = slot->key->type == SCHEMA_TARGET
+	                ? value_read_target(slot->text, &h->host, why)
+	                : value_read_address(slot->text, port, &h->host, why);
 
 	h->mark = slot->mark;
 	h->text = slot->text;
@@ -329,6 +331,7 @@ static int read_value(struct binder *b, const struct slot *slot, char why[VALUE_
 	case SCHEMA_TUNNEL:
 		return read_listen(slot, why);
 	case SCHEMA_ADDRESS:
+	case SCHEMA_STUN:
 	case SCHEMA_TARGET:
 		return read_host(b, slot, why);
 	case SCHEMA_PATTERN:

@@ -29,6 +29,7 @@
 
 enum {
 	CONFIG_DEFAULT_PORT = 28583, /* of an `address` without one, and of a server */
+	CONFIG_STUN_PORT = 3478,     /* of a foreign STUN server without one (RFC 8489, 18.6) */
 	CONFIG_LISTEN_ADDRS_MAX = 2, /* `localhost` and a bare port are one of each family */
 	CONFIG_PATH_MAX = 1024,      /* bytes with the NUL */
 };

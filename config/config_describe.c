@@ -92,6 +92,9 @@ static void describe_agent(const struct config *c, FILE *out)
 		              hostport_format(&c->servers[i].address.host, host));
 	for (size_t i = 0; i < c->peer_count; i++)
 		describe_peer(&c->peers[i], out);
+	for (size_t i = 0; i < c->stun_count; i++)
+		(void)fprintf(out, "asks the STUN server %s\n",
+		              hostport_format(&c->stun[i].host, host));
 	for (size_t i = 0; i < c->proxy_count; i++)
 		describe_proxy(&c->proxies[i], out);
 	for (size_t i = 0; i < c->forward_count; i++) {
@@ -107,6 +110,19 @@ static void describe_agent(const struct config *c, FILE *out)
 	              " MiB for buffers (tunnel.memory); at most %" PRIu32
 	              " streams a peer and as many client connections\n",
 	              in_mib(c->tunnel.memory_size), c->tunnel.streams_max);
+}
+
+static const char *stun_text(enum config_stun stun)
+{
+	switch (stun) {
+	case CONFIG_STUN_OFF:
+		return "answers no STUN client";
+	case CONFIG_STUN_PADDED:
+		return "answers STUN clients, never with more than they sent";
+	case CONFIG_STUN_ANY:
+		return "answers all STUN clients, with up to 7 times what they sent";
+	}
+	CV_UNREACHABLE();
 }
 
 static void describe_server(const struct config *c, FILE *out)
@@ -125,6 +141,7 @@ static void describe_server(const struct config *c, FILE *out)
 		              s->relay.rate / 1000);
 	else
 		(void)fprintf(out, "does not relay\n");
+	(void)fprintf(out, "%s\n", stun_text(s->stun));
 	(void)fprintf(out, "control socket %s\n", s->control);
 	(void)fprintf(out,
 	              "memory: at most %" PRIu64 " MiB for %" PRIu32 " agents, %" PRIu32

@@ -73,8 +73,8 @@ static const struct schema_choice congestion_choices[] = {
 
 static const struct schema_choice stun_choices[] = {
 	{ "off", CONFIG_STUN_OFF, true },
-	{ "padded", CONFIG_STUN_PADDED, false },
-	{ "any", CONFIG_STUN_ANY, false },
+	{ "padded", CONFIG_STUN_PADDED, true },
+	{ "any", CONFIG_STUN_ANY, true },
 	{ 0 },
 };
 
@@ -226,7 +226,8 @@ static const struct schema_key server_keys[] = {
 	{ "relay", SCHEMA_MAP, AT(config_server, relay), .table = &relay_table,
 	  .help = "relaying" },
 	{ "stun", SCHEMA_CHOICE, AT(config_server, stun), .choices = stun_choices,
-	  .fallback = "off", .help = "answers to STUN clients" },
+	  .fallback = "padded",
+	  .help = "answers to STUN clients: none, none larger than its request, or all" },
 	{ "limits", SCHEMA_MAP, .offset = 0, .table = &limits_table, .help = "most of each" },
 	{ "control", SCHEMA_SOCKET, AT(config_server, control),
 	  .help = "as control, for the server; culvert-server.sock beside the agent's by default" },
@@ -242,8 +243,9 @@ static const struct schema_key root_keys[] = {
 	  .help = "private key file, or credential:NAME" },
 	{ "listen", SCHEMA_TUNNEL, SCHEMA_ONE_OR_LIST, ARRAY(config, listen, listen_count, 16),
 	  .fallback = "0", .help = "UDP ports of the agent; 0 is any free one" },
-	{ "stun", SCHEMA_ADDRESS, SCHEMA_ONE_OR_LIST, SCHEMA_NOT_YET,
-	  ARRAY(config, stun, stun_count, 16), .help = "foreign STUN servers" },
+	{ "stun", SCHEMA_STUN, SCHEMA_ONE_OR_LIST, ARRAY(config, stun, stun_count, 16),
+	  .help = "foreign STUN servers that may be asked as well; port 3478 unless it says "
+	          "another" },
 	{ "servers", SCHEMA_MAP, SCHEMA_LIST, ARRAY(config, servers, server_count, 16),
 	  .table = &server_ref_table,
 	  .help = "where peers are found; none where each has an address" },
@@ -380,6 +382,7 @@ const char *schema_type_text(enum schema_type type)
 	case SCHEMA_TUNNEL:
 		return "a port or HOST:PORT";
 	case SCHEMA_ADDRESS:
+	case SCHEMA_STUN:
 		return "HOST or HOST:PORT";
 	case SCHEMA_TARGET:
 		return "HOST:PORT, a port, unix:/path or service:NAME";

@@ -33,6 +33,7 @@ enum schema_type {
 	SCHEMA_LISTEN,    /* struct config_listen of users: HOST:PORT, PORT on localhost, unix: */
 	SCHEMA_TUNNEL,    /* struct config_listen of the tunnel: HOST:PORT, PORT on all addresses */
 	SCHEMA_ADDRESS,   /* struct config_host: a host that is connected to over the network */
+	SCHEMA_STUN,      /* the same, with STUN's port */
 	SCHEMA_TARGET,    /* struct config_host: what the far agent connects to */
 	SCHEMA_PATTERN,   /* struct config_pattern, HOST:PORTS[/udp] */
 	SCHEMA_ROUTE_HOST, /* struct config_pattern, HOST */

@@ -203,7 +203,8 @@ int value_read_listen(const char *text, bool is_tunnel, struct config_listen *ou
 	return 0;
 }
 
-int value_read_address(const char *text, struct hostport *out, char why[VALUE_WHY_MAX])
+int value_read_address(const char *text, uint16_t port, struct hostport *out,
+                       char why[VALUE_WHY_MAX])
 {
 	struct hostport h;
 	const char *cause = NULL;
@@ -211,7 +212,7 @@ int value_read_address(const char *text, struct hostport *out, char why[VALUE_WH
 	/* A lone number is a port to everybody else here; as a host it is a slip. */
 	if (text[strspn(text, "0123456789")] == '\0')
 		return fail(why, "expected HOST or HOST:PORT, found '%.60s'", text);
-	if (hostport_parse(text, CONFIG_DEFAULT_PORT, &h, &cause) < 0)
+	if (hostport_parse(text, port, &h, &cause) < 0)
 		return fail(why, "expected HOST or HOST:PORT, found '%.120s': %s", text, cause);
 	if (h.kind != HOST_ADDR && h.kind != HOST_NAME)
 		return fail(why, "expected HOST or HOST:PORT, found '%.120s'", text);

@@ -40,8 +40,8 @@ CV_NODISCARD int value_read_rate(const char *text, uint64_t min, uint64_t max, u
 CV_NODISCARD int value_read_listen(const char *text, bool is_tunnel, struct config_listen *out,
                                    char why[VALUE_WHY_MAX]);
 
-/* A host to send datagrams to: an address or a name, with a port or CONFIG_DEFAULT_PORT. */
-CV_NODISCARD int value_read_address(const char *text, struct hostport *out,
+/* A host to send datagrams to: an address or a name, with a port or @port. */
+CV_NODISCARD int value_read_address(const char *text, uint16_t port, struct hostport *out,
                                     char why[VALUE_WHY_MAX]);
 
 /* What the far agent connects to. */

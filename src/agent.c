@@ -10,6 +10,7 @@
 #include "bridge.h"
 #include "config/keyfile.h"
 #include "control.h"
+#include "foreign.h"
 #include "net/clock.h"
 #include "net/entropy.h"
 #include "net/interfaces.h"
@@ -53,6 +54,7 @@ struct agent {
 	struct udp_port *port;
 	struct tcp_set *conns;
 	struct resolver *resolver;
+	struct foreign *foreign;
 	struct interfaces *interfaces;
 	struct signals *signals;
 	struct control *control;
@@ -136,6 +138,14 @@ static void resolve(struct agent *a, cv_time now, bool is_server, uint32_t index
 	} else if (host->kind == HOST_NAME && *id == 0) {
 		*id = resolver_start(a->resolver, UINT64_MAX, host->text, host->port, on_lookup, l);
 	}
+}
+
+static void on_foreign(void *ctx, const struct addr *list, unsigned count)
+{
+	struct agent *a = ctx;
+
+	endpoint_set_stun_addresses(a->endpoint, clock_now(), list, count);
+	udp_port_kick(a->port);
 }
 
 /* ---- events of the core ---- */
@@ -604,6 +614,7 @@ static void on_network_change(void *ctx)
 	if (a->is_stopping)
 		return;
 	resolver_network_changed(a->resolver);
+	foreign_network_changed(a->foreign);
 	tell_local_addresses(a, clock_now());
 	udp_port_kick(a->port);
 }
@@ -679,6 +690,10 @@ static int start(struct agent *a, const char *control)
 	bridge_add_own_unix(&a->bridge, control);
 	if (open_port(a) < 0 || open_listeners(a) < 0)
 		return -1;
+	if (foreign_open(&a->loop, a->config, a->resolver, on_foreign, a, &a->foreign) < 0) {
+		log_error("out of memory");
+		return -1;
+	}
 	if (interfaces_open(&a->loop, on_network_change, a, &a->interfaces) < 0)
 		log_warn("changes of the network will go unnoticed");
 	tell_local_addresses(a, a->started_at);
@@ -718,6 +733,8 @@ static void stop(struct agent *a)
 		interfaces_close(a->interfaces, NULL, NULL);
 	if (a->signals)
 		signals_close(a->signals, NULL, NULL);
+	if (a->foreign)
+		foreign_close(a->foreign);
 	if (a->resolver)
 		resolver_close(a->resolver, NULL, NULL);
 	if (a->conns)

@@ -11,6 +11,7 @@
 #include "control.h"
 #include "net/clock.h"
 #include "net/entropy.h"
+#include "net/interfaces.h"
 #include "net/signals.h"
 #include "net/udp_port.h"
 #include "status.h"
@@ -93,6 +94,19 @@ static const struct control_ops control_ops = { .status = on_status };
 
 /* ---- start and stop ---- */
 
+static enum binding_mode stun_mode(enum config_stun stun)
+{
+	switch (stun) {
+	case CONFIG_STUN_OFF:
+		return BINDING_OFF;
+	case CONFIG_STUN_PADDED:
+		return BINDING_PADDED;
+	case CONFIG_STUN_ANY:
+		return BINDING_ANY;
+	}
+	CV_UNREACHABLE();
+}
+
 static int build_hub(struct server *s)
 {
 	const struct config_server *c = &s->config->server;
@@ -105,6 +119,7 @@ static int build_hub(struct server *s)
 		.relay_rate = c->relay.rate / 8,
 		.access_anyone = c->access_anyone,
 		.access_count = c->access_count,
+		.stun = stun_mode(c->stun),
 	};
 	char why[KEYFILE_WHY_MAX];
 
@@ -129,6 +144,49 @@ static int build_hub(struct server *s)
 		return -1;
 	}
 	return 0;
+}
+
+/* The address of this host in @family, if there is no doubt which: the only global one, else the
+ * only one. Port 0. */
+static struct addr own_address(uint8_t family)
+{
+	struct addr list[INTERFACES_MAX], global = { 0 }, any = { 0 };
+	unsigned count = interfaces_list(list, INTERFACES_MAX), globals = 0, all = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		enum addr_class class = addr_class(&list[i]);
+
+		if (list[i].family != family || class == ADDR_CLASS_LINK_LOCAL)
+			continue;
+		any = list[i];
+		all++;
+		if (class != ADDR_CLASS_GLOBAL)
+			continue;
+		global = list[i];
+		globals++;
+	}
+	if (globals == 1)
+		return global;
+	return globals == 0 && all == 1 ? any : (struct addr){ 0 };
+}
+
+/* What answers to STUN leave from, and say of it. */
+static void tell_places(struct server *s)
+{
+	static const uint8_t zero[16];
+	struct binding_place places[UDP_PORT_SOCKETS_MAX] = { { 0 } };
+	uint16_t index[UDP_PORT_SOCKETS_MAX];
+	struct addr local[UDP_PORT_SOCKETS_MAX];
+	unsigned count = udp_port_places(s->port, local, index, UDP_PORT_SOCKETS_MAX);
+
+	for (unsigned i = 0; i < count; i++) {
+		places[i].socket = index[i];
+		places[i].local = places[i].real = local[i];
+		if (memcmp(local[i].ip, zero, sizeof(zero)) == 0)
+			places[i].real = own_address(local[i].family);
+		places[i].real.port = local[i].port;
+	}
+	hub_set_places(s->hub, places, count);
 }
 
 static int open_port(struct server *s)
@@ -159,6 +217,7 @@ static int open_port(struct server *s)
 		return -1;
 	}
 	s->local_count = udp_port_local(s->port, s->local, UDP_PORT_SOCKETS_MAX);
+	tell_places(s);
 	return 0;
 }
 

@@ -223,6 +223,7 @@ json_t *status_server_json(const struct status_server *s)
 	put(&b, "channels", count_json(s->stats.channels));
 	put(&b, "relay_rx_bytes", count_json(s->stats.relay_rx_bytes));
 	put(&b, "relay_tx_bytes", count_json(s->stats.relay_tx_bytes));
+	put(&b, "stun_answers", count_json(s->stats.stun_answers));
 	put(&b, "drops", drops_json(&s->stats));
 	return finish(&b);
 }

@@ -91,6 +91,8 @@ int hub_new(struct hub **out, cv_time now, const struct hub_options *opt)
 		r = relay_init(&h->relay, opt->agents_max, opt->relay_rate, !opt->relay_enabled,
 		               rng_u64(opt->rng));
 	if (r == 0)
+		r = binding_init(&h->binding, opt->stun, ~h->seed);
+	if (r == 0)
 		r = list_access(h);
 	if (r < 0) {
 		hub_free(h, now);
@@ -110,6 +112,7 @@ void hub_free(struct hub *h, cv_time now)
 	}
 	pendings_deinit(&h->pendings, now, &h->indexes);
 	relay_deinit(&h->relay);
+	binding_deinit(&h->binding);
 	directory_deinit(&h->directory);
 	indexes_deinit(&h->indexes);
 	gate_deinit(&h->gate);
@@ -528,29 +531,42 @@ static void on_relay(struct hub *h, cv_time now, struct arrival *from, const uin
 	CV_UNREACHABLE();
 }
 
+/* ---- STUN ---- */
+
+static void on_stun(struct hub *h, cv_time now, struct arrival *from, const uint8_t *bytes,
+                    size_t size)
+{
+	struct binding_answer answer = { .socket = from->socket, .to = from->from };
+
+	switch (binding_on_datagram(&h->binding, now, bytes, size, &answer)) {
+	case BINDING_ANSWERED:
+		h->stats.stun_answers++;
+		reply(h, answer.socket, &answer.to, answer.bytes, answer.size);
+		return;
+	case BINDING_MALFORMED:
+		h->stats.drop_malformed++;
+		return;
+	case BINDING_LIMITED:
+		h->stats.drop_stun_limited++;
+		return;
+	case BINDING_SILENT:
+		h->stats.drop_stun_silent++;
+		return;
+	}
+	CV_UNREACHABLE();
+}
+
 /* ---- the shell's side ---- */
 
-static void on_stun(struct hub *h, struct arrival *in, const uint8_t *bytes, size_t size)
+void hub_set_places(struct hub *h, const struct binding_place *list, unsigned count)
 {
-	struct stun_message m;
-	struct stun_told told = { .mapped = in->from };
-	uint8_t *out;
-	size_t n;
-
-	if (!stun_read(bytes, size, &m) || m.type != STUN_REQUEST)
-		return;
-	out = reply_begin(h, m.change & STUN_CHANGE_PORT ? in->socket ^ 1 : in->socket, &in->from);
-	if (!out)
-		return;
-	n = stun_write_answer(out, size, &m, &told);
-	if (n)
-		reply_end(h, n);
+	binding_set_places(&h->binding, list, count);
 }
 
 static void on_datagram(struct hub *h, cv_time now, struct arrival *in, uint8_t *bytes, size_t size)
 {
 	if (wire_is_stun(bytes[0])) {
-		on_stun(h, in, bytes, size);
+		on_stun(h, now, in, bytes, size);
 		return;
 	}
 	switch (bytes[0] & WIRE_KIND_MASK) {

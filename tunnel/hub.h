@@ -19,6 +19,7 @@
 #include "base/rng.h"
 #include "base/time.h"
 #include "base/trace.h"
+#include "tunnel/binding.h"
 #include "tunnel/handshake.h"
 #include "tunnel/train.h"
 
@@ -35,12 +36,16 @@ struct hub_options {
 	bool access_anyone;
 	const uint8_t (*access)[32]; /* borrowed list of keys when not anyone */
 	size_t access_count;
+	enum binding_mode stun;
 };
 
 CV_NODISCARD int hub_new(struct hub **out, cv_time now, const struct hub_options *opt);
 void hub_free(struct hub *h, cv_time now);
 /* One batch as received, opened in place. A relayed GRO batch leaves as trains again. */
 void hub_on_arrival(struct hub *h, cv_time now, struct arrival *in);
+/* The sockets under the port, for answers to STUN; without them they leave whence the request came
+ * and name no address of ours. */
+void hub_set_places(struct hub *h, const struct binding_place *list, unsigned count);
 /* A destination refused our datagrams (ICMP port unreachable): check that session at once. */
 void hub_on_refused(struct hub *h, cv_time now, uint16_t socket, const struct addr *to);
 bool hub_write(struct hub *h, cv_time now, struct train *out);
@@ -64,10 +69,12 @@ void hub_close(struct hub *h, cv_time now);
 	X(queue_full)                                                                              \
 	X(too_large)                                                                               \
 	X(agents_full)                                                                             \
-	X(address_full)
+	X(address_full)                                                                            \
+	X(stun_limited)                                                                            \
+	X(stun_silent)
 
 struct hub_stats {
-	uint64_t agents, channels, relay_rx_bytes, relay_tx_bytes, relay_rx_packets;
+	uint64_t agents, channels, relay_rx_bytes, relay_tx_bytes, relay_rx_packets, stun_answers;
 #define HUB_DROP_FIELD(name) uint64_t drop_##name;
 	HUB_DROPS(HUB_DROP_FIELD)
 #undef HUB_DROP_FIELD

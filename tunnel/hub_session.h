@@ -20,6 +20,7 @@
 #include "base/list.h"
 #include "base/ratelimit.h"
 #include "base/time.h"
+#include "tunnel/binding.h"
 #include "tunnel/directory.h"
 #include "tunnel/gate.h"
 #include "tunnel/hub.h"
@@ -88,6 +89,7 @@ struct hub {
 	struct hub_pending *pending_info; /* owned, by slot */
 	struct directory directory;
 	struct relay relay;
+	struct binding binding;
 
 	struct hub_session **sessions; /* owned, by number */
 	uint32_t *unused;              /* stack of numbers given back */

@@ -20,8 +20,7 @@
  * routers that rewrite every copy of an inside address in a payload then find none.
  *
  * Attributes below 0x8000 have to be understood by whoever acts on the message (RFC 8489, 14).
- * RESPONSE-ADDRESS of RFC 3489 and RESPONSE-PORT of RFC 5780 are not: they make a server send to
- * somebody who did not ask.
+ * RESPONSE-ADDRESS of RFC 3489 is not: it makes a server send to somebody who did not ask.
  */
 
 enum {
@@ -48,6 +47,7 @@ enum {
 	USERHASH = 0x001e,
 	XOR_MAPPED_ADDRESS = 0x0020,
 	PADDING = 0x0026,
+	RESPONSE_PORT = 0x0027,
 	OPTIONAL = 0x8000, /* from here on: ignored where not understood */
 	FINGERPRINT = 0x8028,
 	RESPONSE_ORIGIN = 0x802b,
@@ -127,6 +127,18 @@ static bool read_change(struct rd r, struct reading *in)
 	return true;
 }
 
+static bool read_port(struct rd r, struct reading *in)
+{
+	uint16_t port = rd_u16(&r);
+
+	/* RFC 5780, 7.5: a length of 4 with two bytes unused, or of 2 (erratum). */
+	if (r.bad || rd_left(&r) > 2)
+		return false;
+	if (in->m.port == 0)
+		in->m.port = port;
+	return true;
+}
+
 static bool read_error(struct rd r, struct reading *in)
 {
 	uint32_t word = rd_u32(&r);
@@ -164,6 +176,8 @@ static bool read_attribute(struct reading *in, uint16_t type, struct rd value)
 		return read_addr(value, &in->m.other);
 	case CHANGE_REQUEST:
 		return read_change(value, in);
+	case RESPONSE_PORT:
+		return read_port(value, in);
 	case ERROR_CODE:
 		return read_error(value, in);
 	case MESSAGE_INTEGRITY:
@@ -336,6 +350,11 @@ size_t stun_write_answer(uint8_t *out, size_t cap, const struct stun_message *re
 void stun_refuse_change(struct stun_message *request)
 {
 	note_unknown(request, CHANGE_REQUEST);
+}
+
+void stun_refuse_port(struct stun_message *request)
+{
+	note_unknown(request, RESPONSE_PORT);
 }
 
 size_t stun_write_unknown(uint8_t *out, size_t cap, const struct stun_message *request)

@@ -38,6 +38,7 @@ struct stun_message {
 	enum stun_type type;
 	bool is_classic; /* no magic cookie: RFC 3489 */
 	uint8_t change;  /* STUN_CHANGE_* of a request */
+	uint16_t port;   /* RESPONSE-PORT of a request: where the answer is to go; 0: back */
 	uint8_t id[16];  /* magic cookie and transaction, or the whole of a classic id */
 	/* Of an answer, each ADDR_NONE when absent. */
 	struct addr mapped; /* XOR-MAPPED-ADDRESS, else MAPPED-ADDRESS */
@@ -89,7 +90,9 @@ struct stun_told {
 size_t stun_write_answer(uint8_t *out, size_t cap, const struct stun_message *request,
                          const struct stun_told *told);
 
-/* Counts CHANGE-REQUEST among what is not understood: for a server that cannot do as it says. */
+/* Count CHANGE-REQUEST or RESPONSE-PORT among what is not understood: for a server that cannot do
+ * as they say, or does not want to. */
 void stun_refuse_change(struct stun_message *request);
+void stun_refuse_port(struct stun_message *request);
 /* Says which attributes of @request are not understood (420). Return: its size; 0: does not fit. */
 size_t stun_write_unknown(uint8_t *out, size_t cap, const struct stun_message *request);

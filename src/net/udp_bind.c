@@ -123,12 +123,13 @@ static int open_bind(const struct udp_port_options *opt, struct udp_bound *b, co
 	return at->family == ADDR_NONE ? open_pair(opt, b, at->port) : open_one(opt, b, at);
 }
 
-static void open_next(const struct udp_port_options *opt, struct udp_bound *b)
+/* @port: that of the bind itself. */
+static void open_next(const struct udp_port_options *opt, struct udp_bound *b, struct addr at,
+                      uint16_t port)
 {
-	struct addr at = opt->binds[0];
 	int r = -EADDRNOTAVAIL;
 
-	at.port = b->sockets[0].local.port;
+	at.port = port;
 	if (at.port < UINT16_MAX) {
 		at.port++;
 		r = open_bind(opt, b, &at);
@@ -139,20 +140,26 @@ static void open_next(const struct udp_port_options *opt, struct udp_bound *b)
 
 int udp_bind_open(const struct udp_port_options *opt, struct udp_bound *out)
 {
+	uint16_t ports[UDP_PORT_BINDS_MAX];
 	struct udp_bound b = { .count = 0 };
 	int r;
 
 	if (opt->bind_count < 1 || opt->bind_count > UDP_PORT_BINDS_MAX)
 		return -EINVAL;
 	for (unsigned i = 0; i < opt->bind_count; i++) {
+		unsigned before = b.count;
+
 		r = open_bind(opt, &b, &opt->binds[i]);
 		if (r < 0) {
 			drop_from(&b, 0);
 			return r;
 		}
+		ports[i] = b.sockets[before].local.port;
 	}
-	if (opt->with_next)
-		open_next(opt, &b);
+	/* After all that were asked for: those come first in number, and must not find their port
+	 * taken. */
+	for (unsigned i = 0; opt->with_next && i < opt->bind_count; i++)
+		open_next(opt, &b, opt->binds[i], ports[i]);
 	*out = b;
 	return 0;
 }

@@ -539,17 +539,26 @@ int udp_port_open(uv_loop_t *loop, const struct udp_port_options *opt, const str
 	return 0;
 }
 
-unsigned udp_port_local(const struct udp_port *port, struct addr *out, unsigned cap)
+unsigned udp_port_places(const struct udp_port *port, struct addr *out, uint16_t *index,
+                         unsigned cap)
 {
 	unsigned count = 0;
 
-	for (unsigned index = 0; index < UDP_PORT_SOCKETS_MAX; index++) {
+	for (uint16_t next = 0; next < UDP_PORT_SOCKETS_MAX; next++) {
 		for (unsigned i = 0; i < port->count && count < cap; i++) {
-			if (port->sockets[i].s.index == index)
-				out[count++] = port->sockets[i].s.local;
+			if (port->sockets[i].s.index != next)
+				continue;
+			if (index)
+				index[count] = next;
+			out[count++] = port->sockets[i].s.local;
 		}
 	}
 	return count;
+}
+
+unsigned udp_port_local(const struct udp_port *port, struct addr *out, unsigned cap)
+{
+	return udp_port_places(port, out, NULL, cap);
 }
 
 uint16_t udp_port_number(const struct udp_port *port)

@@ -70,7 +70,7 @@ struct udp_port_options {
 	 * under one and the same port; IPv4 alone where the kernel has no IPv6. */
 	const struct addr *binds;
 	unsigned bind_count; /* 1..UDP_PORT_BINDS_MAX */
-	/* Also open the next port up of the first bind, as the next socket index, if it is
+	/* Also open the next port up of every bind, behind them in order of index, where it is
 	 * free (a server's second port, for NAT detection). */
 	bool with_next;
 	bool without_gso;     /* single datagrams; also by CULVERT_UDP_GSO=0 in the environment */
@@ -90,6 +90,9 @@ CV_NODISCARD int udp_port_open(uv_loop_t *loop, const struct udp_port_options *o
                                const struct udp_core *core, struct udp_port **out);
 /* The real bound addresses, at most @cap, in order of socket index; returns their number. */
 unsigned udp_port_local(const struct udp_port *port, struct addr *out, unsigned cap);
+/* The same with the socket index of each, if @index is not NULL. */
+unsigned udp_port_places(const struct udp_port *port, struct addr *out, uint16_t *index,
+                         unsigned cap);
 /* The port number of socket 0. */
 uint16_t udp_port_number(const struct udp_port *port);
 /* The port number at which this host's address @own is listened to, or 0: families and addresses

@@ -209,9 +209,16 @@ static void start_hub(struct sim *sim, struct sim_host *h)
 		.relay_enabled = true,
 		.relay_rate = h->relay_rate,
 		.access_anyone = true,
+		.stun = BINDING_PADDED,
+	};
+	struct binding_place places[2] = {
+		{ .socket = 0, .local = h->address, .real = h->address },
+		{ .socket = 1, .local = h->address, .real = h->address }
 	};
 
 	CV_ASSERT(hub_new(&h->hub, sim->now, &opt) == 0);
+	places[1].local.port = places[1].real.port = (uint16_t)(h->address.port + 1);
+	hub_set_places(h->hub, places, 2);
 }
 
 static void tell_addresses(struct sim *sim, struct sim_host *h)

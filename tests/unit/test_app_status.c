@@ -146,6 +146,7 @@ static json_t *server(void)
 		           .channels = 1,
 		           .relay_rx_bytes = 4096,
 		           .relay_tx_bytes = 2048,
+		           .stun_answers = 3,
 		           .drop_forged = 7 },
 	};
 
@@ -160,10 +161,11 @@ static void test_server(void **state)
 	       "\",\"uptime_s\":7200.0,"
 	       "\"listeners\":[{\"kind\":\"udp\",\"address\":\"0.0.0.0:28583\",\"peer\":null}],"
 	       "\"agents\":2,\"channels\":1,\"relay_rx_bytes\":4096,\"relay_tx_bytes\":2048,"
+	       "\"stun_answers\":3,"
 	       "\"drops\":{\"malformed\":0,\"bad_mac\":0,\"limited\":0,\"unknown_index\":0,"
 	       "\"forged\":7,\"replay\":0,\"access\":0,\"unknown_channel\":0,\"wrong_source\":0,"
 	       "\"silent_peer\":0,\"quota\":0,\"queue_full\":0,\"too_large\":0,\"agents_full\":0,"
-	       "\"address_full\":0}}");
+	       "\"address_full\":0,\"stun_limited\":0,\"stun_silent\":0}}");
 }
 
 static void test_ms(void **state)

@@ -133,6 +133,21 @@ static void smallest_agent_has_the_defaults_of_the_manual(void **state)
 	drop(&l);
 }
 
+static void stun_servers_have_a_port(void **state)
+{
+	struct loaded l =
+		parse_good(AGENT "stun: [ stun.example, 192.0.2.1, '[2001:db8::1]:5' ]\n");
+	static const char *const texts[] = { "stun.example:3478", "192.0.2.1:3478",
+		                             "[2001:db8::1]:5" };
+	char text[HOSTPORT_TEXT_MAX];
+
+	(void)state;
+	assert_int_equal(l.config->stun_count, 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_string_equal(hostport_format(&l.config->stun[i].host, text), texts[i]);
+	drop(&l);
+}
+
 static void smallest_server_has_the_defaults_of_the_manual(void **state)
 {
 	static const char text[] = "identity: server.key\nserver: { access: anyone }\n";
@@ -151,7 +166,7 @@ static void smallest_server_has_the_defaults_of_the_manual(void **state)
 	assert_int_equal(s->tcp_count, 0);
 	assert_true(s->relay.is_enabled);
 	assert_int_equal(s->relay.rate, 50000000);
-	assert_int_equal(s->stun, CONFIG_STUN_OFF);
+	assert_int_equal(s->stun, CONFIG_STUN_PADDED);
 	assert_int_equal(s->agents_max, 131072);
 	assert_int_equal(s->agents_per_address_max, 4096);
 	assert_int_equal(s->log.level, LOG_INFO);
@@ -336,7 +351,7 @@ static void all_errors_come_at_once_in_order(void **state)
 	                        "proxies:\n"
 	                        "  - listen: 8.8.8.8:53\n"
 	                        "    peer: home\n"
-	                        "stun: []\n"
+	                        "metrics: 1\n"
 	                        "# identity is missing too\n");
 
 	(void)state;
@@ -730,6 +745,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(smallest_agent_has_the_defaults_of_the_manual),
+		cmocka_unit_test(stun_servers_have_a_port),
 		cmocka_unit_test(smallest_server_has_the_defaults_of_the_manual),
 		cmocka_unit_test(what_a_server_does_not_say_is_inherited),
 		cmocka_unit_test(proxies_forwards_and_peers_are_read),

@@ -553,10 +553,10 @@ static const struct row rows[] = {
 	  "servers:\n"
 	  "  - address: rv.example\n",
 	  "3:5: a server needs 'key' (a public key, 44 characters of base64)" },
-	{ "not yet: stun",
+	{ "a port alone as a STUN server",
 	  "identity: id.key\n"
-	  "stun: [ 'stun.example:3478' ]\n",
-	  "2:1: 'stun' is not supported yet" },
+	  "stun: [ 3478 ]\n",
+	  "2:9: 'stun': expected HOST or HOST:PORT, found '3478'" },
 	{ "not yet: remote_forwards",
 	  "identity: id.key\n"
 	  "peers: { home: { key: " K1 " } }\n"
@@ -599,10 +599,10 @@ static const struct row rows[] = {
 	  "identity: id.key\n"
 	  "server: { access: anyone, tcp: [ 28583 ] }\n",
 	  "2:27: 'tcp' is not supported yet" },
-	{ "not yet: a server's stun",
+	{ "another word for a server's stun",
 	  "identity: id.key\n"
-	  "server: { access: anyone, stun: padded }\n",
-	  "2:33: 'stun: padded' is not supported yet" },
+	  "server: { access: anyone, stun: on }\n",
+	  "2:33: 'stun': expected off | padded | any, found 'on'" },
 	{ "not yet: a server's metrics",
 	  "identity: id.key\n"
 	  "server: { access: anyone, metrics: 9464 }\n",

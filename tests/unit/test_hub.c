@@ -342,9 +342,58 @@ static void a_copier_is_not_followed(void **state)
 	world_free(w);
 }
 
+/* STUN on the hub's own ports; beside agents, which are not disturbed. */
+static void stun_is_answered(void **state)
+{
+	struct world *w = pair_new(14);
+	struct binding_place places[] = {
+		{ 0, w->server_addr, w->server_addr },
+		{ 1, addr_v4(192, 0, 2, 1, 28584), addr_v4(192, 0, 2, 1, 28584) },
+	};
+	static const uint8_t id[STUN_ID_SIZE] = { 1 };
+	uint8_t bytes[STUN_PADDED_SIZE];
+	struct arrival in = { .bytes = bytes, .from = addr_v4(203, 0, 113, 1, 7) };
+	struct train t = { .bytes = w->train };
+	struct stun_message m;
+
+	(void)state;
+	hub_free(w->hub, w->now);
+	w->opt.stun = BINDING_PADDED;
+	make_hub(w);
+	hub_set_places(w->hub, places, 2);
+	in.size = stun_write_request(bytes, sizeof(bytes), id, STUN_CHANGE_PORT, sizeof(bytes));
+	in.segment_size = in.size;
+	hub_on_arrival(w->hub, w->now, &in);
+	assert_true(hub_write(w->hub, w->now, &t));
+	assert_int_equal(t.socket, 1);
+	assert_true(addr_equal(&t.to, &in.from));
+	assert_true(t.size <= in.size);
+	assert_true(stun_read(t.bytes, t.size, &m));
+	assert_true(stun_is_answer(&m, id));
+	assert_true(addr_equal(&m.mapped, &in.from));
+	assert_false(hub_write(w->hub, w->now, &t));
+
+	in.size = in.segment_size = stun_write_request(bytes, sizeof(bytes), id, 0, 0);
+	hub_on_arrival(w->hub, w->now, &in);
+	bytes[0] = 3;
+	hub_on_arrival(w->hub, w->now, &in);
+	bytes[0] = 0;
+	for (unsigned i = 0; i < 100; i++)
+		hub_on_arrival(w->hub, w->now, &in);
+	assert_false(hub_write(w->hub, w->now, &t));
+	assert_int_equal(stats_of(w).stun_answers, 1);
+	assert_int_equal(stats_of(w).drop_stun_silent, 19);
+	assert_int_equal(stats_of(w).drop_stun_limited, 82);
+	assert_int_equal(stats_of(w).drop_malformed, 1);
+	run(w, CV_SEC(70));
+	assert_int_equal(stats_of(w).agents, 2);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(stun_is_answered),
 		cmocka_unit_test(agents_meet),
 		cmocka_unit_test(open_carries_the_init),
 		cmocka_unit_test(open_is_idempotent),

@@ -560,6 +560,35 @@ static void both_families_have_one_number(void **state)
 	test_loop_close(&p.t);
 }
 
+/* Each address has its next port up, numbered behind all that were asked for. */
+static void every_bind_has_a_next_port(void **state)
+{
+	struct addr at[2] = { addr_v4(127, 0, 0, 1, 0), addr_v4(127, 0, 0, 2, 0) };
+	struct udp_port_options opt = { .binds = at, .bind_count = 2, .with_next = true };
+	struct addr local[UDP_PORT_SOCKETS_MAX];
+	uint16_t index[UDP_PORT_SOCKETS_MAX];
+	struct pair p = { .closed = 0 };
+	unsigned count;
+
+	(void)state;
+	memset(&kernel, 0, sizeof(kernel));
+	test_loop_open(&p.t);
+	open_side(&p.t, &p.a, &opt);
+	count = udp_port_places(p.a.port, local, index, UDP_PORT_SOCKETS_MAX);
+	assert_in_range(count, 2, 4); /* a next port may be taken */
+	for (unsigned i = 0; i < count; i++)
+		assert_int_equal(index[i], i);
+	for (unsigned i = 2; i < count; i++) {
+		const struct addr *first = &local[addr_equal_ip(&local[i], &local[1])];
+
+		assert_true(addr_equal_ip(&local[i], first));
+		assert_int_equal(local[i].port, first->port + 1);
+	}
+	udp_port_close(p.a.port, on_closed, &p);
+	RUN_UNTIL(&p.t, p.closed == 1);
+	test_loop_close(&p.t);
+}
+
 /* What a host tells others about itself: each of its addresses with the port it is bound to. */
 static void each_address_has_its_number(void **state)
 {
@@ -693,6 +722,7 @@ int main(void)
 		cmocka_unit_test(too_large_is_told_once_a_datagram),
 		cmocka_unit_test(refused_is_told_and_survived),
 		cmocka_unit_test(both_families_have_one_number),
+		cmocka_unit_test(every_bind_has_a_next_port),
 		cmocka_unit_test(each_address_has_its_number),
 		cmocka_unit_test(numbered_sockets),
 		cmocka_unit_test(taken_addresses_are_refused),

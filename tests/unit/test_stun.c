@@ -364,6 +364,27 @@ static void test_nothing_behind_integrity(void **state)
 	}
 }
 
+static void test_response_port(void **state)
+{
+	static const size_t sizes[] = { 2, 4, 1, 5 };
+	uint8_t bytes[STUN_ANSWER_MAX];
+	struct stun_message out;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct made m = make(0x0001, false);
+
+		add(&m, 0x0027, (const uint8_t[8]){ 0x12, 0x34 }, sizes[i]);
+		assert_int_equal(read_made(&m, &out), i < 2);
+		if (i < 2)
+			assert_int_equal(out.port, 0x1234);
+	}
+	out = (struct stun_message){ .type = STUN_REQUEST };
+	stun_refuse_port(&out);
+	assert_int_equal(stun_write_unknown(bytes, sizeof(bytes), &out), 36);
+	assert_int_equal(cv_load16(bytes + 32), 0x0027);
+}
+
 static void test_unknown_attributes(void **state)
 {
 	static const uint8_t change[] = { 0, 0, 0, 2 }, word[4] = { 0 };
@@ -414,6 +435,7 @@ int main(void)
 		cmocka_unit_test(test_old_names),
 		cmocka_unit_test(test_malformed_attributes),
 		cmocka_unit_test(test_nothing_behind_integrity),
+		cmocka_unit_test(test_response_port),
 		cmocka_unit_test(test_unknown_attributes),
 	};
 
