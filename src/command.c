@@ -14,6 +14,7 @@
 #include <yaml.h>
 
 #include "base/log.h"
+#include "net/upnp.h"
 
 static const struct command commands[] = {
 	{ .name = "keygen",
@@ -123,6 +124,8 @@ static int print_version(void)
 	(void)printf("culvert %s (libuv %s, libsodium %s, c-ares %s, libyaml %d.%d.%d)\n",
 	             CULVERT_VERSION, uv_version_string(), sodium_version_string(),
 	             ares_version(NULL), major, minor, patch);
+	(void)printf("port mapping by PCP, NAT-PMP%s\n",
+	             upnp_is_built_in() ? ", UPnP" : " (UPnP is not built in)");
 	return EXIT_DONE;
 }
 

@@ -150,6 +150,17 @@ static json_t *nat_json(const struct status_agent *s)
 	return finish(&b);
 }
 
+static json_t *portmap_json(const struct portmap_status *s)
+{
+	struct builder b = begin();
+
+	put(&b, "protocol", text_json(s->protocol));
+	put(&b, "address", addr_json(&s->address));
+	put(&b, "expires_s", s->protocol ? count_json(s->expires / CV_SEC(1)) : json_null());
+	put(&b, "why", text_json(s->why[0] ? s->why : NULL));
+	return finish(&b);
+}
+
 static json_t *listener_json(const struct status_listener *l)
 {
 	struct builder b = begin();
@@ -195,6 +206,7 @@ json_t *status_agent_json(const struct status_agent *s)
 		append(&b, list, server_json(&s->servers[i]));
 	put(&b, "servers", list);
 	put(&b, "nat", nat_json(s));
+	put(&b, "portmap", portmap_json(&s->portmap));
 	list = json_array();
 	for (size_t i = 0; i < s->peer_count; i++)
 		append(&b, list, peer_json(&s->peers[i]));

@@ -12,6 +12,7 @@
 #include "tunnel/endpoint.h"
 #include "tunnel/extras.h"
 #include "tunnel/gate.h"
+#include "tunnel/lifetime.h"
 #include "tunnel/punch.h"
 #include "tunnel/session.h"
 
@@ -26,6 +27,7 @@ enum {
 struct server {
 	struct rendezvous *r;
 	bool is_up;
+	struct addr seen; /* where it saw us last */
 };
 
 struct endpoint {
@@ -39,9 +41,15 @@ struct endpoint {
 	uint32_t server_count;
 	struct addr local[ENDPOINT_LOCAL_MAX];
 	unsigned local_count;
+	struct addr mapped[ENDPOINT_MAPPED_MAX];
+	unsigned mapped_count;
 	struct extras extras;
 	struct discovery discovery;
 	struct punch punch;
+	struct lifetime lifetime;
+	uint32_t lifetime_server; /* whom it asks */
+	bool is_idle;             /* no session has streams: servers need not hear from us often */
+	cv_time idle_at;          /* when that is looked at again */
 	struct heap deadlines;
 	struct list ready; /* sessions that may have output or events */
 	cv_time turned_at, asked_for;

@@ -385,9 +385,10 @@ static struct hub_session *join(struct hub *h, cv_time now, struct arrival *from
 	if (verdict == ASSOC_REPLACED)
 		hub_session_begin_again(h, now, s);
 	/* RESP went there, and what only its reader can seal came back from there: as good as a
-	 * PROBE answered. */
-	if (verdict == ASSOC_REPLACED || (verdict == ASSOC_ADDED && info->socket == from->socket &&
-	                                  addr_equal(&info->from, &from->from)))
+	 * PROBE answered. From elsewhere it proves nothing: a continuing INIT needs no cookie, so
+	 * whoever repeats it may say that he is anybody. */
+	if ((verdict == ASSOC_REPLACED || verdict == ASSOC_ADDED) && info->socket == from->socket &&
+	    addr_equal(&info->from, &from->from))
 		hub_session_move(h, s, info->socket, &info->from);
 	pendings_drop(&h->pendings, now, &h->indexes, p, true); /* joined, or freed by the join */
 	return verdict == ASSOC_VOID ? NULL : s;
@@ -431,12 +432,18 @@ static void on_probe(struct hub *h, cv_time now, struct hub_session *s, struct a
 {
 	struct wire_probe probe;
 	size_t answer_size = 0;
+	bool is_aside;
 	uint8_t *out;
 
 	if (!wire_read_probe(plain, plain_size, &probe)) {
 		h->stats.drop_malformed++;
 		return;
 	}
+	is_aside = probe.type == PROBE_CHALLENGE && (probe.flags & PROBE_FLAG_ASIDE);
+	if (is_aside && hub_session_on_aside(h, now, s, from->socket, &from->from, &probe))
+		return;
+	if (probe.type == PROBE_CHALLENGE && (probe.flags & PROBE_FLAG_INTERVAL))
+		hub_session_on_interval(s, probe.seconds);
 	if (probe.type == PROBE_CHALLENGE && size >= LIGHT_PROBE_MIN) {
 		bool is_padded = (probe.flags & PROBE_FLAG_PAD_ANSWER) && size <= WIRE_INIT_SIZE;
 		struct wire_probe answer = { .type = PROBE_ANSWER,
@@ -451,7 +458,9 @@ static void on_probe(struct hub *h, cv_time now, struct hub_session *s, struct a
 	} else if (probe.type == PROBE_ANSWER) {
 		hub_session_on_answer(h, s, from->socket, &from->from, probe.token);
 	}
-	hub_session_on_opened(h, now, s, from->socket, &from->from, size - answer_size);
+	/* Else it tells where the session is, and that its own mapping is alive. */
+	if (!is_aside)
+		hub_session_on_opened(h, now, s, from->socket, &from->from, size - answer_size);
 }
 
 static void on_sealed(struct hub *h, cv_time now, struct arrival *from, uint8_t *bytes, size_t size)

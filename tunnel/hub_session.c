@@ -21,11 +21,16 @@
  */
 
 #define LAPSE_TIME CV_SEC(60)
+/* Beyond the interval that an agent told: repeats of its challenge, then an attempt. */
+#define LAPSE_MARGIN CV_SEC(35)
 #define CHECK_INTERVAL CV_MS(500)
 #define RETRY_TIME CV_SEC(1)
 
 enum {
 	CHECKS = 3,
+	INTERVAL_MAX = 120,  /* s: the longest silence that anybody may announce */
+	INTERVAL_MARGIN = 5, /* s: its challenge is repeated */
+	LATER_MAX = 240,     /* s */
 	CHALLENGE_RATE = 4,
 	/* An agent with a hundred peers asks for all of them at its start. */
 	OPEN_RATE_MAX = 20,
@@ -171,6 +176,7 @@ enum hub_admission hub_session_new(struct hub *h, cv_time now, const uint8_t pk[
 	list_init(&s->ready);
 	s->check_at = CV_TIME_NEVER;
 	s->resume_at = CV_TIME_NEVER;
+	s->later.at = CV_TIME_NEVER;
 	s->port.heard_at = now;
 	r = idmap_add(&h->by_key, hub_session_key(h, pk), s->number);
 	CV_ASSERT(r == 0);
@@ -230,6 +236,9 @@ void hub_session_begin_again(struct hub *h, cv_time now, struct hub_session *s)
 	s->check_at = CV_TIME_NEVER;
 	s->is_challenge_due = false;
 	s->challenge_token = 0;
+	s->port.silence_s = 0;
+	s->later.at = CV_TIME_NEVER;
+	s->later.is_due = false;
 }
 
 void hub_session_wake(struct hub *h, struct hub_session *s)
@@ -275,6 +284,25 @@ void hub_session_on_answer(struct hub *h, struct hub_session *s, uint16_t socket
 	s->challenge_token = 0;
 	s->is_challenge_due = false;
 	hub_session_move(h, s, socket, from);
+}
+
+bool hub_session_on_aside(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
+                          const struct addr *from, const struct wire_probe *probe)
+{
+	if (probe->seconds == 0)
+		return false;
+	s->later.to = *from;
+	s->later.socket = socket;
+	s->later.token = probe->token;
+	s->later.is_due = false;
+	s->later.at = cv_time_after(now, CV_SEC(CV_MIN(probe->seconds, (cv_duration)LATER_MAX)));
+	hub_session_wake(h, s); /* plans it */
+	return true;
+}
+
+void hub_session_on_interval(struct hub_session *s, uint16_t seconds)
+{
+	s->port.silence_s = (uint16_t)(CV_MIN(seconds, INTERVAL_MAX) + INTERVAL_MARGIN);
 }
 
 void hub_session_on_refused(struct hub *h, cv_time now, struct hub_session *s)
@@ -475,11 +503,19 @@ void hub_session_on_frames(struct hub *h, cv_time now, struct hub_session *s, co
 
 /* ---- time ---- */
 
+static cv_time lapse_at(const struct hub_session *s)
+{
+	cv_duration told = CV_SEC((cv_duration)s->port.silence_s) + LAPSE_MARGIN;
+
+	return cv_time_after(s->port.heard_at, CV_MAX(LAPSE_TIME, told));
+}
+
 void hub_session_plan(struct hub *h, struct hub_session *s)
 {
-	cv_time at = cv_time_after(s->port.heard_at, LAPSE_TIME);
+	cv_time at = lapse_at(s);
 
 	at = cv_time_min(at, s->check_at);
+	at = cv_time_min(at, s->later.at);
 	at = cv_time_min(at, s->resume_at);
 	at = cv_time_min(at, assoc_dead_at(&s->light.assoc));
 	if (!list_is_linked(&s->ready)) /* else it is written before any time passes */
@@ -509,14 +545,18 @@ void hub_session_on_deadline(struct hub *h, cv_time now, struct hub_session *s)
 {
 	bool is_gone = !turn_check(h, now, s);
 
-	if (is_gone || now >= cv_time_after(s->port.heard_at, LAPSE_TIME) ||
-	    !assoc_is_live(&s->light.assoc, now)) {
+	if (is_gone || now >= lapse_at(s) || !assoc_is_live(&s->light.assoc, now)) {
 		hub_session_drop(h, now, s, is_gone);
 		return;
 	}
 	if (now >= s->resume_at) {
 		s->resume_at = CV_TIME_NEVER;
 		directory_resume(&h->directory, &s->member);
+	}
+	if (now >= s->later.at) {
+		s->later.at = CV_TIME_NEVER;
+		s->later.is_due = true;
+		hub_session_wake(h, s);
 	}
 	if (now >= link_deadline(&s->light.link))
 		hub_session_wake(h, s);
@@ -578,12 +618,26 @@ static bool write_challenge(struct hub *h, cv_time now, struct hub_session *s, s
 	            light_write_probe(e, out->bytes, 0, &probe));
 }
 
+static bool write_later(cv_time now, struct hub_session *s, struct train *out)
+{
+	struct epoch *e = assoc_send_epoch(&s->light.assoc, now);
+	struct wire_probe probe = { .type = PROBE_ANSWER };
+
+	if (!s->later.is_due || !e)
+		return false;
+	s->later.is_due = false;
+	probe.token = s->later.token;
+	probe.seen = s->later.to;
+	return emit(out, s->later.socket, &s->later.to,
+	            light_write_probe(e, out->bytes, 0, &probe));
+}
+
 bool hub_session_write(struct hub *h, cv_time now, struct hub_session *s, struct train *out)
 {
 	struct epoch *e = assoc_send_epoch(&s->light.assoc, now);
 	struct wr w = wr_init(out->bytes + WIRE_DATA_HEADER, LIGHT_PLAIN_MAX);
 
-	if (write_challenge(h, now, s, out))
+	if (write_challenge(h, now, s, out) || write_later(now, s, out))
 		return true;
 	take_news(h, now, s);
 	if (e && link_has_output(&s->light.link, now) && link_write(&s->light.link, now, &w) > 0)

@@ -51,6 +51,14 @@ struct hub_session {
 	bool was_refused_again;
 
 	struct bucket opens, registers;
+
+	struct { /* an answer that was asked for later: one at most */
+		struct addr to;
+		uint16_t socket;
+		bool is_due;
+		uint64_t token;
+		cv_time at; /* CV_TIME_NEVER: none */
+	} later;
 };
 
 _Static_assert(sizeof(struct hub_session) + 320 <= 2048,
@@ -135,6 +143,12 @@ void hub_session_on_opened(struct hub *h, cv_time now, struct hub_session *s, ui
 /* Sends a challenge to @from, where the session may have moved. */
 void hub_session_doubt(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
                        const struct addr *from, size_t budget);
+/* A challenge that says nothing of the session's path: it is answered where it came from, at once
+ * or after its seconds. False: at once, which the caller does. */
+bool hub_session_on_aside(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
+                          const struct addr *from, const struct wire_probe *probe);
+/* The agent may be silent for so long. */
+void hub_session_on_interval(struct hub_session *s, uint16_t seconds);
 /* The frames of a DATA packet. The session may be gone afterwards. */
 void hub_session_on_frames(struct hub *h, cv_time now, struct hub_session *s, const uint8_t *plain,
                            size_t size);

@@ -3,13 +3,20 @@
 
 #include "tunnel/attempt.h"
 
+#define ABSENT_MIN CV_SEC(30)
+
 cv_time liveness_linger_at(const struct session *s)
 {
-	cv_duration linger = s->absent_servers ? CV_SEC(60) : SESSION_LINGER;
+	cv_time heard_at = CV_MAX(paths_heard_at(&s->paths), 1);
+	cv_time at = cv_time_after(heard_at, SESSION_LINGER);
 
 	if (!s->assoc.is_bound || !session_is_busy(s))
 		return CV_TIME_NEVER;
-	return cv_time_after(CV_MAX(paths_heard_at(&s->paths), 1), linger);
+	/* A server that has just come back says so of whoever has not come back to it yet. */
+	if (s->absent_servers)
+		at = cv_time_min(at, CV_MAX(cv_time_after(heard_at, CV_SEC(60)),
+		                            cv_time_after(s->absent_at, ABSENT_MIN)));
+	return at;
 }
 
 /* ---- hints ---- */
@@ -61,6 +68,8 @@ void liveness_on_presence(struct session *s, cv_time now, uint32_t server, bool 
 			s->attempt_at = cv_time_min(s->attempt_at, cv_time_after(now, CV_MS(20)));
 		return;
 	}
+	if (s->absent_servers == 0)
+		s->absent_at = now;
 	s->absent_servers |= bit;
 	if (is_gone)
 		s->gone_servers |= bit;

@@ -66,6 +66,7 @@ void path_init(struct path *p, cv_time now, uint8_t slot, const struct origin *t
 		.round_at = now,
 		.retry_at = CV_TIME_NEVER,
 		.retry_interval = PATH_RETRY_MIN,
+		.keepalive = PATH_KEEPALIVE,
 	};
 	rtt_init(&p->rtt);
 	pmtud_init(&p->pmtud, usual(to), usual(to));
@@ -95,7 +96,16 @@ bool path_can_carry(const struct path *p, cv_time now)
 {
 	if (p->state != PATH_USABLE && !(p->state == PATH_VALID && p->is_first))
 		return false;
-	return cv_time_since(now, p->heard_at) < PATH_ALIVE;
+	return cv_time_since(now, p->heard_at) < path_alive(p);
+}
+
+void path_set_keepalive(struct path *p, cv_time now, cv_duration longest)
+{
+	bool is_shorter = longest < p->keepalive;
+
+	p->keepalive = longest;
+	if (is_shorter && p->state == PATH_USABLE)
+		p->probe_at = cv_time_min(p->probe_at, cv_time_after(now, longest));
 }
 
 void path_on_heard(struct path *p, cv_time now)
@@ -231,7 +241,10 @@ static void plan_check(struct path *p, cv_time now)
 static bool beat_due(struct path *p, cv_time now, const struct rng *rng, bool is_busy,
                      bool is_active)
 {
-	cv_duration interval = PATH_KEEPALIVE_MIN + rng_below(rng, PATH_KEEPALIVE_SPAN);
+	cv_duration longest = is_busy ? CV_MIN(p->keepalive, PATH_KEEPALIVE) : p->keepalive;
+	cv_duration interval = longest - rng_below(rng, longest / 5);
+	/* What we said ourselves keeps our mapping; what we heard proves the way. */
+	cv_time spoke_until = cv_time_after(p->sent_at, longest);
 	cv_time due;
 
 	if (is_busy && is_active)
@@ -243,9 +256,8 @@ static bool beat_due(struct path *p, cv_time now, const struct rng *rng, bool is
 	/* Traffic heard since the last plan moves the beat; a nomination or a doubt never waits,
 	 * nor does a question: what was heard came before whatever it is that makes us ask. */
 	if (!p->must_nominate && !p->is_doubtful && !p->is_pinging && !p->is_questioned &&
-	    p->beats_missed == 0 && due > now && p->sent_at + PATH_KEEPALIVE_MIN > now &&
-	    p->state == PATH_USABLE) {
-		p->probe_at = cv_time_min(due, cv_time_after(p->sent_at, PATH_KEEPALIVE_MIN));
+	    p->beats_missed == 0 && due > now && spoke_until > now && p->state == PATH_USABLE) {
+		p->probe_at = cv_time_min(due, spoke_until);
 		return false;
 	}
 	if (p->beats_missed >= PATH_BEATS_MISSED)
@@ -300,7 +312,7 @@ bool path_probe_due(struct path *p, cv_time now, const struct rng *rng, bool is_
 		p->beats_missed++;
 		p->probe_at = cv_time_after(
 			now, CV_MIN(path_patience(p) * p->beats_missed, PATH_BEAT_MISSED_MAX));
-		if (cv_time_since(now, p->heard_at) >= PATH_ALIVE && p->beats_missed > 3) {
+		if (cv_time_since(now, p->heard_at) >= path_alive(p) && p->beats_missed > 3) {
 			path_fail(p, now);
 			return false;
 		}

@@ -51,10 +51,13 @@ enum {
 	CV_SEC(5) /* while streams are open: keeps the promise of 8 s without a server (rule 3.7)  \
 	           */
 #define PATH_BEAT_MISSED_MAX CV_SEC(2) /* between unanswered ones, until PATH_ALIVE is over */
-#define PATH_KEEPALIVE_MIN CV_SEC(20)  /* idle: below the 30 s of impatient NATs (RFC 8085, 3.5) */
-#define PATH_KEEPALIVE_SPAN CV_SEC(5)
-#define PATH_ALIVE                                                                                 \
-	CV_SEC(30)           /* consent: silent for longer, nothing is sent there (RFC 7675, 5.1) */
+/* Idle, less up to a fifth: below the 30 s of impatient NATs (RFC 8085, 3.5), until it is known how
+ * long ours keeps a mapping. While streams are open never longer, so that there is a refuge. */
+#define PATH_KEEPALIVE CV_SEC(25)
+/* Consent: silent for longer, nothing is sent there (RFC 7675, 5.1). Beyond a longer keepalive it
+ * is PATH_ALIVE_MARGIN: who is silent because we did not ask is asked with the first data. */
+#define PATH_ALIVE CV_SEC(30)
+#define PATH_ALIVE_MARGIN CV_SEC(5)
 #define PATH_ROUND CV_SEC(5) /* between the beginnings of quick rounds, whatever happens */
 #define PATH_RETRY_MIN CV_SEC(2)
 #define PATH_RETRY_MAX CV_SEC(60)
@@ -98,6 +101,7 @@ struct path {
 	cv_time round_at;   /* the newest quick round of checks began */
 	cv_time settled_at; /* older nominations, of other paths, have arrived or never will */
 	cv_duration retry_interval;
+	cv_duration keepalive; /* the longest time that it may be idle */
 	cv_duration probe_rtt; /* smoothed, by probes only: paths are compared by nothing else; 0:
 	                          none */
 	cv_duration ping_rtt;
@@ -118,6 +122,13 @@ void path_init(struct path *p, cv_time now, uint8_t slot, const struct origin *t
  * not carry them; more than an Ethernet's are then tried. Less than that changes nothing. */
 void path_set_datagram_max(struct path *p, uint32_t max);
 bool path_is_to(const struct path *p, const struct origin *o);
+/* How long it may be silent before it counts as dead. */
+static inline cv_duration path_alive(const struct path *p)
+{
+	return CV_MAX(PATH_ALIVE, p->keepalive + PATH_ALIVE_MARGIN);
+}
+/* A shorter one holds at once. */
+void path_set_keepalive(struct path *p, cv_time now, cv_duration longest);
 /* Bytes before a packet: the relay's header. */
 static inline uint32_t path_overhead(const struct path *p)
 {

@@ -11,6 +11,7 @@ void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key,
 		.active = PATHS_NONE,
 		.congestion = (uint8_t)congestion,
 		.seed = seed,
+		.keepalive = PATH_KEEPALIVE,
 		.has_smaller_key = has_smaller_key,
 	};
 }
@@ -67,7 +68,22 @@ uint8_t paths_add(struct paths *ps, cv_time now, const struct origin *o)
 	ps->seed += UINT64_C(0x9e3779b97f4a7c15);
 	path_init(&ps->list[slot], now, slot, o, (enum cc_kind)ps->congestion, ps->seed);
 	path_set_datagram_max(&ps->list[slot], ps->datagram_max);
+	path_set_keepalive(&ps->list[slot], now, ps->keepalive);
 	return slot;
+}
+
+void paths_set_keepalive(struct paths *ps, cv_time now, cv_duration longest)
+{
+	ps->keepalive = longest;
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		if (ps->list[i].state != PATH_FREE)
+			path_set_keepalive(&ps->list[i], now, longest);
+	}
+}
+
+cv_duration paths_alive(const struct paths *ps)
+{
+	return ps->active == PATHS_NONE ? PATH_ALIVE : path_alive(&ps->list[ps->active]);
 }
 
 void paths_remove(struct paths *ps, uint8_t slot)

@@ -25,6 +25,7 @@ struct paths {
 	uint64_t seed;         /* of the paths' congestion control; moves with each of them */
 	bool has_smaller_key;  /* we decide */
 	bool is_relay_only;    /* policy `relay` of either side */
+	cv_duration keepalive; /* of each */
 	uint32_t datagram_max; /* of the shell, for new paths; 0: an Ethernet's */
 	cv_time heard_at;      /* newest of the paths that are gone: silence does not begin anew */
 };
@@ -36,6 +37,11 @@ uint8_t paths_find(const struct paths *ps, const struct origin *o);
  * every slot is worth more. */
 uint8_t paths_add(struct paths *ps, cv_time now, const struct origin *o);
 void paths_remove(struct paths *ps, uint8_t slot);
+/* How long a path may be idle. */
+void paths_set_keepalive(struct paths *ps, cv_time now, cv_duration longest);
+/* Until when silence on the active path does not yet mean that it is dead, counted from what was
+ * heard; PATH_ALIVE without one. */
+cv_duration paths_alive(const struct paths *ps);
 /* NULL for PATHS_NONE. */
 struct path *paths_active(struct paths *ps);
 /* The path of a sent record, or NULL when that slot now holds another one. */

@@ -328,6 +328,13 @@ static bool take_quota(struct relay *r, cv_time now, struct relay_end *from, str
 	       bucket_take(&from->small, now, RELAY_SMALL_RATE, RELAY_SMALL_RATE, 1);
 }
 
+static bool is_silent(const struct relay_port *p, cv_time now)
+{
+	cv_duration patience = CV_MAX(SILENT_AFTER, CV_SEC((cv_duration)p->silence_s));
+
+	return p->path.family == ADDR_NONE || cv_time_since(now, p->heard_at) > patience;
+}
+
 enum relay_verdict relay_on_datagram(struct relay *r, cv_time now, uint16_t socket,
                                      const struct addr *from, const uint8_t *bytes, size_t size,
                                      struct relay_port **owner)
@@ -347,8 +354,7 @@ enum relay_verdict relay_on_datagram(struct relay *r, cv_time now, uint16_t sock
 	other = other_of(r, e);
 	if (e->port->socket != socket || !addr_equal(&e->port->path, from))
 		return RELAY_WRONG_SOURCE;
-	if (other->port->path.family == ADDR_NONE ||
-	    cv_time_since(now, other->port->heard_at) > SILENT_AFTER)
+	if (is_silent(other->port, now))
 		return RELAY_SILENT;
 	if (size > PACKET_MAX)
 		return RELAY_TOO_LARGE;

@@ -8,8 +8,9 @@
  *
  * Each end of a channel has its own number, known to it and to the server alone. A packet passes
  * only from the present path of the port that owns the number, and only to the present path of the
- * other port, heard from within 30 s. No call takes an address to send to: one packet in, at most
- * one out, never larger, never to anybody who did not open a session.
+ * other port, heard from within 30 s or as long as it said that it may be silent. No call takes an
+ * address to send to: one packet in, at most one out, never larger, never to anybody who did not
+ * open a session.
  *
  * Knows neither keys nor tags. Memory is taken when a channel is opened; forwarding takes none.
  */
@@ -40,7 +41,8 @@ enum {
 struct relay_port {
 	struct addr path; /* validated */
 	uint16_t socket;
-	cv_time heard_at;       /* something opened */
+	uint16_t silence_s; /* it may be silent for so long and still be there, if more than 30 */
+	cv_time heard_at;   /* something opened */
 	struct bucket from, to; /* what it sends, what it gets */
 	struct list channels;   /* ends */
 	struct list ready;      /* in relay.ready while packets wait */
@@ -70,7 +72,7 @@ enum relay_verdict {
 	RELAY_MALFORMED,
 	RELAY_UNKNOWN,      /* no such number */
 	RELAY_WRONG_SOURCE, /* not from its owner's path: perhaps that has moved */
-	RELAY_SILENT,       /* the other end was not heard for 30 s */
+	RELAY_SILENT,       /* the other end was not heard for that long */
 	RELAY_TOO_LARGE,
 	RELAY_QUOTA,
 	RELAY_FULL,

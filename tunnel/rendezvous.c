@@ -34,8 +34,7 @@
 #define RESOLVE_TIME CV_SEC(10)
 #define HOLD_MIN CV_SEC(60)
 #define HOLD_MAX CV_SEC(600)
-#define KEEPALIVE_MIN CV_SEC(20)
-#define KEEPALIVE_SPREAD CV_SEC(5)
+#define KEEPALIVE CV_SEC(25)           /* until something else is known */
 #define PROBE_INTERVAL CV_SEC(1)       /* of a keepalive: lost within 30 s of the server's death */
 #define PROBE_INTERVAL_FAST CV_MS(400) /* of a check: lost within 2 s */
 #define DOUBT_SPACING CV_SEC(1)        /* a hundred peers that fall silent are one reason to ask */
@@ -55,7 +54,7 @@ static const unsigned edges[] = {
 
 static cv_time keepalive_after(const struct rendezvous *r, cv_time now)
 {
-	return cv_time_after(now, KEEPALIVE_MIN + rng_below(r->opt.rng, KEEPALIVE_SPREAD));
+	return cv_time_after(now, r->keepalive - rng_below(r->opt.rng, r->keepalive / 5));
 }
 
 /* The only place that writes the state. */
@@ -169,6 +168,7 @@ int rendezvous_new(struct rendezvous **out, cv_time now, const struct rendezvous
 	rendezvous_begin_session(r);
 	r->state = STATE_RESOLVING;
 	r->wants_addresses = true;
+	r->keepalive = KEEPALIVE;
 	r->resume_at = cv_time_after(now, RESOLVE_TIME);
 	r->attempt_until = CV_TIME_NEVER;
 	r->probe_at = CV_TIME_NEVER;
@@ -444,6 +444,24 @@ void rendezvous_doubt(struct rendezvous *r, cv_time now)
 {
 	if (r->state == STATE_UP && cv_time_since(now, r->asked_at) >= DOUBT_SPACING)
 		rendezvous_check_now(r, now);
+}
+
+void rendezvous_set_keepalive(struct rendezvous *r, cv_time now, cv_duration longest)
+{
+	bool is_shorter = longest < r->keepalive;
+
+	CV_ASSERT(longest >= CV_SEC(1));
+	r->keepalive = longest;
+	/* A longer one begins with the next challenge, which tells it to the server. */
+	if (is_shorter && r->state == STATE_UP)
+		r->probe_at = cv_time_min(r->probe_at, keepalive_after(r, now));
+}
+
+bool rendezvous_take_aside(struct rendezvous *r, uint64_t *token)
+{
+	*token = r->aside;
+	r->aside = 0;
+	return *token != 0;
 }
 
 void rendezvous_close(struct rendezvous *r, cv_time now)

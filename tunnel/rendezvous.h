@@ -11,10 +11,11 @@
  *
  *   RESOLVING -> CONNECTING -> UP -> (silence) CONNECTING ...
  *
- * Keepalive: a PROBE challenge every 20-25 s (random), answered with the address seen; an
- * unanswered one is repeated after 1, 2, 3 s, then the session is taken for lost and a continuing
- * INIT goes out. A challenge of the server's means that it sees us elsewhere, or not at all: it is
- * answered, and answered by one of ours, which brings the new address.
+ * Keepalive: a PROBE challenge every 20-25 s (random; as rendezvous_set_keepalive() says), answered
+ * with the address seen; an unanswered one is repeated after 1, 2, 3 s, then the session is taken
+ * for lost and a continuing INIT goes out. A challenge of the server's means that it sees us
+ * elsewhere, or not at all: it is answered, and answered by one of ours, which brings the new
+ * address.
  */
 
 #include <stdbool.h>
@@ -86,6 +87,14 @@ void rendezvous_check_now(struct rendezvous *r, cv_time now);
 void rendezvous_want(struct rendezvous *r, cv_time now);
 /* A way to a peer is silent, perhaps because we moved: likewise, but not again within a second. */
 void rendezvous_doubt(struct rendezvous *r, cv_time now);
+/* How long the session may be idle; the server is told. Random, up to a fifth shorter. */
+void rendezvous_set_keepalive(struct rendezvous *r, cv_time now, cv_duration longest);
+/* A challenge from @socket, which is not the session's: the server answers there, after @seconds.
+ * False: the session is not up. */
+bool rendezvous_write_aside(struct rendezvous *r, cv_time now, uint16_t socket, uint16_t seconds,
+                            uint64_t token, struct train *out);
+/* The token of an answer that came to another socket than the session's; false: none. */
+bool rendezvous_take_aside(struct rendezvous *r, uint64_t *token);
 /* Says goodbye (best effort, one datagram via rendezvous_write) so that the server tells the
  * matched peers at once. */
 void rendezvous_close(struct rendezvous *r, cv_time now);

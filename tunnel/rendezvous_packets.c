@@ -227,11 +227,30 @@ static void on_resp(struct rendezvous *r, cv_time now, const struct addr *from,
 	CV_UNREACHABLE();
 }
 
+/* At a socket of somebody who asked: says nothing of the session. */
+static void on_aside(struct rendezvous *r, cv_time now, uint8_t *bytes, size_t size)
+{
+	struct wire_probe probe;
+	struct epoch *e;
+	size_t plain_size;
+
+	if ((bytes[0] & WIRE_KIND_MASK) != WIRE_PROBE ||
+	    light_open(&r->session, now, bytes, size, &plain_size, &e) != LIGHT_OPENED ||
+	    !wire_read_probe(bytes + WIRE_DATA_HEADER, plain_size, &probe))
+		return;
+	if (probe.type == PROBE_ANSWER)
+		r->aside = probe.token;
+}
+
 void rendezvous_on_datagram(struct rendezvous *r, cv_time now, uint16_t socket,
                             const struct addr *from, uint8_t *bytes, size_t size)
 {
-	if (socket != 0 || size == 0 || r->state == STATE_CLOSED || !rendezvous_is_server(r, from))
+	if (size == 0 || r->state == STATE_CLOSED || !rendezvous_is_server(r, from))
 		return;
+	if (socket != SOCKET_MAIN) {
+		on_aside(r, now, bytes, size);
+		return;
+	}
 	switch (bytes[0] & WIRE_KIND_MASK) {
 	case WIRE_RESP:
 		on_resp(r, now, from, bytes, size);
@@ -314,7 +333,11 @@ static bool write_answer(struct rendezvous *r, cv_time now, struct train *out)
 static bool write_challenge(struct rendezvous *r, cv_time now, struct train *out)
 {
 	struct epoch *e = assoc_send_epoch(&r->session.assoc, now);
-	struct wire_probe probe = { .type = PROBE_CHALLENGE };
+	struct wire_probe probe = {
+		.type = PROBE_CHALLENGE,
+		.flags = PROBE_FLAG_INTERVAL,
+		.seconds = (uint16_t)((r->keepalive + CV_SEC(1) - 1) / CV_SEC(1)),
+	};
 
 	if (!r->is_probe_due || !e)
 		return false;
@@ -324,6 +347,25 @@ static bool write_challenge(struct rendezvous *r, cv_time now, struct train *out
 	r->questions[r->question_next] = (struct question){ probe.token, now };
 	r->question_next = (r->question_next + 1) % PROBES_MAX;
 	return emit(out, &r->current, light_write_probe(e, out->bytes, CHALLENGE_SIZE, &probe));
+}
+
+bool rendezvous_write_aside(struct rendezvous *r, cv_time now, uint16_t socket, uint16_t seconds,
+                            uint64_t token, struct train *out)
+{
+	struct epoch *e = assoc_send_epoch(&r->session.assoc, now);
+	struct wire_probe probe = {
+		.type = PROBE_CHALLENGE,
+		.flags = PROBE_FLAG_ASIDE,
+		.token = token,
+		.seconds = seconds,
+	};
+
+	CV_ASSERT(socket != SOCKET_MAIN);
+	if (r->state != STATE_UP || !e)
+		return false;
+	(void)emit(out, &r->current, light_write_probe(e, out->bytes, CHALLENGE_SIZE, &probe));
+	out->socket = socket;
+	return true;
 }
 
 static bool seal_data(struct rendezvous *r, struct epoch *e, struct train *out, size_t plain)

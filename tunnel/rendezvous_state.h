@@ -76,7 +76,9 @@ struct rendezvous {
 	unsigned question_next;
 	cv_duration rtt;
 	bool is_probe_due;
-	cv_time asked_at; /* the newest challenge left */
+	cv_duration keepalive; /* the longest time between two challenges */
+	uint64_t aside;        /* token of an answer at another socket; 0: none */
+	cv_time asked_at;      /* the newest challenge left */
 
 	cv_time confirm_at; /* next packet that confirms the newest epoch; NEVER: confirmed */
 	cv_duration confirm_interval;

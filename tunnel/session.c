@@ -95,6 +95,7 @@ int session_new(struct session **out, cv_time now, struct session_core *core, ui
 	           core->rng);
 	paths_init(&s->paths, core->congestion, s->has_smaller_key, rng_u64(core->rng));
 	s->paths.datagram_max = core->datagram_max;
+	paths_set_keepalive(&s->paths, now, core->keepalive);
 	s->paths.is_relay_only = s->policy == POLICY_RELAY;
 	r = object_init(s);
 	if (r < 0)
@@ -232,6 +233,17 @@ void session_rechoose(struct session *s, cv_time now)
 		path_restart_control(p, now);
 }
 
+/* No way to the peer, or one that missed its beats: a continuing INIT on every known path finds out
+ * whether its object still lives (rule 3.7). Without it nothing would be sent at all once the last
+ * path has failed. */
+static void doubt_ways(struct session *s, cv_time now)
+{
+	const struct path *p = paths_active(&s->paths);
+
+	if (s->assoc.is_bound && assoc_is_live(&s->assoc, now) && (!p || p->is_doubtful))
+		attempt_doubt(s, now);
+}
+
 void session_set_addresses(struct session *s, cv_time now, const struct addr *list, unsigned count)
 {
 	s->address_count = CV_MIN(count, (unsigned)ENDPOINT_ADDRESSES_MAX);
@@ -290,6 +302,9 @@ void session_drop_relay(struct session *s, cv_time now, uint32_t server)
 		s->news |= SESSION_NEWS_PATH;
 	}
 	session_rechoose(s, now);
+	/* Without a way nothing else would ask for one. */
+	if (session_is_busy(s))
+		doubt_ways(s, now);
 }
 
 void session_on_candidates_changed(struct session *s, cv_time now)
@@ -302,17 +317,6 @@ void session_settle(struct session *s, cv_time now)
 {
 	s->turned_at = now;
 	recovery_settle(s, now);
-}
-
-/* No way to the peer, or one that missed its beats: a continuing INIT on every known path finds out
- * whether its object still lives (rule 3.7). Without it nothing would be sent at all once the last
- * path has failed. */
-static void doubt_ways(struct session *s, cv_time now)
-{
-	const struct path *p = paths_active(&s->paths);
-
-	if (s->assoc.is_bound && assoc_is_live(&s->assoc, now) && (!p || p->is_doubtful))
-		attempt_doubt(s, now);
 }
 
 void session_want(struct session *s, cv_time now)
@@ -418,8 +422,10 @@ static bool write_answer(struct session *s, cv_time now, struct train *train,
 		};
 
 		if (p->state != PATH_FREE &&
-		    put_probe(s, now, &p->to, s->answers[i].size, &probe, train, out))
+		    put_probe(s, now, &p->to, s->answers[i].size, &probe, train, out)) {
+			p->sent_at = now;
 			return true;
+		}
 	}
 	return false;
 }
@@ -544,7 +550,7 @@ enum peer_state session_state(const struct session *s, cv_time now)
 		return PEER_DOWN;
 	if (is_live && s->paths.active != PATHS_NONE &&
 	    path_can_carry(&s->paths.list[s->paths.active], now) &&
-	    cv_time_since(now, paths_heard_at(&s->paths)) < PATH_ALIVE)
+	    cv_time_since(now, paths_heard_at(&s->paths)) < paths_alive(&s->paths))
 		return PEER_CONNECTED;
 	if (is_live || s->attempts_failed == 0)
 		return s->absent_servers && !s->initiator.is_running && !is_live && !s->has_address

@@ -64,10 +64,14 @@ struct session_core {
 	uint32_t streams_max;
 	enum cc_kind congestion;
 	uint32_t datagram_max;
+	cv_duration keepalive; /* how long paths may be idle */
 	/* Our candidates, told to every peer whose policy allows it. */
 	struct wire_candidate candidates[FRAME_CANDIDATES_MAX];
 	unsigned candidate_count;
 	uint64_t candidate_version;
+	/* One of them is a mapping with a global IPv4 address: our NAT lets strangers in there, so
+	 * that for a peer's plan it is an easy one. */
+	bool has_mapping;
 	struct candidate_scope scope;
 	/* What is known of the routers in front of us; version 0: nothing yet. */
 	struct nat_profile nat;
@@ -113,6 +117,7 @@ struct session {
 	cv_time duplicate_until; /* another agent uses this identity: nothing is started before */
 	cv_duration duplicate_pause;
 	uint64_t absent_servers;  /* bit a server: it says the peer is absent */
+	cv_time absent_at;        /* the first of them said so */
 	uint64_t gone_servers;    /* bit a server: it saw the peer's process end */
 	uint8_t address_refusals; /* static address without a path: ICMP says nobody listens */
 	cv_time address_refused_at;
@@ -153,7 +158,8 @@ struct session {
 	bool must_settle; /* ACKs were read in this batch: loss, congestion and windows are due */
 	struct bucket candidates; /* new addresses that the peer may have us probe (T40) */
 	cv_time hint_at;          /* newest continuing INIT that a doubt caused */
-	bool asks_servers; /* a way died: perhaps we have another address now, and they see it */
+	bool asks_servers;  /* a way died: perhaps we have another address now, and they see it */
+	bool wants_servers; /* streams wait: no server is left alone for a minute */
 	struct session_batch { /* per path, within a batch of ACKs */
 		uint64_t acked, newest_number, inflight_before;
 		cv_time newest_sent_at;

@@ -14,6 +14,8 @@ void traversal_init(struct endpoint *e, const struct endpoint_options *opt);
 void traversal_on_server(struct endpoint *e, cv_time now, uint32_t server);
 /* Our addresses changed, or time stood still: everything may be otherwise. */
 void traversal_on_network(struct endpoint *e, cv_time now);
+/* A server sees us at another address than before. */
+void traversal_on_address(struct endpoint *e, cv_time now, uint32_t server);
 /* What changed since the last time; before events are told. */
 void traversal_turn(struct endpoint *e, cv_time now);
 bool traversal_next_event(struct endpoint *e, struct endpoint_event *out);

@@ -117,7 +117,9 @@ void wire_write_relay(uint8_t out[WIRE_RELAY_HEADER], uint64_t channel)
 	cv_store64(out + 1, channel);
 }
 
-/* PROBE:  type:8  flags:8  token:64  address  padding... */
+/* PROBE:  type:8  flags:8  token:64  address  [ seconds:16 ]  padding... */
+enum { PROBE_FLAGS_TIMED = PROBE_FLAG_ASIDE | PROBE_FLAG_INTERVAL };
+
 bool wire_read_probe(const uint8_t *plain, size_t size, struct wire_probe *out)
 {
 	struct rd r = rd_init(plain, size);
@@ -125,9 +127,11 @@ bool wire_read_probe(const uint8_t *plain, size_t size, struct wire_probe *out)
 
 	p.type = rd_u8(&r);
 	/* Unknown flags are ignored, so that they can be given a meaning. */
-	p.flags = rd_u8(&r) & (PROBE_FLAG_NOMINATE | PROBE_FLAG_PAD_ANSWER);
+	p.flags = rd_u8(&r) & (PROBE_FLAG_NOMINATE | PROBE_FLAG_PAD_ANSWER | PROBE_FLAGS_TIMED);
 	p.token = rd_u64(&r);
 	p.seen = rd_addr(&r);
+	if (p.flags & PROBE_FLAGS_TIMED)
+		p.seconds = rd_u16(&r);
 	if (r.bad || (p.type != PROBE_CHALLENGE && p.type != PROBE_ANSWER))
 		return false;
 	*out = p;
@@ -144,6 +148,8 @@ void wire_write_probe(uint8_t *plain, size_t size, const struct wire_probe *in)
 	wr_u8(&w, in->flags);
 	wr_u64(&w, in->token);
 	wr_addr(&w, &in->seen);
+	if (in->flags & PROBE_FLAGS_TIMED)
+		wr_u16(&w, in->seconds);
 	wr_zero(&w, wr_left(&w));
 	CV_ASSERT(!w.bad);
 }
@@ -278,7 +284,7 @@ static bool read_candidates(struct rd *r, struct wire_frame *out)
 
 		c->kind = rd_u8(r);
 		c->addr = rd_addr(r);
-		if (r->bad || c->kind < CANDIDATE_HOST || c->kind > CANDIDATE_PEER ||
+		if (r->bad || c->kind < CANDIDATE_HOST || c->kind > CANDIDATE_MAPPED ||
 		    c->addr.family == ADDR_NONE)
 			return false;
 	}

@@ -110,6 +110,9 @@ enum wire_probe_type { PROBE_CHALLENGE = 1, PROBE_ANSWER = 2 };
 enum {
 	PROBE_FLAG_NOMINATE = 0x01,   /* "send your data here" */
 	PROBE_FLAG_PAD_ANSWER = 0x02, /* the answer is to be as large as this challenge */
+	/* To a server only; both have .seconds: */
+	PROBE_FLAG_ASIDE = 0x04, /* from a socket that is not the session's: "answer there, then" */
+	PROBE_FLAG_INTERVAL = 0x08, /* "as long as that you may hear nothing from me" */
 };
 
 struct wire_probe {
@@ -118,6 +121,7 @@ struct wire_probe {
 	uint64_t token;   /* chosen by the challenger, echoed */
 	struct addr seen; /* in an answer: the source address of the challenge; ADDR_NONE through a
 	                     relay */
+	uint16_t seconds; /* only with one of those flags, and never in an answer */
 };
 
 enum { WIRE_PROBE_PLAIN = 1 + 1 + 8 + ADDR_WIRE_MAX };
@@ -185,6 +189,7 @@ enum candidate_kind {
 	CANDIDATE_HOST = 1,   /* an interface address */
 	CANDIDATE_SERVER = 2, /* as a server sees us */
 	CANDIDATE_PEER = 3,   /* as the peer's probes see us */
+	CANDIDATE_MAPPED = 4, /* a port that our gateway forwards */
 };
 
 struct wire_candidate {

@@ -6,7 +6,8 @@
     transfer.py [--proxy=HOST:PORT] get HOST:PORT PATH
     transfer.py [--proxy=HOST:PORT] drain HOST:PORT STREAMS SECONDS
 
-The clients print "bytes N" as they go and one JSON object at the end.
+The clients print "bytes N" as they go and one JSON object at the end; "stalls" in it are instants
+of time.monotonic(), which is the same clock for all of a machine.
 """
 import argparse
 import functools
@@ -22,6 +23,7 @@ import time
 import socks
 
 PROGRESS = 256 << 10
+STALL_MIN, STALLS_MAX = 0.2, 200  # seconds; how many are told
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -67,7 +69,7 @@ def get(options, target, path):
     """Downloads a file; the head of the answer does not count."""
     begin = time.monotonic()
     digest, count, said = hashlib.sha256(), 0, 0
-    out = {"error": None, "first_byte_s": None, "stall_s": 0.0, "stall_at_s": None}
+    out = {"error": None, "first_byte_s": None, "stall_s": 0.0, "stall_at_s": None, "stalls": []}
     try:
         s = connect(options, target)
         out["connected_s"] = time.monotonic() - begin
@@ -98,6 +100,8 @@ def get(options, target, path):
                 break
             if now - last > out["stall_s"]:
                 out["stall_s"], out["stall_at_s"] = now - last, last - begin
+            if now - last > STALL_MIN and len(out["stalls"]) < STALLS_MAX:
+                out["stalls"].append((last, now))
             last = now
         if count != length:
             raise EOFError(f"end of file after {count} of {length} bytes")

@@ -9,50 +9,9 @@ static const struct sim_link NEAR = { .delay = CV_US(2500) };
 static const struct sim_link FAR = { .delay = CV_MS(95) };
 static const struct sim_link MIDDLE = { .delay = CV_MS(10) };
 
-/* Hosts 0 and 1 are the agents, 2 is the server. */
-static void add_world(struct sim *sim, int zone_a, int zone_b, const struct sim_link *agents,
-                      const struct sim_link *server)
-{
-	struct sim_host *a = simhost_add_agent(sim, "a", zone_a, agents);
-	struct sim_host *b = simhost_add_agent(sim, "b", zone_b, agents);
-	struct sim_host *s = simhost_add_hub(sim, "s", server);
-
-	simhost_know(a, b, false);
-	simhost_use_hub(a, s);
-	simhost_use_hub(b, s);
-}
-
-static void transfer(struct sim *sim, int from, int to, uint64_t size, uint64_t back)
-{
-	simapp_begin(sim, simapp_open(sim, &sim->hosts[from], &sim->hosts[to], size, back));
-}
-
-static bool is_path(struct sim *sim, const char *kind)
-{
-	return strcmp(simhost_path(sim, &sim->hosts[0], &sim->hosts[1]), kind) == 0 &&
-	       strcmp(simhost_path(sim, &sim->hosts[1], &sim->hosts[0]), kind) == 0;
-}
-
-static bool is_direct(struct sim *sim)
-{
-	return is_path(sim, "direct");
-}
-
-static bool is_relayed(struct sim *sim)
-{
-	return is_path(sim, "relay");
-}
-
 static void block(struct sim *sim, bool is_blocked)
 {
 	sim->blocked[0][1] = sim->blocked[1][0] = is_blocked;
-}
-
-static void check_whole(struct sim *sim)
-{
-	for (unsigned i = 0; i < sim->flow_count; i++)
-		sim_expect(sim, simapp_is_whole(&sim->flows[i]));
-	sim_expect(sim, sim->hosts[0].downs[1] == 0 && sim->hosts[1].downs[0] == 0);
 }
 
 /* S20: NATs that map by the inside alone meet directly, whatever they filter. */
@@ -65,18 +24,18 @@ static void nat_pairs(struct sim *sim)
 	int b = simnat_add(sim, SIM_EI, rules[v / 3 % 3], SIM_ROOT);
 
 	sim->nats[a].allocation = sim->nats[b].allocation = ways[v / 9];
-	add_world(sim, a, b, &MIDDLE, &MIDDLE);
+	simworld_add(sim, a, b, &MIDDLE, &MIDDLE);
 	simhost_start_all(sim);
-	transfer(sim, 0, 1, 100000, 100000);
-	if (!sim_until(sim, CV_SEC(1), is_direct, "a direct path") ||
+	simworld_transfer(sim, 0, 1, 100000, 100000);
+	if (!sim_until(sim, CV_SEC(1), simworld_is_direct, "a direct path") ||
 	    !sim_until(sim, CV_SEC(5), simapp_are_done, "the transfer"))
 		return;
-	check_whole(sim);
+	simworld_check_whole(sim);
 	sim_run(sim, CV_SEC(300));
-	sim_expect(sim, is_direct(sim)); /* keepalives hold the mappings */
-	transfer(sim, 1, 0, 1000, 1000);
+	sim_expect(sim, simworld_is_direct(sim)); /* keepalives hold the mappings */
+	simworld_transfer(sim, 1, 0, 1000, 1000);
 	sim_until(sim, CV_SEC(1), simapp_are_done, "a stream after 300 s of idling");
-	check_whole(sim);
+	simworld_check_whole(sim);
 }
 
 /* NATs that map by destination and filter by it cannot meet: the relay carries. */
@@ -86,12 +45,12 @@ static void nat_symmetric(struct sim *sim)
 	int b = simnat_add(sim, SIM_APD, SIM_APD, SIM_ROOT);
 
 	sim->nats[a].allocation = sim->nats[b].allocation = SIM_RANDOM;
-	add_world(sim, a, b, &MIDDLE, &MIDDLE);
+	simworld_add(sim, a, b, &MIDDLE, &MIDDLE);
 	simhost_start_all(sim);
-	transfer(sim, 0, 1, 100000, 100000);
+	simworld_transfer(sim, 0, 1, 100000, 100000);
 	sim_until(sim, CV_SEC(10), simapp_are_done, "the transfer");
-	sim_expect(sim, is_relayed(sim));
-	check_whole(sim);
+	sim_expect(sim, simworld_is_relayed(sim));
+	simworld_check_whole(sim);
 }
 
 /* Two NATs one behind the other, and two agents behind one: the LAN's own addresses. */
@@ -102,12 +61,12 @@ static void nat_nested(struct sim *sim)
 	int a = simnat_add(sim, SIM_EI, SIM_APD, outer);
 	int b = is_same ? a : simnat_add(sim, SIM_EI, SIM_APD, SIM_ROOT);
 
-	add_world(sim, a, b, &MIDDLE, &MIDDLE);
+	simworld_add(sim, a, b, &MIDDLE, &MIDDLE);
 	simhost_start_all(sim);
-	transfer(sim, 0, 1, 100000, 100000);
+	simworld_transfer(sim, 0, 1, 100000, 100000);
 	sim_until(sim, CV_SEC(5), simapp_are_done, "the transfer");
-	sim_expect(sim, is_path(sim, is_same ? "lan" : "direct"));
-	check_whole(sim);
+	sim_expect(sim, simworld_is_path(sim, is_same ? "lan" : "direct"));
+	simworld_check_whole(sim);
 }
 
 /* ---- policy ---- */
@@ -122,14 +81,14 @@ static bool forbid_direct(struct sim *sim, const struct sim_datagram *d)
 /* One side says `relay`: not a byte goes directly, and nobody learns an address. */
 static void relay_only(struct sim *sim)
 {
-	add_world(sim, SIM_ROOT, SIM_ROOT, &MIDDLE, &MIDDLE);
+	simworld_add(sim, SIM_ROOT, SIM_ROOT, &MIDDLE, &MIDDLE);
 	sim->hosts[sim_variant(sim, 2)].policy = POLICY_RELAY;
 	sim->tap = forbid_direct;
 	simhost_start_all(sim);
-	transfer(sim, 0, 1, 300000, 300000);
+	simworld_transfer(sim, 0, 1, 300000, 300000);
 	sim_until(sim, CV_SEC(20), simapp_are_done, "the transfer");
-	sim_expect(sim, is_relayed(sim));
-	check_whole(sim);
+	sim_expect(sim, simworld_is_relayed(sim));
+	simworld_check_whole(sim);
 }
 
 /* The NAT of a relayed agent forgets it in mid-transfer (rule 2.4). */
@@ -137,17 +96,17 @@ static void relay_rebinds(struct sim *sim)
 {
 	int nat = simnat_add(sim, SIM_EI, SIM_APD, SIM_ROOT);
 
-	add_world(sim, nat, SIM_ROOT, &MIDDLE, &MIDDLE);
+	simworld_add(sim, nat, SIM_ROOT, &MIDDLE, &MIDDLE);
 	sim->hosts[0].policy = POLICY_RELAY;
 	simhost_start_all(sim);
 	sim_run(sim, CV_SEC(2));
-	transfer(sim, sim_variant(sim, 2) ? 1 : 0, sim_variant(sim, 2) ? 0 : 1, 200000, 0);
+	simworld_transfer(sim, sim_variant(sim, 2) ? 1 : 0, sim_variant(sim, 2) ? 0 : 1, 200000, 0);
 	for (int i = 0; i < 3; i++) {
 		sim_run(sim, CV_MS(60));
 		simnat_reboot(sim, nat, i == 1);
 	}
 	sim_until(sim, CV_SEC(8), simapp_are_done, "the transfer after three new addresses");
-	check_whole(sim);
+	simworld_check_whole(sim);
 }
 
 /* S18: the same on a direct path, both sides at once. */
@@ -156,56 +115,56 @@ static void direct_rebinds(struct sim *sim)
 	int a = simnat_add(sim, SIM_EI, SIM_APD, SIM_ROOT);
 	int b = simnat_add(sim, SIM_EI, SIM_APD, SIM_ROOT);
 
-	add_world(sim, a, b, &MIDDLE, &MIDDLE);
+	simworld_add(sim, a, b, &MIDDLE, &MIDDLE);
 	simhost_start_all(sim);
-	transfer(sim, 0, 1, 100, 100);
-	sim_until(sim, CV_SEC(2), is_direct, "a direct path");
-	transfer(sim, 0, 1, 2000000, 2000000);
+	simworld_transfer(sim, 0, 1, 100, 100);
+	sim_until(sim, CV_SEC(2), simworld_is_direct, "a direct path");
+	simworld_transfer(sim, 0, 1, 2000000, 2000000);
 	sim_run(sim, CV_MS(200));
 	simnat_reboot(sim, a, true);
 	if (sim_variant(sim, 2))
 		simnat_reboot(sim, b, false);
 	sim_until(sim, CV_SEC(15), simapp_are_done, "the transfer after new addresses");
-	sim_until(sim, CV_SEC(10), is_direct, "a direct path again");
-	check_whole(sim);
+	sim_until(sim, CV_SEC(10), simworld_is_direct, "a direct path again");
+	simworld_check_whole(sim);
 }
 
 /* ---- the server goes ---- */
 
 static void server_stops(struct sim *sim)
 {
-	add_world(sim, SIM_ROOT, SIM_ROOT, &MIDDLE, &MIDDLE);
+	simworld_add(sim, SIM_ROOT, SIM_ROOT, &MIDDLE, &MIDDLE);
 	simhost_start_all(sim);
-	transfer(sim, 0, 1, 100, 100);
-	sim_until(sim, CV_SEC(2), is_direct, "a direct path");
-	transfer(sim, 0, 1, 3000000, 3000000);
+	simworld_transfer(sim, 0, 1, 100, 100);
+	sim_until(sim, CV_SEC(2), simworld_is_direct, "a direct path");
+	simworld_transfer(sim, 0, 1, 3000000, 3000000);
 	sim_run(sim, CV_MS(200));
 	simhost_kill(sim, &sim->hosts[2], sim_variant(sim, 2) == 1);
 	sim_until(sim, CV_SEC(4), simapp_are_done, "a transfer that the server is no part of");
 	sim_run(sim, CV_SEC(400));
-	transfer(sim, 1, 0, 1000, 1000);
+	simworld_transfer(sim, 1, 0, 1000, 1000);
 	sim_until(sim, CV_MS(500), simapp_are_done, "a stream without a server");
 	simhost_start(sim, &sim->hosts[2]);
 	sim_run(sim, CV_SEC(70));
 	sim_expect(sim, sim->hosts[0].server_ups >= 2 && sim->hosts[1].server_ups >= 2);
-	check_whole(sim);
+	simworld_check_whole(sim);
 }
 
 /* S13 and back: the direct path dies in mid-transfer, the relay takes over, the direct returns. */
 static void direct_dies(struct sim *sim)
 {
-	add_world(sim, SIM_ROOT, SIM_ROOT, &MIDDLE, &MIDDLE);
+	simworld_add(sim, SIM_ROOT, SIM_ROOT, &MIDDLE, &MIDDLE);
 	simhost_start_all(sim);
-	transfer(sim, 0, 1, 100, 100);
-	sim_until(sim, CV_SEC(2), is_direct, "a direct path");
-	transfer(sim, 0, 1, 1000000, 1000000);
+	simworld_transfer(sim, 0, 1, 100, 100);
+	sim_until(sim, CV_SEC(2), simworld_is_direct, "a direct path");
+	simworld_transfer(sim, 0, 1, 1000000, 1000000);
 	sim_run(sim, CV_MS(100));
 	block(sim, true);
-	sim_until(sim, CV_SEC(7), is_relayed, "the relay");
+	sim_until(sim, CV_SEC(7), simworld_is_relayed, "the relay");
 	sim_until(sim, CV_SEC(10), simapp_are_done, "the transfer");
 	block(sim, false);
-	sim_until(sim, CV_SEC(65), is_direct, "the direct path again");
-	check_whole(sim);
+	sim_until(sim, CV_SEC(65), simworld_is_direct, "the direct path again");
+	simworld_check_whole(sim);
 }
 
 /* ---- moves ---- */
@@ -218,19 +177,19 @@ static bool has_begun(struct sim *sim)
 /* A flight is out on a path of 200 ms when one of 5 ms appears; and back. */
 static void slow_to_fast(struct sim *sim)
 {
-	add_world(sim, SIM_ROOT, SIM_ROOT, &NEAR, &FAR);
+	simworld_add(sim, SIM_ROOT, SIM_ROOT, &NEAR, &FAR);
 	block(sim, true);
 	simhost_start_all(sim);
-	transfer(sim, 0, 1, 3000000, 0);
+	simworld_transfer(sim, 0, 1, 3000000, 0);
 	sim_until(sim, CV_SEC(10), has_begun, "data on the slow path");
-	sim_expect(sim, is_relayed(sim));
+	sim_expect(sim, simworld_is_relayed(sim));
 	block(sim, false);
-	sim_until(sim, CV_SEC(65), is_direct, "the fast path");
-	transfer(sim, 0, 1, 3000000, 3000000);
+	sim_until(sim, CV_SEC(65), simworld_is_direct, "the fast path");
+	simworld_transfer(sim, 0, 1, 3000000, 3000000);
 	sim_run(sim, CV_MS(50));
 	block(sim, true);
 	sim_until(sim, CV_SEC(60), simapp_are_done, "both transfers");
-	check_whole(sim);
+	simworld_check_whole(sim);
 }
 
 /* ---- probes ---- */
@@ -250,11 +209,11 @@ static void lost_probes(struct sim *sim)
 	struct sim_link slow = MIDDLE;
 
 	slow.rate = 200000;
-	add_world(sim, SIM_ROOT, SIM_ROOT, &slow, &MIDDLE);
+	simworld_add(sim, SIM_ROOT, SIM_ROOT, &slow, &MIDDLE);
 	sim->filter = lose_probes;
 	sim->filter_arg = 1000;
 	simhost_start_all(sim);
-	transfer(sim, 0, 1, 3000000, 0);
+	simworld_transfer(sim, 0, 1, 3000000, 0);
 	for (int i = 0; i < 150 && !sim->has_failed; i++) {
 		struct sim_host *h = &sim->hosts[i & 1];
 
@@ -265,35 +224,35 @@ static void lost_probes(struct sim *sim)
 		simhost_poke(sim, h);
 	}
 	sim_until(sim, CV_SEC(15), simapp_are_done, "the transfer");
-	check_whole(sim);
+	simworld_check_whole(sim);
 }
 
 /* S27: small probes pass directly, 1,200 bytes do not: a black hole is no path. */
 static void narrow(struct sim *sim)
 {
-	add_world(sim, SIM_ROOT, SIM_ROOT, &MIDDLE, &MIDDLE);
+	simworld_add(sim, SIM_ROOT, SIM_ROOT, &MIDDLE, &MIDDLE);
 	sim->pair_mtu[0][1] = sim_variant(sim, 3) == 1 ? 0 : 1100;
 	sim->pair_mtu[1][0] = sim_variant(sim, 3) == 2 ? 0 : 100;
 	simhost_start_all(sim);
-	transfer(sim, 0, 1, 300000, 300000);
+	simworld_transfer(sim, 0, 1, 300000, 300000);
 	sim_until(sim, CV_SEC(8), simapp_are_done, "the transfer");
-	sim_expect(sim, is_relayed(sim));
-	check_whole(sim);
+	sim_expect(sim, simworld_is_relayed(sim));
+	simworld_check_whole(sim);
 }
 
 /* The path shrinks in mid-transfer, nobody says so. */
 static void shrinks(struct sim *sim)
 {
-	add_world(sim, SIM_ROOT, SIM_ROOT, &MIDDLE, &MIDDLE);
+	simworld_add(sim, SIM_ROOT, SIM_ROOT, &MIDDLE, &MIDDLE);
 	simhost_start_all(sim);
-	transfer(sim, 0, 1, 100, 100);
-	sim_until(sim, CV_SEC(2), is_direct, "a direct path");
+	simworld_transfer(sim, 0, 1, 100, 100);
+	sim_until(sim, CV_SEC(2), simworld_is_direct, "a direct path");
 	sim_run(sim, CV_SEC(10)); /* the search ends at 1,472 */
-	transfer(sim, 0, 1, 1000000, 1000000);
+	simworld_transfer(sim, 0, 1, 1000000, 1000000);
 	sim_run(sim, CV_MS(100));
 	sim->pair_mtu[0][1] = sim->pair_mtu[1][0] = 1300;
 	sim_until(sim, CV_SEC(8), simapp_are_done, "the transfer through less");
-	check_whole(sim);
+	simworld_check_whole(sim);
 }
 
 /* ---- quota ---- */
@@ -301,18 +260,18 @@ static void shrinks(struct sim *sim)
 /* S52: the quota is spent, then keys are due, then punching becomes possible. */
 static void quota(struct sim *sim)
 {
-	add_world(sim, SIM_ROOT, SIM_ROOT, &MIDDLE, &MIDDLE);
+	simworld_add(sim, SIM_ROOT, SIM_ROOT, &MIDDLE, &MIDDLE);
 	sim->hosts[2].relay_rate = 20000;
 	block(sim, true);
 	simhost_start_all(sim);
-	transfer(sim, 0, 1, 4000000, 0);
+	simworld_transfer(sim, 0, 1, 4000000, 0);
 	sim_run(sim, CV_SEC(170));
-	sim_expect(sim, is_relayed(sim));
+	sim_expect(sim, simworld_is_relayed(sim));
 	sim_expect(sim, sim->flows[0].side[1].read > 1000000);
 	block(sim, false);
-	sim_until(sim, CV_SEC(65), is_direct, "a direct path");
+	sim_until(sim, CV_SEC(65), simworld_is_direct, "a direct path");
 	sim_until(sim, CV_SEC(10), simapp_are_done, "the transfer");
-	check_whole(sim);
+	simworld_check_whole(sim);
 }
 
 const struct sim_case CASES_PATHS[] = {

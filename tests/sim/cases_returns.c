@@ -67,7 +67,13 @@ static void begin_flow(struct sim *sim, struct story *t)
 	simapp_begin(sim, t->flow);
 }
 
-static bool begin(struct sim *sim, struct story *t)
+static bool is_relayed(struct sim *sim)
+{
+	return strcmp(simhost_path(sim, &sim->hosts[0], &sim->hosts[1]), "relay") == 0 &&
+	       strcmp(simhost_path(sim, &sim->hosts[1], &sim->hosts[0]), "relay") == 0;
+}
+
+static bool begin_by(struct sim *sim, struct story *t, uint8_t policy)
 {
 	struct sim_link agents[2], server = draw_link(sim);
 
@@ -78,17 +84,23 @@ static bool begin(struct sim *sim, struct story *t)
 	}
 	(void)simhost_add_hub(sim, "s", &server);
 	sim->check_interval = 16;
+	sim->hosts[0].policy = policy;
 	simhost_know(&sim->hosts[0], &sim->hosts[1], false);
 	for (int i = 0; i < 2; i++)
 		simhost_use_hub(&sim->hosts[i], &sim->hosts[SERVER]);
 	simhost_start_all(sim);
-	if (!sim_until(sim, CV_SEC(15), is_direct, "a direct path"))
+	if (!sim_until(sim, CV_SEC(15), policy == POLICY_RELAY ? is_relayed : is_direct, "a path"))
 		return false;
 	/* The keepalives of server and path are anywhere. */
 	sim_run(sim, sim_below(sim, CV_SEC(60)));
 	begin_flow(sim, t);
 	sim_run(sim, CV_SEC(1) + sim_below(sim, CV_SEC(3)));
 	return !sim->has_failed;
+}
+
+static bool begin(struct sim *sim, struct story *t)
+{
+	return begin_by(sim, t, POLICY_AUTO);
 }
 
 static uint64_t progress(const struct story *t)
@@ -212,11 +224,37 @@ static void idle_restarts(struct sim *sim)
 	expect_return(sim, &t, CV_SEC(4), CV_SEC(5));
 }
 
+/* The relay restarts, with a goodbye or without; who has streams on it does not wait for a second
+ * of his own choice, as all its other agents do. */
+static void relay_restarts(struct sim *sim)
+{
+	struct story t;
+	cv_time begun_at;
+	uint64_t before;
+
+	if (!begin_by(sim, &t, POLICY_RELAY))
+		return;
+	begun_at = sim->now;
+	before = progress(&t);
+	simhost_kill(sim, &sim->hosts[SERVER], sim_below(sim, 2));
+	sim_run(sim, sim_below(sim, CV_MS(500)));
+	simhost_start(sim, &sim->hosts[SERVER]);
+	sim_run(sim, CV_MS(500));
+	while (!sim->has_failed && sim->now < begun_at + CV_SEC(20) &&
+	       (!is_relayed(sim) || progress(&t) == before)) {
+		before = progress(&t);
+		sim_run(sim, STEP);
+	}
+	sim_most(sim, "data flow again, ms", (sim->now - begun_at) / CV_MS(1), 4000, 4000);
+	sim_expect(sim, !t.flow->side[0].is_reset && !t.flow->side[1].is_reset);
+}
+
 const struct sim_case CASES_RETURNS[] = {
 	{ "return-one", one_restarts, "S18: one NAT restarts in mid-transfer", 12 },
 	{ "return-both", both_restart, "S18: both do", 12 },
 	{ "return-moved", one_moves, "S41: one side changes its network", 12 },
 	{ "return-relayed", relay_meanwhile, "S18: while the direct way is cut", 12 },
+	{ "return-restarted", relay_restarts, "E12: the relay in use restarts", 12 },
 	{ "return-idle", idle_restarts, "S18: while nothing flows", 12 },
 	{ NULL, NULL, NULL, 0 },
 };

@@ -10,6 +10,7 @@
  *	simlink.c   one link; simnet.c the way of a datagram over several; simnat.c translators
  *	simhost.c   one process: the drain that endpoint.h prescribes
  *	simapp.c    streams with known contents
+ *	simworld.c  two agents and a server
  *	simwatch.c  oracles that look at every datagram
  *	simload.c   pairs of hosts that compete for one bottleneck, and what they get
  *	swarm.c     a world drawn from a seed; cases_*.c the named scenarios; matrix.c the matrix
@@ -268,6 +269,7 @@ struct sim_host {
 	unsigned extra_open, extra_peak;
 	uint64_t extra_opened;
 	unsigned extra_max; /* more are not opened: the process has no more descriptors; 0: all */
+	uint32_t interface_mtu; /* EMSGSIZE above this UDP payload; 0: never */
 	struct sim_link up, down;
 
 	uint8_t sk[32];
@@ -371,6 +373,7 @@ struct sim_load {
 struct sim_watch; /* simwatch.c */
 
 typedef bool sim_filter(struct sim *sim, const struct sim_datagram *d); /* true: drop */
+typedef void sim_mangle(struct sim *sim, struct sim_datagram *d);
 
 struct sim {
 	uint64_t seed;
@@ -398,7 +401,8 @@ struct sim {
 	unsigned change_count;
 	sim_filter *filter;
 	uint64_t filter_arg, filter_count;
-	sim_filter *tap; /* sees what leaves; its verdict is ignored */
+	sim_filter *tap;    /* sees what leaves; its verdict is ignored */
+	sim_mangle *mangle; /* changes what has left its host's link */
 
 	struct sim_load load;
 	struct sim_watch *watch;
@@ -532,6 +536,21 @@ bool simapp_is_whole(const struct sim_flow *f);
 void simapp_abort(struct sim *sim, struct sim_flow *f, unsigned side);
 void simapp_print(const struct sim *sim, FILE *out);
 
+/* simworld.c */
+/* Agents 0 and 1, server 2 in the internet; they know each other, nobody's address is configured.
+ */
+void simworld_add(struct sim *sim, int zone_a, int zone_b, const struct sim_link *agents,
+                  const struct sim_link *server);
+/* Begins at once. */
+struct sim_flow *simworld_transfer(struct sim *sim, int from, int to, uint64_t size, uint64_t back);
+/* Both say so. */
+bool simworld_is_path(struct sim *sim, const char *kind);
+bool simworld_is_direct(struct sim *sim);
+bool simworld_is_relayed(struct sim *sim);
+bool simworld_is_connected(struct sim *sim);
+/* Every flow ended well, and nobody was ever told that the other is down. */
+void simworld_check_whole(struct sim *sim);
+
 /* simwatch.c */
 void simwatch_init(struct sim *sim);
 void simwatch_deinit(struct sim *sim);
@@ -627,6 +646,8 @@ static inline unsigned sim_variant(const struct sim *sim, unsigned variants)
 	return (unsigned)((sim->seed + variants - 1) % variants);
 }
 extern const struct sim_case CASES_START[], CASES_PATHS[], CASES_STREAMS[], CASES_LIVES[];
-extern const struct sim_case CASES_LINKS[], CASES_PUNCH[], CASES_RETURNS[], CASES_MODELS[];
+extern const struct sim_case CASES_LINKS[], CASES_RETURNS[], CASES_MODELS[], CASES_NATS[];
+extern const struct sim_case CASES_OUTAGES[], CASES_ATTACKS[];
+extern const struct sim_case CASES_PUNCH[];
 /* Run with each congestion control. */
 extern const struct sim_case CASES_BULK[], CASES_CHANGES[], CASES_RIVALS[];

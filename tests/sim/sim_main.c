@@ -27,10 +27,11 @@ static const struct {
 } groups[] = {
 	{ "models", CASES_MODELS, false },   { "links", CASES_LINKS, false },
 	{ "start", CASES_START, false },     { "paths", CASES_PATHS, false },
-	{ "punch", CASES_PUNCH, false },     { "returns", CASES_RETURNS, false },
-	{ "streams", CASES_STREAMS, false }, { "lives", CASES_LIVES, false },
-	{ "bulk", CASES_BULK, true },        { "changes", CASES_CHANGES, true },
-	{ "rivals", CASES_RIVALS, true },
+	{ "punch", CASES_PUNCH, false },     { "nats", CASES_NATS, false },
+	{ "outages", CASES_OUTAGES, false }, { "returns", CASES_RETURNS, false },
+	{ "attacks", CASES_ATTACKS, false }, { "streams", CASES_STREAMS, false },
+	{ "lives", CASES_LIVES, false },     { "bulk", CASES_BULK, true },
+	{ "changes", CASES_CHANGES, true },  { "rivals", CASES_RIVALS, true },
 };
 
 /* What runs now, for the last words of an assertion. */

@@ -436,6 +436,16 @@ static bool write_train(struct sim *sim, struct sim_host *h)
 	                 : endpoint_write(h->endpoint, sim->now, &sim->train);
 }
 
+static void send_train(struct sim *sim, struct sim_host *h)
+{
+	const struct train *t = &sim->train;
+
+	if (h->interface_mtu == 0 || t->segment_size <= h->interface_mtu || h->is_hub)
+		simnet_send(sim, h, t);
+	else
+		endpoint_on_too_large(h->endpoint, sim->now, t->socket, &t->to, t->segment_size);
+}
+
 /* No turn without end, none that asks for itself at once for ever. */
 static void check_spin(struct sim *sim, struct sim_host *h)
 {
@@ -481,7 +491,7 @@ static void drain(struct sim *sim, struct sim_host *h)
 		}
 	}
 	while (write_train(sim, h)) {
-		simnet_send(sim, h, &sim->train);
+		send_train(sim, h);
 		if (++trains > TRAINS_MAX || sim->has_failed) {
 			sim_fail(sim, "%s: trains without end", h->name);
 			return;

@@ -343,6 +343,8 @@ void simnet_route(struct sim *sim, struct sim_datagram *d)
 	int from = d->from;
 	uint16_t socket;
 
+	if (sim->mangle && !d->has_crossed)
+		sim->mangle(sim, d);
 	if (d->has_crossed || !sim->filter || !sim->filter(sim, d))
 		h = walk(sim, d);
 	if (h && !simhost_socket_at(h, d->dst.port, &socket))

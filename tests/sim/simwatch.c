@@ -11,6 +11,7 @@ struct source {
 	struct addr addr;
 	int hub;
 	uint64_t in, out;
+	bool has_cookie; /* it has read one: an INIT with it proves where it is */
 	bool is_proven;
 };
 
@@ -165,6 +166,14 @@ void simwatch_on_sent(struct sim *sim, const struct sim_datagram *d)
 	check_amplification(sim, d);
 }
 
+static bool has_mac2(const struct sim_datagram *d)
+{
+	static const uint8_t none[MAC_SIZE];
+
+	return d->size == WIRE_INIT_SIZE &&
+	       memcmp(d->bytes + d->size - MAC_SIZE, none, MAC_SIZE) != 0;
+}
+
 void simwatch_on_arrival(struct sim *sim, const struct sim_host *h, const struct sim_datagram *d)
 {
 	struct sim_watch *w = sim->watch;
@@ -180,12 +189,19 @@ void simwatch_on_arrival(struct sim *sim, const struct sim_host *h, const struct
 		if (s)
 			s->is_proven = true;
 	}
+	if (d->from >= 0 && sim->hosts[d->from].is_hub && kind == WIRE_COOKIE && !d->is_corrupt) {
+		s = source_of(w, d->from, &d->sent_to);
+		if (s)
+			s->has_cookie = true;
+	}
 	if (!h->is_hub)
 		return;
 	s = source_of(w, h->number, &d->src);
 	if (!s)
 		return;
 	s->in += d->size;
+	if (s->has_cookie && kind == WIRE_INIT && has_mac2(d) && !d->is_corrupt)
+		s->is_proven = true;
 	/* Sealed under keys that only came about by hearing our answers there. */
 	if (!d->is_spoofed && !d->is_corrupt && (kind == WIRE_DATA || kind == WIRE_PROBE))
 		s->is_proven = true;

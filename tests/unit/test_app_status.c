@@ -81,6 +81,9 @@ static json_t *agent(void)
 		.servers = servers,
 		.server_count = 3,
 		.nat_mapping = "endpoint-independent",
+		.portmap = { .protocol = "nat-pmp",
+		             .address = addr_v4(203, 0, 113, 7, 40001),
+		             .expires = CV_SEC(7199) + CV_MS(900) },
 		.peers = peers,
 		.peer_count = 3,
 		.listeners = listeners,
@@ -104,6 +107,8 @@ static void test_agent(void **state)
 	       "{\"address\":\"new.example.net\",\"connected\":true,\"rtt_ms\":null,"
 	       "\"public_address\":null,\"why\":null}],"
 	       "\"nat\":{\"mapping\":\"endpoint-independent\",\"filtering\":\"unknown\"},"
+	       "\"portmap\":{\"protocol\":\"nat-pmp\",\"address\":\"203.0.113.7:40001\","
+	       "\"expires_s\":7199,\"why\":null},"
 	       "\"peers\":["
 	       "{\"name\":\"home\",\"public_key\":\"" KEY "\",\"connected\":true,"
 	       "\"path\":{\"kind\":\"direct\",\"address\":\"198.51.100.9:28583\",\"rtt_ms\":20.1,"
@@ -131,6 +136,8 @@ static void test_empty_agent(void **state)
 	expect(status_agent_json(&s), "{\"version\":\"V\",\"role\":\"agent\",\"public_key\":\"" KEY
 	                              "\",\"uptime_s\":0.0,\"servers\":[],"
 	                              "\"nat\":{\"mapping\":\"unknown\",\"filtering\":\"unknown\"},"
+	                              "\"portmap\":{\"protocol\":null,\"address\":null,"
+	                              "\"expires_s\":null,\"why\":null},"
 	                              "\"peers\":[],\"listeners\":[]}");
 }
 
@@ -227,6 +234,7 @@ static void test_text(void **state)
 		"rv.example.net:28583  connected      21.4 ms  203.0.113.7:40001\n",
 		"    not on its list\n",
 		"nat: mapping endpoint-independent, filtering unknown\n",
+		"port mapping: 203.0.113.7:40001 by nat-pmp\n",
 		"proxy     127.0.0.1:1080  home\n",
 		", up 12 s\n",
 	};
@@ -250,6 +258,8 @@ static void test_text_of_anything(void **state)
 		"{\"peers\":[1,null,{},[]]}",
 		"{\"peers\":[{\"name\":\"\\u001b[2J\",\"path\":3,\"tx_bps\":1e308}]}",
 		"{\"servers\":[{\"rtt_ms\":1e308,\"why\":\"\\u0007\"}],\"uptime_s\":-1}",
+		"{\"portmap\":[]}",
+		"{\"portmap\":{\"address\":\"\\u001b\",\"why\":\"\\u0007\"}}",
 		"{\"agents\":\"x\",\"drops\":{\"a\\nb\":1},\"uptime_s\":1e300,\"nat\":[]}",
 	};
 	char *text;

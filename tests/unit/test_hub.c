@@ -7,6 +7,7 @@
  * is lost. Invariants are checked after every delivery.
  */
 #include "hub_world.h"
+#include "tunnel/rendezvous_state.h"
 
 static void agents_meet(void **state)
 {
@@ -382,10 +383,57 @@ static void stun_is_answered(void **state)
 		hub_on_arrival(w->hub, w->now, &in);
 	assert_false(hub_write(w->hub, w->now, &t));
 	assert_int_equal(stats_of(w).stun_answers, 1);
-	assert_int_equal(stats_of(w).drop_stun_silent, 19);
-	assert_int_equal(stats_of(w).drop_stun_limited, 82);
+	assert_int_equal(stats_of(w).drop_stun_silent, BINDING_BURST - 1);
+	assert_int_equal(stats_of(w).drop_stun_limited, 102 - BINDING_BURST);
 	assert_int_equal(stats_of(w).drop_malformed, 1);
 	run(w, CV_SEC(70));
+	assert_int_equal(stats_of(w).agents, 2);
+	world_free(w);
+}
+
+static struct flight flight_of(const struct world *w, unsigned kind, const struct addr *to)
+{
+	for (unsigned i = 0; i < w->flight_count; i++) {
+		if ((w->flights[i].bytes[0] & WIRE_KIND_MASK) == kind &&
+		    addr_equal(&w->flights[i].to, to))
+			return w->flights[i];
+	}
+	fail();
+	return (struct flight){ 0 };
+}
+
+/* An agent that seals whatever it likes: it begins a new object by a continuing INIT, which
+ * needs no cookie, and repeats it with a stranger's address. RESP goes there, but nothing
+ * else may: through the relay it would be a flood. */
+static void a_repeat_from_elsewhere_moves_nothing(void **state)
+{
+	struct world *w = pair_new(13);
+	struct rendezvous *r = w->agents[0].rv;
+	struct addr victim = addr_v4(203, 0, 113, 66, 6666);
+	uint8_t incarnation[INCARNATION_SIZE];
+	struct train t = { .bytes = w->train };
+	struct flight init;
+
+	(void)state;
+	rng_fill(&w->rng, incarnation, sizeof(incarnation));
+	r->session.assoc.is_bound = false; /* as if it had forgotten all but its keys */
+	assoc_rename(&r->session.assoc, incarnation);
+	initiator_start(&r->initiator, w->now);
+	r->rekey_until = w->now + CV_SEC(5);
+	assert_true(rendezvous_write(r, w->now, &t));
+	r->session.assoc.is_bound = true;
+	put_train(w, &w->agents[0].addr, &t);
+	init = flight_of(w, WIRE_INIT, &w->server_addr);
+	run(w, CV_MS(22));
+	put(w, &victim, &w->server_addr, init.bytes, init.size);
+	w->now = flight_of(w, WIRE_RESP, &w->agents[0].addr).at;
+	r->session.assoc.is_bound = false;
+	turn(w);
+	assert_true(r->session.assoc.is_bound);
+	run(w, CV_MS(200));
+	assert_null(hub_session_at(w->hub, &victim));
+	assert_non_null(hub_session_at(w->hub, &w->agents[0].addr));
+	run(w, CV_SEC(60));
 	assert_int_equal(stats_of(w).agents, 2);
 	world_free(w);
 }
@@ -407,6 +455,7 @@ int main(void)
 		cmocka_unit_test(without_relay_only_small_packets_pass),
 		cmocka_unit_test(rebinding_is_noticed_by_a_relayed_packet),
 		cmocka_unit_test(a_copier_is_not_followed),
+		cmocka_unit_test(a_repeat_from_elsewhere_moves_nothing),
 	};
 
 	return cmocka_run_group_tests_name("hub", tests, NULL, NULL);
