@@ -367,6 +367,7 @@ static json_t *on_status(void *ctx)
 	s.peers = peers;
 	s.listeners = listeners;
 	mapping_status(&a->mapping, &s.portmap);
+	endpoint_nat_stats(a->endpoint, &s.nat);
 	out = status_agent_json(&s);
 end:
 	cv_free(servers);
@@ -620,12 +621,10 @@ static int start(struct agent *a, const char *control)
 		return -1;
 	}
 	bridge_add_own_unix(&a->bridge, control);
-	if (open_port(a) < 0 || listeners_open(&a->listeners, a->config, a->conns, &a->bridge) < 0)
+	if (open_port(a) < 0 ||
+	    listeners_open(&a->listeners, a->config, a->conns, &a->bridge) < 0 ||
+	    foreign_open(&a->loop, a->config, a->resolver, on_foreign, a, &a->foreign) < 0)
 		return -1;
-	if (foreign_open(&a->loop, a->config, a->resolver, on_foreign, a, &a->foreign) < 0) {
-		log_error("out of memory");
-		return -1;
-	}
 	if (interfaces_open(&a->loop, on_network_change, a, &a->interfaces) < 0)
 		log_warn("changes of the network will go unnoticed");
 	tell_local_addresses(a, a->started_at);

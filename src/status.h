@@ -47,7 +47,7 @@ struct status_agent {
 	double uptime_s;
 	const struct status_agent_server *servers;
 	size_t server_count;
-	const char *nat_mapping, *nat_filtering; /* RFC 4787's terms; NULL: "unknown" */
+	struct endpoint_nat_stats nat;
 	struct portmap_status portmap;
 	const struct status_agent_peer *peers;
 	size_t peer_count;

@@ -233,6 +233,10 @@ void endpoint_set_mapped_addresses(struct endpoint *e, cv_time now, const struct
 		e->core.has_mapping |=
 			list[i].family == ADDR_V4 && addr_class(&list[i]) == ADDR_CLASS_GLOBAL;
 	}
+	if (e->core.nat.has_mapped != e->core.has_mapping) {
+		e->core.nat.has_mapped = e->core.has_mapping;
+		e->core.nat_version += e->core.nat_version != 0;
+	}
 	announce_candidates(e, now);
 }
 
@@ -553,6 +557,7 @@ static bool write_session(struct endpoint *e, cv_time now, struct session *s, st
 	while (session_write(s, now, out, &where)) {
 		if (address_train(e, now, s, out, &where))
 			return true;
+		out->ttl = 0; /* of the one that did not leave */
 	}
 	return false;
 }

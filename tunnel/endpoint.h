@@ -200,7 +200,7 @@ void endpoint_ping(struct endpoint *e, cv_time now, uint32_t peer);
 /* True once for each answer: round trip, and the kind of path and address it took. */
 bool endpoint_ping_result(struct endpoint *e, uint32_t peer, cv_duration *rtt);
 
-enum { ENDPOINT_WHY_MAX = 200 };
+enum { ENDPOINT_WHY_MAX = 320 };
 
 struct endpoint_peer_stats {
 	enum peer_state state;

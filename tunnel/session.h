@@ -170,9 +170,10 @@ struct session {
 	} batch[PATHS_MAX];
 
 	struct punch_talk punch;
-	cv_time punch_at;       /* not before */
-	cv_time punch_ended_at; /* the last attempt; 0: none yet */
-	uint8_t punches_failed; /* since the last success or event */
+	const char *punch_doing; /* static: what is tried now, in words; NULL: nothing */
+	cv_time punch_at;        /* not before */
+	cv_time punch_ended_at;  /* the last attempt; 0: none yet */
+	uint8_t punches_failed;  /* since the last success or event */
 
 	/* the newest nomination: epoch and number of its probe */
 	uint32_t nominated_index;

@@ -159,8 +159,7 @@ int portprobe_start(uv_loop_t *loop,
 	}
 	p->result.is_upnp_built_in = upnp_is_built_in();
 	p->result.why = look(p);
-	if (!p->result.why &&
-	    portmap_socket_open(loop, AF_INET, 0, on_answer, p, &p->socket) < 0)
+	if (!p->result.why && portmap_socket_open(loop, AF_INET, 0, on_answer, p, &p->socket) < 0)
 		p->socket = NULL;
 	if (p->socket) {
 		req.gateway = p->result.gateway;

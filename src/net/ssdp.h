@@ -34,6 +34,6 @@ size_t ssdp_write_search(char out[SSDP_SEARCH_MAX], const char *host);
  * than SSDP_URL_MAX or holds what no URL does.
  */
 CV_NODISCARD bool ssdp_read_answer(const uint8_t *bytes, size_t size, char url[SSDP_URL_MAX]);
-/* True for http:// at the address @host as a literal, with any port and path; false for names, other
- * addresses, and whatever one parser might read otherwise than another ("@"). */
+/* True for http:// at the address @host as a literal, with any port and path; false for names,
+ * other addresses, and whatever one parser might read otherwise than another ("@"). */
 bool ssdp_is_at(const char *url, const struct addr *host);

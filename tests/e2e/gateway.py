@@ -18,6 +18,7 @@ import shutil
 from lab import Unavailable
 
 LAN, ROUTER, INSIDE = "192.168.50.0/24", "192.168.50.1", "192.168.50.2"
+ROUTER6, INSIDE6 = "2a00:1:2:3::1", "2a00:1:2:3::5"
 TOOLS = ("miniupnpd", "nft", "ip")
 
 RULES = """
@@ -99,6 +100,24 @@ class Gateway:
         self._run(inside, "ip", "link", "set", "lan1", "up")
         self._run(inside, "ip", "route", "add", "default", "via", ROUTER)
         return inside
+
+    def give_ipv6(self, inside):
+        """A public address too, behind the router's firewall; the route leads to its link-local
+        address, as router advertisements have it."""
+        self._run(self.router, "ip", "addr", "add", f"{ROUTER6}/64", "dev", "lan0", "nodad")
+        self._run(inside, "ip", "addr", "add", f"{INSIDE6}/64", "dev", "lan1", "nodad")
+        via = self.lab.wait_until(self._link_local, 10, "the router's link-local address")
+        self._run(inside, "ip", "-6", "route", "add", "default", "via", via, "dev", "lan1")
+
+    def _link_local(self):
+        text = self._run(self.router, "ip", "-6", "addr", "show", "dev", "lan0", "scope", "link")
+        return None if "tentative" in text or "inet6" not in text else \
+            text.split("inet6")[1].split("/")[0].strip()
+
+    def pinholes(self):
+        """Openings of the IPv6 firewall; nft shows miniupnpd's rules as raw bytes."""
+        text = self.nft("list chain inet filter miniupnpd")
+        return [line.strip() for line in text.splitlines() if "@nh,192,128 0x2a00" in line]
 
     def nft(self, command):
         return self._run(self.router, "nft", command)

@@ -22,7 +22,7 @@ MAPPED_S = {"pcp": 1, "nat-pmp": 3, "upnp": 5}
 DIRECT_S = 3        # from the mapping to the path
 # A gateway announces itself when it starts. This one had been up for so short a time that its epoch
 # does not betray it: then the announcement is heeded 5 s after the last answer, plus a second.
-AGAIN_S = 7
+AGAIN_S = 8
 STOP_S = 1.6        # a gateway that is dead in mid-sentence holds up the end by a second
 
 
@@ -90,7 +90,7 @@ def mapped(w, gw, a, b, protocol):
     return found
 
 
-def ends(w, gw, a, limit=STOP_S):
+def ends(gw, a, limit=STOP_S):
     took = a.stop()
     report("  stopped after s", took)
     assert took < limit, took
@@ -109,7 +109,19 @@ def restarted(w, gw, a, b):
     b.wait_path("a", ["direct"], 10)
 
 
-def dead_at_the_end(w, gw, a, b, protocol):
+def ipv6(w, gw, a):
+    report("IPv6: the firewall is opened by PCP")
+    gw.give_ipv6(a.host)
+    gw.start_daemon()
+    a.start()
+    w.wait_until(gw.pinholes, MAPPED_S["pcp"] + 1, "an opening")
+    assert len(gw.mappings()) == 1, gw.mappings()
+    ends(gw, a)
+    assert not gw.pinholes(), gw.pinholes()
+    gw.stop_daemon()
+
+
+def dead_at_the_end(gw, a, protocol):
     report(f"  a gateway that is dead at the end ({protocol})")
     os.kill(gw.daemon.pid, signal.SIGSTOP)
     took = a.stop()
@@ -138,23 +150,26 @@ def story():
         gw.start_daemon()
         mapped(w, gw, a, b, "pcp")
         restarted(w, gw, a, b)
-        ends(w, gw, a)
+        ends(gw, a)
         gw.stop_daemon()
 
         gw.start_daemon(upnp=False)
         gw.refuse_pcp(True)
         mapped(w, gw, a, b, "nat-pmp")
-        ends(w, gw, a)
+        ends(gw, a)
         mapped(w, gw, a, b, "nat-pmp")
-        dead_at_the_end(w, gw, a, b, "nat-pmp")
+        dead_at_the_end(gw, a, "nat-pmp")
         gw.refuse_pcp(False)
         gw.stop_daemon()
 
         gw.start_daemon(natpmp=False)
         mapped(w, gw, a, b, "upnp")
-        ends(w, gw, a)
+        ends(gw, a)
         mapped(w, gw, a, b, "upnp")
-        dead_at_the_end(w, gw, a, b, "upnp")
+        dead_at_the_end(gw, a, "upnp")
+        gw.stop_daemon()
+
+        ipv6(w, gw, a)
 
 
 main(story)

@@ -80,7 +80,12 @@ static json_t *agent(void)
 		.uptime_s = 12.34567,
 		.servers = servers,
 		.server_count = 3,
-		.nat_mapping = "endpoint-independent",
+		.nat = { .nat = { .mapping = NAT_ENDPOINT_INDEPENDENT,
+		                  .filtering = NAT_ENDPOINT_INDEPENDENT },
+		         .attempts = 2,
+		         .succeeded = 1,
+		         .packets = 300,
+		         .sockets = 256 },
 		.portmap = { .protocol = "nat-pmp",
 		             .address = addr_v4(203, 0, 113, 7, 40001),
 		             .expires = CV_SEC(7199) + CV_MS(900) },
@@ -106,7 +111,9 @@ static void test_agent(void **state)
 	       "\"transport\":null,\"public_address\":null,\"why\":\"not on its list\"},"
 	       "{\"address\":\"new.example.net\",\"connected\":true,\"rtt_ms\":null,"
 	       "\"transport\":\"tcp\",\"public_address\":null,\"why\":null}],"
-	       "\"nat\":{\"mapping\":\"endpoint-independent\",\"filtering\":\"unknown\"},"
+	       "\"nat\":{\"mapping\":\"endpoint-independent\",\"filtering\":\"unknown\",\"ports\":"
+	       "\"unknown\"},\"punch\":{\"attempts\":2,\"succeeded\":1,\"packets\":300,\"sockets\":"
+	       "256},"
 	       "\"portmap\":{\"protocol\":\"nat-pmp\",\"address\":\"203.0.113.7:40001\","
 	       "\"expires_s\":7199,\"why\":null},"
 	       "\"peers\":["
@@ -133,12 +140,14 @@ static void test_empty_agent(void **state)
 	const struct status_agent s = { .public_key = KEY };
 
 	(void)state;
-	expect(status_agent_json(&s), "{\"version\":\"V\",\"role\":\"agent\",\"public_key\":\"" KEY
-	                              "\",\"uptime_s\":0.0,\"servers\":[],"
-	                              "\"nat\":{\"mapping\":\"unknown\",\"filtering\":\"unknown\"},"
-	                              "\"portmap\":{\"protocol\":null,\"address\":null,"
-	                              "\"expires_s\":null,\"why\":null},"
-	                              "\"peers\":[],\"listeners\":[]}");
+	expect(status_agent_json(&s),
+	       "{\"version\":\"V\",\"role\":\"agent\",\"public_key\":\"" KEY
+	       "\",\"uptime_s\":0.0,\"servers\":[],"
+	       "\"nat\":{\"mapping\":\"unknown\",\"filtering\":\"unknown\",\"ports\":\"unknown\"},"
+	       "\"punch\":{\"attempts\":0,\"succeeded\":0,\"packets\":0,\"sockets\":0},"
+	       "\"portmap\":{\"protocol\":null,\"address\":null,"
+	       "\"expires_s\":null,\"why\":null},"
+	       "\"peers\":[],\"listeners\":[]}");
 }
 
 static json_t *server(void)
