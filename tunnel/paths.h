@@ -54,8 +54,8 @@ struct path *paths_of(struct paths *ps, uint8_t slot, uint8_t age);
 bool paths_choose(struct paths *ps, cv_time now, uint8_t *before);
 /* Network event, doubt, peer's news: every path is probed now. */
 void paths_check_now(struct paths *ps, cv_time now);
-/* True when @size bytes may go to @p: whoever was heard once gets what he needs, all others
- * together have a budget. */
+/* True when @size bytes may go to @p: whoever was heard within five minutes gets what he needs,
+ * all others together have a budget. */
 bool paths_may_ask(struct paths *ps, cv_time now, const struct path *p, size_t size);
 /* The next probe due, its path in *@slot. */
 bool paths_probe_due(struct paths *ps, cv_time now, const struct rng *rng, bool is_busy,
