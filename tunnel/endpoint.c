@@ -663,6 +663,7 @@ void endpoint_on_deadline(struct endpoint *e, cv_time now)
 
 		heap_remove(&e->deadlines, first);
 		session_on_deadline(s, now);
+		liveness_want_servers(s, now);
 		doubt_servers(e, now, s);
 		endpoint_touch_session(e, s);
 	}

@@ -158,8 +158,9 @@ struct session {
 	bool must_settle; /* ACKs were read in this batch: loss, congestion and windows are due */
 	struct bucket candidates; /* new addresses that the peer may have us probe (T40) */
 	cv_time hint_at;          /* newest continuing INIT that a doubt caused */
-	bool asks_servers;  /* a way died: perhaps we have another address now, and they see it */
-	bool wants_servers; /* streams wait: no server is left alone for a minute */
+	bool asks_servers; /* a way died: perhaps we have another address now, and they see it */
+	cv_time wanted_at;
+	bool wants_servers;    /* streams wait: no server is left alone for a minute */
 	struct session_batch { /* per path, within a batch of ACKs */
 		uint64_t acked, newest_number, inflight_before;
 		cv_time newest_sent_at;
