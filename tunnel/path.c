@@ -123,6 +123,7 @@ void path_set_keepalive(struct path *p, cv_time now, cv_duration longest)
 void path_on_heard(struct path *p, cv_time now)
 {
 	p->heard_at = now;
+	p->asked_count = 0;
 	p->beats_missed = 0;
 	p->refusals = 0;
 	if (p->loss.pto_count == 0 || p->state != PATH_USABLE)

@@ -602,6 +602,51 @@ static void strangers_have_a_budget(void **state)
 	assert_false(paths_may_ask(&ps, now + CV_SEC(300), path(heard), WIRE_INIT_SIZE));
 }
 
+/* What the newest list of candidates lacks is not tried again by itself, but known when it is
+ * announced once more. */
+static void older_lists_are_left_alone(void **state)
+{
+	uint8_t old, listed;
+
+	(void)state;
+	begin(DECIDES);
+	old = paths_add(&ps, NOW, &(struct origin){ .addr = addr_v4(20, 1, 1, 1, 9999) });
+	listed = paths_add(&ps, NOW, &(struct origin){ .addr = addr_v4(20, 1, 1, 2, 9999) });
+	path(old)->is_candidate = path(listed)->is_candidate = true;
+	path(old)->announced_at = NOW - 1;
+	path(listed)->announced_at = ps.announced_at = NOW;
+	path_fail(path(old), NOW);
+	path_fail(path(listed), NOW);
+	paths_on_deadline(&ps, NOW + CV_SEC(60));
+	assert_int_equal(path(listed)->state, PATH_CHECKING);
+	assert_int_equal(path(old)->state, PATH_FAILED);
+	assert_true(paths_check(&ps));
+	paths_check_now(&ps, NOW + CV_SEC(61));
+	assert_int_equal(path(old)->state, PATH_CHECKING);
+}
+
+/* One that never answers is asked more and more rarely, however often it is announced. */
+static void nobody_is_asked_for_ever(void **state)
+{
+	struct path_probe out;
+	unsigned probes = 0;
+	uint8_t slot, i;
+
+	(void)state;
+	begin(DECIDES);
+	i = paths_add(&ps, NOW, &(struct origin){ .addr = addr_v4(20, 1, 1, 1, 9999) });
+	path(i)->is_candidate = true;
+	for (cv_time now = NOW; now < NOW + CV_SEC(300); now += CV_MS(100)) {
+		path(i)->announced_at = ps.announced_at = now;
+		path_check_now(path(i), now);
+		paths_on_deadline(&ps, now);
+		probes += paths_probe_due(&ps, now, &rng, false, &slot, &out);
+	}
+	assert_in_range(probes, 64, 110);
+	path_on_heard(path(i), NOW);
+	assert_int_equal(path(i)->asked_count, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -624,6 +669,8 @@ int main(void)
 		cmocka_unit_test(failed_candidates_are_tried_again_others_forgotten),
 		cmocka_unit_test(news_make_every_path_answer),
 		cmocka_unit_test(strangers_have_a_budget),
+		cmocka_unit_test(older_lists_are_left_alone),
+		cmocka_unit_test(nobody_is_asked_for_ever),
 	};
 
 	return cmocka_run_group_tests_name("paths", tests, NULL, NULL);
