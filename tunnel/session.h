@@ -155,6 +155,7 @@ struct session {
 	bool must_settle; /* ACKs were read in this batch: loss, congestion and windows are due */
 	struct bucket candidates; /* new addresses that the peer may have us probe (T40) */
 	cv_time hint_at;          /* newest continuing INIT that a doubt caused */
+	bool has_lost_mapping; /* the peer sees us at another port than before */
 	bool asks_servers;  /* a way died: perhaps we have another address now, and they see it */
 	bool wants_servers; /* streams wait: no server is left alone for a minute */
 	struct session_batch { /* per path, within a batch of ACKs */

@@ -82,14 +82,15 @@ static void expect_cheap(struct sim *sim, unsigned attempts)
 
 		sim_expect(sim, c.packets <= (uint64_t)attempts * PUNCH_PACKETS_DEFAULT);
 		sim_expect(sim, sim->hosts[i].extra_peak <=
-		                        PUNCH_SOCKETS_DEFAULT + 1 + DISCOVERY_SAMPLES);
+		                        PUNCH_SOCKETS_DEFAULT + 2 + DISCOVERY_SAMPLES);
 		sim_expect(sim, sim->nats[i].session_peak <= 1024);
 	}
 }
 
 static bool has_few_sockets(struct sim *sim)
 {
-	return sim->hosts[0].extra_open <= 1 && sim->hosts[1].extra_open <= 1;
+	/* That of the way, and one to learn for how long a mapping lives. */
+	return sim->hosts[0].extra_open <= 2 && sim->hosts[1].extra_open <= 2;
 }
 
 static void expect_direct(struct sim *sim, cv_duration bound, cv_duration wait)
