@@ -204,6 +204,7 @@ struct config {
 	struct config_keyfile identity;
 	struct config_listen *listen; /* UDP; by default any free port of both families */
 	size_t listen_count;
+	bool has_portmap;
 	struct config_host *stun;
 	size_t stun_count;
 	struct config_server_ref *servers;

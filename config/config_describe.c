@@ -87,6 +87,9 @@ static void describe_agent(const struct config *c, FILE *out)
 
 	(void)fprintf(out, "agent: identity %s\n", c->identity.path);
 	describe_ports(c->listen, c->listen_count, out);
+	(void)fprintf(out, "%s\n",
+	              c->has_portmap ? "asks the gateway to forward that port (PCP, NAT-PMP, UPnP)"
+	                             : "asks no gateway to forward that port");
 	for (size_t i = 0; i < c->server_count; i++)
 		(void)fprintf(out, "server %s\n",
 		              hostport_format(&c->servers[i].address.host, host));

@@ -243,6 +243,8 @@ static const struct schema_key root_keys[] = {
 	  .help = "private key file, or credential:NAME" },
 	{ "listen", SCHEMA_TUNNEL, SCHEMA_ONE_OR_LIST, ARRAY(config, listen, listen_count, 16),
 	  .fallback = "0", .help = "UDP ports of the agent; 0 is any free one" },
+	{ "portmap", SCHEMA_BOOL, AT(config, has_portmap), .fallback = "true",
+	  .help = "ask the gateway to forward the UDP port (PCP, NAT-PMP, UPnP)" },
 	{ "stun", SCHEMA_STUN, SCHEMA_ONE_OR_LIST, ARRAY(config, stun, stun_count, 16),
 	  .help = "foreign STUN servers that may be asked as well; port 3478 unless it says "
 	          "another" },

@@ -11,30 +11,21 @@
 #include "config/keyfile.h"
 #include "control.h"
 #include "foreign.h"
+#include "listeners.h"
+#include "mapping.h"
 #include "net/clock.h"
 #include "net/entropy.h"
 #include "net/interfaces.h"
 #include "net/logsink.h"
 #include "net/signals.h"
-#include "net/tcp_listener.h"
 #include "status.h"
 #include "tunnel/aead.h"
-
-enum { LISTENERS_MAX = 256 };
 
 #define MEMORY_HIGH 950 /* thousandths of the budget */
 #define TICK_MS 250     /* how soon a waiting client hears that its peer is down */
 #define DRAIN_MS 1000   /* how long goodbyes may take to leave */
 
 struct agent;
-
-struct listener {
-	struct agent *agent;
-	struct tcp_listener *l;
-	bool is_proxy;
-	uint32_t index; /* of the proxy or forward */
-	char address[HOSTPORT_TEXT_MAX];
-};
 
 struct ping {
 	uint64_t id; /* 0: none */
@@ -56,12 +47,12 @@ struct agent {
 	struct resolver *resolver;
 	struct foreign *foreign;
 	struct interfaces *interfaces;
+	struct mapping mapping;
 	struct signals *signals;
 	struct control *control;
 	struct bridge bridge;
 	bool has_bridge;
-	struct listener listeners[LISTENERS_MAX];
-	unsigned listener_count;
+	struct listeners listeners;
 	uint64_t *peer_lookups, *server_lookups;
 	struct lookup *lookups; /* contexts of the two above */
 	struct ping pings[32];
@@ -195,12 +186,14 @@ static void on_event(struct agent *a, cv_time now, const struct endpoint_event *
 		return;
 	case ENDPOINT_EVENT_PATH:
 		log_path(a, now, ev->peer);
+		mapping_on_doubt(&a->mapping);
 		return;
 	case ENDPOINT_EVENT_STREAM:
 		bridge_on_stream(&a->bridge, now, ev);
 		return;
 	case ENDPOINT_EVENT_SERVER_UP:
 		log_info("server up server=%s", a->config->servers[ev->server].address.text);
+		mapping_on_doubt(&a->mapping);
 		return;
 	case ENDPOINT_EVENT_SERVER_DOWN:
 		log_info("server down server=%s", a->config->servers[ev->server].address.text);
@@ -322,14 +315,14 @@ static json_t *on_status(void *ctx)
 		.uptime_s = (double)(now - a->started_at) / 1e9,
 		.server_count = c->server_count,
 		.peer_count = c->peer_count,
-		.listener_count = a->listener_count,
+		.listener_count = a->listeners.count,
 	};
 	struct status_agent_server *servers =
 		cv_zalloc_array(CV_MAX(c->server_count, 1), sizeof(*servers));
 	struct status_agent_peer *peers = cv_zalloc_array(CV_MAX(c->peer_count, 1), sizeof(*peers));
 	char(*keys)[KEY_TEXT_SIZE + 1] = cv_zalloc_array(CV_MAX(c->peer_count, 1), sizeof(*keys));
 	struct status_listener *listeners =
-		cv_zalloc_array(CV_MAX(a->listener_count, 1), sizeof(*listeners));
+		cv_zalloc_array(CV_MAX(a->listeners.count, 1), sizeof(*listeners));
 	json_t *out = NULL;
 
 	if (!servers || !peers || !keys || !listeners)
@@ -344,8 +337,8 @@ static json_t *on_status(void *ctx)
 		peers[i].public_key = keys[i];
 		endpoint_peer_stats(a->endpoint, now, i, &peers[i].stats);
 	}
-	for (unsigned i = 0; i < a->listener_count; i++) {
-		const struct listener *l = &a->listeners[i];
+	for (unsigned i = 0; i < a->listeners.count; i++) {
+		const struct listener *l = &a->listeners.list[i];
 
 		listeners[i].kind = l->is_proxy ? "proxy" : "forward";
 		listeners[i].address = l->address;
@@ -355,6 +348,8 @@ static json_t *on_status(void *ctx)
 	s.servers = servers;
 	s.peers = peers;
 	s.listeners = listeners;
+	mapping_status(&a->mapping, &s.portmap);
+	endpoint_nat_stats(a->endpoint, &s.nat);
 	out = status_agent_json(&s);
 end:
 	cv_free(servers);
@@ -403,94 +398,6 @@ static int on_nc(void *ctx, const char *peer, const char *target, struct tcp_con
 }
 
 static const struct control_ops control_ops = { .status = on_status, .ping = on_ping, .nc = on_nc };
-
-/* ---- listeners ---- */
-
-static void on_accept(void *ctx, struct tcp_conn *conn)
-{
-	struct listener *l = ctx;
-
-	if (l->agent->is_stopping)
-		tcp_conn_close(conn);
-	else if (l->is_proxy)
-		near_accept_proxy(&l->agent->bridge, l->index, conn);
-	else
-		near_accept_forward(&l->agent->bridge, l->index, conn);
-}
-
-static int listen_at(struct agent *a, const struct hostport *at, const struct config_listen *spec,
-                     bool is_proxy, uint32_t index)
-{
-	struct listener *l = &a->listeners[a->listener_count];
-	struct hostport local;
-	int r;
-
-	if (a->listener_count == LISTENERS_MAX) {
-		log_error("more than %d listeners", LISTENERS_MAX);
-		return -1;
-	}
-	*l = (struct listener){ .agent = a, .is_proxy = is_proxy, .index = index };
-	r = tcp_listener_open(a->conns, at, on_accept, l, &l->l);
-	if (r < 0) {
-		/* A host without IPv6 has no ::1: the other half of `localhost` serves. */
-		if (at->kind == HOST_ADDR && at->addr.family == ADDR_V6 && spec->addr_count > 1)
-			return 0;
-		log_error("%s:%u: cannot listen on %s: %s", a->config->file, spec->mark.line,
-		          spec->text, uv_strerror(r));
-		return -1;
-	}
-	tcp_listener_local(l->l, &local);
-	(void)hostport_format(&local, l->address);
-	if (local.kind == HOST_ADDR)
-		bridge_add_own(&a->bridge, &local.addr);
-	else if (local.kind == HOST_UNIX)
-		bridge_add_own_unix(&a->bridge, local.text);
-	a->listener_count++;
-	return 0;
-}
-
-static int listen_all(struct agent *a, const struct config_listen *spec, bool is_proxy,
-                      uint32_t index)
-{
-	struct hostport at = { .kind = HOST_UNIX };
-	uint16_t port = 0;
-
-	if (spec->unix_path) {
-		memcpy(at.text, spec->unix_path, strlen(spec->unix_path) + 1);
-		return listen_at(a, &at, spec, is_proxy, index);
-	}
-	for (uint8_t i = 0; i < spec->addr_count; i++) {
-		unsigned before = a->listener_count;
-
-		at = (struct hostport){ .kind = HOST_ADDR, .addr = spec->addrs[i] };
-		/* "Any free port" of two families is one port. */
-		if (at.addr.port == 0)
-			at.addr.port = port;
-		at.port = at.addr.port;
-		if (listen_at(a, &at, spec, is_proxy, index) < 0)
-			return -1;
-		if (a->listener_count > before) {
-			struct hostport local;
-
-			tcp_listener_local(a->listeners[before].l, &local);
-			port = local.port;
-		}
-	}
-	return 0;
-}
-
-static int open_listeners(struct agent *a)
-{
-	for (uint32_t i = 0; i < a->config->proxy_count; i++) {
-		if (listen_all(a, &a->config->proxies[i].listen, true, i) < 0)
-			return -1;
-	}
-	for (uint32_t i = 0; i < a->config->forward_count; i++) {
-		if (listen_all(a, &a->config->forwards[i].listen, false, i) < 0)
-			return -1;
-	}
-	return 0;
-}
 
 /* ---- start ---- */
 
@@ -596,11 +503,15 @@ static void tell_local_addresses(struct agent *a, cv_time now)
 {
 	struct addr list[INTERFACES_MAX];
 	unsigned count = interfaces_list(list, INTERFACES_MAX);
+	unsigned heard = 0;
 
 	bridge_set_local(&a->bridge, list, count);
-	for (unsigned i = 0; i < count; i++)
-		list[i].port = udp_port_number(a->port);
-	endpoint_set_local_addresses(a->endpoint, now, list, count);
+	for (unsigned i = 0; i < count; i++) {
+		list[heard] = list[i];
+		list[heard].port = udp_port_number_at(a->port, &list[i]);
+		heard += list[heard].port != 0;
+	}
+	endpoint_set_local_addresses(a->endpoint, now, list, heard);
 }
 
 static void on_network_change(void *ctx)
@@ -612,6 +523,7 @@ static void on_network_change(void *ctx)
 	resolver_network_changed(a->resolver);
 	foreign_network_changed(a->foreign);
 	tell_local_addresses(a, clock_now());
+	mapping_on_network_change(&a->mapping);
 	udp_port_kick(a->port);
 }
 
@@ -684,15 +596,16 @@ static int start(struct agent *a, const char *control)
 		return -1;
 	}
 	bridge_add_own_unix(&a->bridge, control);
-	if (open_port(a) < 0 || open_listeners(a) < 0)
+	if (open_port(a) < 0 ||
+	    listeners_open(&a->listeners, a->config, a->conns, &a->bridge) < 0 ||
+	    foreign_open(&a->loop, a->config, a->resolver, on_foreign, a, &a->foreign) < 0)
 		return -1;
-	if (foreign_open(&a->loop, a->config, a->resolver, on_foreign, a, &a->foreign) < 0) {
-		log_error("out of memory");
-		return -1;
-	}
 	if (interfaces_open(&a->loop, on_network_change, a, &a->interfaces) < 0)
 		log_warn("changes of the network will go unnoticed");
 	tell_local_addresses(a, a->started_at);
+	if (a->config->has_portmap)
+		mapping_open(&a->mapping, &a->loop, a->endpoint, a->port, &a->rng,
+		             log_enabled(LOG_DEBUG) ? &a->trace : NULL);
 	(void)uv_timer_start(&a->tick, on_tick, TICK_MS, TICK_MS); /* never fails here */
 	return 0;
 }
@@ -719,12 +632,12 @@ static void stop(struct agent *a)
 	if (a->is_stopping)
 		return;
 	a->is_stopping = true;
-	for (unsigned i = 0; i < a->listener_count; i++)
-		tcp_listener_close(a->listeners[i].l, NULL, NULL);
+	listeners_close(&a->listeners);
 	if (a->has_bridge)
 		bridge_close(&a->bridge);
 	if (a->control)
 		control_close(a->control, NULL, NULL);
+	mapping_close(&a->mapping);
 	if (a->interfaces)
 		interfaces_close(a->interfaces, NULL, NULL);
 	if (a->signals)
@@ -793,7 +706,7 @@ int agent_run(const struct config *config, const char *control)
 		stop(a);
 	} else {
 		log_info("ready key=%s port=%u listeners=%u", a->public_key,
-		         udp_port_number(a->port), a->listener_count);
+		         udp_port_number(a->port), a->listeners.count);
 	}
 	(void)uv_run(&a->loop, UV_RUN_DEFAULT);
 	CV_ASSERT(uv_loop_close(&a->loop) == 0);

@@ -14,6 +14,7 @@
 #include <yaml.h>
 
 #include "base/log.h"
+#include "net/upnp.h"
 
 static const struct command commands[] = {
 	{ .name = "keygen",
@@ -66,6 +67,17 @@ static const struct command commands[] = {
 	  .args_min = 1,
 	  .args_max = 1,
 	  .run = cmd_ping },
+	{ .name = "netcheck",
+	  .usage = "netcheck [--json]",
+	  .help = "Says what kind of NAT this is and what will work through it: asks the servers "
+	          "of\n"
+	          "the configuration and its `stun` list, from sockets of its own. Needs no "
+	          "running\n"
+	          "agent. Takes some seconds. Exit code 0 if anything answered, 3 if nothing "
+	          "did.\n\n"
+	          "  --json          one JSON object\n",
+	  .flags = "j",
+	  .run = cmd_netcheck },
 	{ .name = "nc",
 	  .usage = "nc PEER TARGET",
 	  .help = "Connects standard input and output to TARGET (HOST:PORT, PORT or unix:/path) "
@@ -79,7 +91,7 @@ static const struct command commands[] = {
 };
 
 /* In the user's contract, and not in this version. */
-static const char *const later[] = { "netcheck", "forward", "share", "join", "reload", "stop" };
+static const char *const later[] = { "forward", "share", "join", "reload", "stop" };
 
 void command_error(const char *fmt, ...)
 {
@@ -123,6 +135,8 @@ static int print_version(void)
 	(void)printf("culvert %s (libuv %s, libsodium %s, c-ares %s, libyaml %d.%d.%d)\n",
 	             CULVERT_VERSION, uv_version_string(), sodium_version_string(),
 	             ares_version(NULL), major, minor, patch);
+	(void)printf("port mapping by PCP, NAT-PMP%s\n",
+	             upnp_is_built_in() ? ", UPnP" : " (UPnP is not built in)");
 	return EXIT_DONE;
 }
 

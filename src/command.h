@@ -61,4 +61,5 @@ int cmd_run(const struct command_line *line);
 int cmd_server(const struct command_line *line);
 int cmd_status(const struct command_line *line);
 int cmd_ping(const struct command_line *line);
+int cmd_netcheck(const struct command_line *line);
 int cmd_nc(const struct command_line *line);

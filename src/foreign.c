@@ -119,14 +119,12 @@ int foreign_open(uv_loop_t *loop, const struct config *config, struct resolver *
 	bool has_literals = false;
 
 	if (!f)
-		return -ENOMEM;
+		goto no_memory;
 	*f = (struct foreign){ .resolver = resolver, .on_change = on_change, .ctx = ctx };
 	f->count = config->stun_count;
 	f->hosts = cv_zalloc_array(CV_MAX(f->count, 1), sizeof(f->hosts[0]));
-	if (!f->hosts) {
-		cv_free(f);
-		return -ENOMEM;
-	}
+	if (!f->hosts)
+		goto no_memory;
 	(void)uv_timer_init(loop, &f->timer); /* never fails */
 	f->timer.data = f;
 	for (size_t i = 0; i < f->count; i++) {
@@ -145,6 +143,11 @@ int foreign_open(uv_loop_t *loop, const struct config *config, struct resolver *
 	if (has_literals)
 		tell(f);
 	return 0;
+
+no_memory:
+	log_error("out of memory");
+	cv_free(f);
+	return -ENOMEM;
 }
 
 void foreign_network_changed(struct foreign *f)

@@ -20,8 +20,8 @@ enum { FOREIGN_MAX = 16 }; /* addresses handed out: of each name one a family */
 /* All that are known, in the order of the configuration; borrowed for the call. */
 typedef void (*foreign_changed)(void *ctx, const struct addr *list, unsigned count);
 
-/* All borrowed; @on_change comes at once for literals, later from the loop. 0 or a negative errno.
- */
+/* All borrowed; @on_change comes at once for literals, later from the loop. 0 or a negative errno,
+ * which is in the log. */
 CV_NODISCARD int foreign_open(uv_loop_t *loop, const struct config *config,
                               struct resolver *resolver, foreign_changed on_change, void *ctx,
                               struct foreign **out);

@@ -141,12 +141,40 @@ static json_t *peer_json(const struct status_agent_peer *p)
 	return finish(&b);
 }
 
-static json_t *nat_json(const struct status_agent *s)
+static json_t *nat_json(const struct nat_profile *nat)
 {
 	struct builder b = begin();
 
-	put(&b, "mapping", text_json(s->nat_mapping ? s->nat_mapping : "unknown"));
-	put(&b, "filtering", text_json(s->nat_filtering ? s->nat_filtering : "unknown"));
+	put(&b, "mapping", json_string(nat_rule_name((enum nat_rule)nat->mapping)));
+	/* That the port does not count is known, not whether the address does. */
+	put(&b, "filtering",
+	    json_string(nat_rule_name(nat->filtering == NAT_ENDPOINT_INDEPENDENT
+	                                      ? NAT_UNKNOWN
+	                                      : (enum nat_rule)nat->filtering)));
+	put(&b, "ports", json_string(nat_ports_name((enum nat_ports)nat->ports)));
+	return finish(&b);
+}
+
+/* What finding ways through routers has cost since the start. */
+static json_t *punch_json(const struct endpoint_nat_stats *s)
+{
+	struct builder b = begin();
+
+	put(&b, "attempts", count_json(s->attempts));
+	put(&b, "succeeded", count_json(s->succeeded));
+	put(&b, "packets", count_json(s->packets));
+	put(&b, "sockets", count_json(s->sockets));
+	return finish(&b);
+}
+
+static json_t *portmap_json(const struct portmap_status *s)
+{
+	struct builder b = begin();
+
+	put(&b, "protocol", text_json(s->protocol));
+	put(&b, "address", addr_json(&s->address));
+	put(&b, "expires_s", s->protocol ? count_json(s->expires / CV_SEC(1)) : json_null());
+	put(&b, "why", text_json(s->why[0] ? s->why : NULL));
 	return finish(&b);
 }
 
@@ -194,7 +222,9 @@ json_t *status_agent_json(const struct status_agent *s)
 	for (size_t i = 0; i < s->server_count; i++)
 		append(&b, list, server_json(&s->servers[i]));
 	put(&b, "servers", list);
-	put(&b, "nat", nat_json(s));
+	put(&b, "nat", nat_json(&s->nat.nat));
+	put(&b, "punch", punch_json(&s->nat));
+	put(&b, "portmap", portmap_json(&s->portmap));
 	list = json_array();
 	for (size_t i = 0; i < s->peer_count; i++)
 		append(&b, list, peer_json(&s->peers[i]));

@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 #include "base/compiler.h"
+#include "net/portmap.h"
 #include "tunnel/endpoint.h"
 #include "tunnel/hub.h"
 
@@ -46,7 +47,8 @@ struct status_agent {
 	double uptime_s;
 	const struct status_agent_server *servers;
 	size_t server_count;
-	const char *nat_mapping, *nat_filtering; /* RFC 4787's terms; NULL: "unknown" */
+	struct endpoint_nat_stats nat;
+	struct portmap_status portmap;
 	const struct status_agent_peer *peers;
 	size_t peer_count;
 	const struct status_listener *listeners;

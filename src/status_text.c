@@ -247,6 +247,24 @@ static void print_nat(const json_t *nat, FILE *out)
 	(void)fprintf(out, "nat: mapping %s, filtering %s\n", row.text[0], row.text[1]);
 }
 
+static void print_portmap(const json_t *portmap, FILE *out)
+{
+	struct cells row = { .count = 0 };
+
+	if (!portmap)
+		return;
+	add_member(&row, portmap, "protocol");
+	add_member(&row, portmap, "address");
+	add_member(&row, portmap, "why");
+	if (json_is_string(json_object_get(portmap, "address")))
+		(void)fprintf(out, "port mapping: %s by %s", row.text[1], row.text[0]);
+	else
+		(void)fprintf(out, "port mapping: none");
+	if (json_is_string(json_object_get(portmap, "why")))
+		(void)fprintf(out, " (%s)", row.text[2]);
+	(void)fputc('\n', out);
+}
+
 static void print_server(const json_t *status, FILE *out)
 {
 	struct cells row = { .count = 0 };
@@ -284,6 +302,7 @@ void status_text_print(const json_t *status, FILE *out)
 
 	print_head(status, out);
 	print_nat(json_object_get(status, "nat"), out);
+	print_portmap(json_object_get(status, "portmap"), out);
 	print_server(status, out);
 	print_table(out, json_object_get(status, "servers"), servers, CV_ARRAY_SIZE(servers),
 	            server_row);

@@ -144,13 +144,15 @@ static bool write_to_address(struct session *s, cv_time now, struct train *train
                              struct session_out *out)
 {
 	struct origin to = { .socket = 0 };
+	uint8_t slot;
 
 	while (s->address_next < s->address_count) {
 		to.addr = s->addresses[s->address_next++];
 		s->address_at = s->address_next < s->address_count
 		                        ? cv_time_after(now, ADDRESS_SPACING)
 		                        : CV_TIME_NEVER;
-		if (paths_find(&s->paths, &to) == PATHS_NONE) {
+		slot = paths_find(&s->paths, &to);
+		if (slot == PATHS_NONE || s->paths.list[slot].heard_at == 0) {
 			put_init(s, now, &to, train, out);
 			return true;
 		}
@@ -169,7 +171,8 @@ bool attempt_write(struct session *s, cv_time now, struct train *train, struct s
 		unsigned slot = (unsigned)__builtin_ctz(s->init_paths);
 
 		s->init_paths &= s->init_paths - 1;
-		if (s->paths.list[slot].state == PATH_FREE)
+		if (s->paths.list[slot].state == PATH_FREE ||
+		    !paths_may_ask(&s->paths, now, &s->paths.list[slot], WIRE_INIT_SIZE))
 			continue;
 		put_init(s, now, &s->paths.list[slot].to, train, out);
 		return true;

@@ -349,14 +349,14 @@ void discovery_forget(struct discovery *d, uint8_t question)
 
 /* ---- in and out ---- */
 
-void discovery_on_datagram(struct discovery *d, cv_time now, uint16_t socket,
+bool discovery_on_datagram(struct discovery *d, cv_time now, uint16_t socket,
                            const struct addr *from, const uint8_t *bytes, size_t size)
 {
 	struct stun_message m;
 
 	if (!stun_read(bytes, size, &m) || m.type != STUN_SUCCESS || m.unknown_count > 0 ||
 	    m.mapped.family != ADDR_V4)
-		return;
+		return false;
 	for (unsigned i = 0; i < DISCOVERY_QUESTIONS_MAX; i++) {
 		struct discovery_question *q = &d->questions[i];
 		struct addr expected = q->to;
@@ -368,12 +368,14 @@ void discovery_on_datagram(struct discovery *d, cv_time now, uint16_t socket,
 			expected.port = from->port;
 		if (!addr_equal(&expected, from) ||
 		    (q->purpose == FILTER_CHANGED && from->port == q->to.port))
-			return;
+			return false;
 		q->is_answered = true;
 		q->seen = m.mapped;
 		q->due_at = CV_TIME_NEVER;
 		d->turn_at = now;
+		return true;
 	}
+	return false;
 }
 
 /* Ours answer what is as large as their answer; foreign ones may not know PADDING. */

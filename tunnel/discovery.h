@@ -92,8 +92,8 @@ uint8_t discovery_sample(struct discovery *d, cv_time now, const struct rng *rng
 bool discovery_is_sampled(const struct discovery *d, uint8_t question, struct addr *seen);
 void discovery_forget(struct discovery *d, uint8_t question);
 
-/* A datagram that begins as STUN does. */
-void discovery_on_datagram(struct discovery *d, cv_time now, uint16_t socket,
+/* A datagram that begins as STUN does. False: it answers nothing that was asked. */
+bool discovery_on_datagram(struct discovery *d, cv_time now, uint16_t socket,
                            const struct addr *from, const uint8_t *bytes, size_t size);
 bool discovery_write(struct discovery *d, cv_time now, struct train *out);
 cv_time discovery_deadline(const struct discovery *d);

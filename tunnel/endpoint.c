@@ -157,27 +157,31 @@ static void notice(struct endpoint *e, const struct endpoint_event *event)
 	e->notices[(e->notice_first + e->notice_count++) % NOTICES_MAX] = *event;
 }
 
+static void add_candidate(struct session_core *c, enum candidate_kind kind, const struct addr *a)
+{
+	if (a->family == ADDR_NONE || c->candidate_count == FRAME_CANDIDATES_MAX)
+		return;
+	for (unsigned i = 0; i < c->candidate_count; i++) {
+		if (addr_equal(&c->candidates[i].addr, a))
+			return;
+	}
+	c->candidates[c->candidate_count++] = (struct wire_candidate){ (uint8_t)kind, *a };
+}
+
+/* Mappings first: they are few, and the surest. */
 static void announce_candidates(struct endpoint *e, cv_time now)
 {
 	struct session_core *c = &e->core;
+	struct rendezvous_stats stats;
 
 	c->candidate_count = 0;
-	for (unsigned i = 0; i < e->local_count && c->candidate_count < FRAME_CANDIDATES_MAX; i++)
-		c->candidates[c->candidate_count++] =
-			(struct wire_candidate){ CANDIDATE_HOST, e->local[i] };
-	for (uint32_t i = 0; i < e->server_count && c->candidate_count < FRAME_CANDIDATES_MAX;
-	     i++) {
-		struct rendezvous_stats stats;
-		bool is_known = false;
-
+	for (unsigned i = 0; i < e->mapped_count; i++)
+		add_candidate(c, CANDIDATE_MAPPED, &e->mapped[i]);
+	for (unsigned i = 0; i < e->local_count; i++)
+		add_candidate(c, CANDIDATE_HOST, &e->local[i]);
+	for (uint32_t i = 0; i < e->server_count; i++) {
 		rendezvous_stats(e->servers[i].r, &stats);
-		if (stats.public_address.family == ADDR_NONE)
-			continue;
-		for (unsigned k = 0; k < c->candidate_count; k++)
-			is_known |= addr_equal(&c->candidates[k].addr, &stats.public_address);
-		if (!is_known)
-			c->candidates[c->candidate_count++] =
-				(struct wire_candidate){ CANDIDATE_SERVER, stats.public_address };
+		add_candidate(c, CANDIDATE_SERVER, &stats.public_address);
 	}
 	c->candidate_version++;
 	for (uint32_t i = 0; i < e->session_count; i++) {
@@ -214,6 +218,26 @@ void endpoint_set_local_addresses(struct endpoint *e, cv_time now, const struct 
 	traversal_on_network(e, now);
 	for (uint32_t i = 0; i < e->server_count; i++)
 		rendezvous_check_now(e->servers[i].r, now);
+}
+
+void endpoint_set_mapped_addresses(struct endpoint *e, cv_time now, const struct addr *list,
+                                   unsigned count)
+{
+	CV_ASSERT(count <= ENDPOINT_MAPPED_MAX);
+	e->mapped_count = 0;
+	e->core.has_mapping = false;
+	for (unsigned i = 0; i < count; i++) {
+		if (list[i].port == 0 || !candidate_is_announced(&list[i]))
+			continue;
+		e->mapped[e->mapped_count++] = list[i];
+		e->core.has_mapping |=
+			list[i].family == ADDR_V4 && addr_class(&list[i]) == ADDR_CLASS_GLOBAL;
+	}
+	if (e->core.nat.has_mapped != e->core.has_mapping) {
+		e->core.nat.has_mapped = e->core.has_mapping;
+		e->core.nat_version += e->core.nat_version != 0;
+	}
+	announce_candidates(e, now);
 }
 
 void endpoint_set_stun_addresses(struct endpoint *e, cv_time now, const struct addr *list,
@@ -521,6 +545,7 @@ static bool write_session(struct endpoint *e, cv_time now, struct session *s, st
 	while (session_write(s, now, out, &where)) {
 		if (address_train(e, now, s, out, &where))
 			return true;
+		out->ttl = 0; /* of the one that did not leave */
 	}
 	return false;
 }

@@ -40,6 +40,7 @@ enum {
 	ENDPOINT_SERVERS_MAX = 8,
 	ENDPOINT_ADDRESSES_MAX = 8, /* static addresses of one peer or server */
 	ENDPOINT_LOCAL_MAX = 12,    /* interface addresses announced */
+	ENDPOINT_MAPPED_MAX = 2,    /* port mappings announced */
 };
 
 struct endpoint_options {
@@ -87,6 +88,16 @@ void endpoint_set_peer_addresses(struct endpoint *e, cv_time now, uint32_t peer,
  * link-local ones are left out here. */
 void endpoint_set_local_addresses(struct endpoint *e, cv_time now, const struct addr *list,
                                   unsigned count);
+/**
+ * endpoint_set_mapped_addresses() - ports that gateways forward to the main socket (net/portmap)
+ * @list: addresses outside, at most ENDPOINT_MAPPED_MAX count; the list replaces the one before
+ *
+ * Candidates, announced to peers like the others. A gateway may say anything: what nobody may be
+ * told is left out here, and who is told applies the rules of tunnel/candidate. A private or
+ * shared address (a NAT behind a NAT) is told too, for peers between the two.
+ */
+void endpoint_set_mapped_addresses(struct endpoint *e, cv_time now, const struct addr *list,
+                                   unsigned count);
 
 /* Foreign STUN servers, which help to know what our router does. */
 void endpoint_set_stun_addresses(struct endpoint *e, cv_time now, const struct addr *list,
@@ -169,7 +180,7 @@ void endpoint_ping(struct endpoint *e, cv_time now, uint32_t peer);
 /* True once for each answer: round trip, and the kind of path and address it took. */
 bool endpoint_ping_result(struct endpoint *e, uint32_t peer, cv_duration *rtt);
 
-enum { ENDPOINT_WHY_MAX = 200 };
+enum { ENDPOINT_WHY_MAX = 320 };
 
 struct endpoint_peer_stats {
 	enum peer_state state;

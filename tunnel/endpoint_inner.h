@@ -41,6 +41,8 @@ struct endpoint {
 	uint32_t server_count;
 	struct addr local[ENDPOINT_LOCAL_MAX];
 	unsigned local_count;
+	struct addr mapped[ENDPOINT_MAPPED_MAX];
+	unsigned mapped_count;
 	struct extras extras;
 	struct discovery discovery;
 	struct punch punch;

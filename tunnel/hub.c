@@ -549,6 +549,11 @@ static void on_stun(struct hub *h, cv_time now, struct arrival *from, const uint
 
 	switch (binding_on_datagram(&h->binding, now, bytes, size, &answer)) {
 	case BINDING_ANSWERED:
+		/* Handshakes have the other half of the ring to themselves. */
+		if (h->reply_count >= HUB_REPLIES_MAX / 2) {
+			h->stats.drop_queue_full++;
+			return;
+		}
 		h->stats.stun_answers++;
 		reply(h, answer.socket, &answer.to, answer.bytes, answer.size);
 		return;

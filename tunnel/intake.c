@@ -164,9 +164,9 @@ void intake_datagram(struct endpoint *e, cv_time now, const struct origin *from,
 		return;
 	}
 	if (wire_is_stun(bytes[0])) {
-		if (!from->is_relay)
-			discovery_on_datagram(&e->discovery, now, from->socket, &from->addr, bytes,
-			                      size);
+		if (from->is_relay || !discovery_on_datagram(&e->discovery, now, from->socket,
+		                                             &from->addr, bytes, size))
+			e->counters.malformed++;
 		return;
 	}
 	if ((bytes[0] & WIRE_KIND_MASK) == WIRE_INIT) {

@@ -104,6 +104,8 @@ void liveness_on_gap(struct session *s, cv_time now)
 	s->turned_at = now;
 	for (uint8_t i = 0; i < PATHS_MAX; i++)
 		path_restart(&s->paths.list[i], now);
+	if (s->paths.heard_at != 0) /* of paths that are gone */
+		s->paths.heard_at = CV_MAX(s->paths.heard_at, now);
 	if (s->assoc.is_bound)
 		attempt_doubt(s, now);
 	else if (s->attempt_at != CV_TIME_NEVER)

@@ -291,6 +291,9 @@ bool path_probe_due(struct path *p, cv_time now, const struct rng *rng, bool is_
 			path_fail(p, now);
 			return false;
 		}
+		if (p->tries == 0 && p->is_candidate && p->kind == PATH_KIND_DIRECT &&
+		    p->heard_at == 0)
+			out->ttl = PATH_FIRST_TTL;
 		plan_check(p, now);
 		break;
 	case PATH_VALID:
@@ -454,7 +457,8 @@ void path_restart(struct path *p, cv_time now)
 	if (p->state == PATH_FREE)
 		return;
 	path_restart_control(p, now);
-	p->heard_at = CV_MAX(p->heard_at, now);
+	if (p->heard_at != 0) /* never heard is never heard */
+		p->heard_at = CV_MAX(p->heard_at, now);
 	p->beats_missed = 0;
 	p->is_doubtful = false;
 	loss_restart(&p->loss, now);

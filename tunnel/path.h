@@ -42,6 +42,9 @@ enum {
 	PATH_CHECK_TRIES = 9, /* 0, 0.1, 0.3, 0.7, 1.5 ... 5.5 s */
 	PATH_CHECK_SLOW = 4,  /* the first of those a second apart: a retry makes no others */
 	PATH_PAD_TRIES = 8,
+	/* Past our own routers, one or two of them, but not to the peer's: some block a source whose
+	 * packet came before they had seen one to it. */
+	PATH_FIRST_TTL = 4,
 	PATH_BEATS_MISSED = 2, /* then the path is doubtful */
 };
 
@@ -156,6 +159,7 @@ cv_duration path_patience(const struct path *p);
 struct path_probe {
 	uint32_t size; /* of the datagram without the relay header */
 	uint8_t flags;
+	uint8_t ttl; /* hops it may go; 0: as usual */
 	uint64_t token;
 };
 /* True when a challenge is due: fills @out and plans the next. @is_busy: streams are open on this

@@ -5,6 +5,18 @@
  * late. */
 #define FRESH CV_SEC(2)
 
+/* Addresses that never answered may be victims that the peer points us at: 224 small probes at
+ * once, then one in two seconds (T40 allows 256 for ten thousand addresses). A quarter of it is
+ * kept for addresses that are new: old ones have had their try. In units of 32 bytes. */
+enum {
+	STRANGER_UNIT = WIRE_PROBE_MIN / 2,
+	STRANGER_RATE = 1,
+	STRANGER_BURST = 448,
+	STRANGER_RESERVE = STRANGER_BURST / 4,
+};
+#define STRANGER_NEW CV_SEC(10)
+#define STRANGER_WAIT CV_SEC(1)
+
 void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key, uint64_t seed)
 {
 	*ps = (struct paths){
@@ -222,13 +234,36 @@ void paths_check_now(struct paths *ps, cv_time now)
 		path_check_now(&ps->list[i], now);
 }
 
+bool paths_may_ask(struct paths *ps, cv_time now, const struct path *p, size_t size)
+{
+	uint64_t cost = (size + STRANGER_UNIT - 1) / STRANGER_UNIT;
+
+	if (p->heard_at != 0 || p->to.is_relay)
+		return true;
+	if (cv_time_since(now, p->made_at) >= STRANGER_NEW &&
+	    bucket_ready_at(&ps->strangers, now, STRANGER_RATE, STRANGER_BURST,
+	                    cost + STRANGER_RESERVE) > now)
+		return false;
+	return bucket_take(&ps->strangers, now, STRANGER_RATE, STRANGER_BURST, cost);
+}
+
+/* A small probe is due where nobody was ever heard; it waits if there have been too many. */
+static bool must_wait(struct paths *ps, struct path *p, cv_time now)
+{
+	if (p->state != PATH_CHECKING || p->tries >= PATH_CHECK_TRIES || now < p->probe_at ||
+	    paths_may_ask(ps, now, p, WIRE_PROBE_MIN))
+		return false;
+	p->probe_at = cv_time_after(now, STRANGER_WAIT);
+	return true;
+}
+
 bool paths_probe_due(struct paths *ps, cv_time now, const struct rng *rng, bool is_busy,
                      uint8_t *slot, struct path_probe *out)
 {
 	for (uint8_t i = 0; i < PATHS_MAX; i++) {
 		struct path *p = &ps->list[i];
 
-		if (p->state == PATH_FREE || path_deadline(p) > now)
+		if (p->state == PATH_FREE || path_deadline(p) > now || must_wait(ps, p, now))
 			continue;
 		if (path_probe_due(p, now, rng, is_busy, i == ps->active, out)) {
 			/* Every probe of the chosen path says so: a word that was lost or

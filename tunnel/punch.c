@@ -155,6 +155,7 @@ static void finish(struct endpoint *e, cv_time now, struct punch_attempt *a, boo
 	release_sockets(e, now, a);
 	a->role = NOBODY;
 	s->punch_ended_at = now;
+	s->punch_doing = NULL;
 	if (has_succeeded) {
 		e->punch.stats.succeeded += leads;
 		s->punches_failed = 0;
@@ -166,6 +167,21 @@ static void finish(struct endpoint *e, cv_time now, struct punch_attempt *a, boo
 }
 
 /* ---- beginnings ---- */
+
+/* In words for the user. */
+static const char *describe(enum role role)
+{
+	static const char *const words[] = {
+		[NOBODY] = NULL,
+		[LEAD_ROW] = "our router's next ports are being guessed",
+		[LEAD_RANGE] = "many ports of our router are being tried",
+		[LEAD_PAIR] = "the next ports of both routers are being guessed",
+		[HELP_PAIR] = "the next ports of both routers are being guessed",
+		[HELP_SPRAY] = "ports of the peer's router are being tried",
+	};
+
+	return words[role];
+}
 
 static struct punch_attempt *begin(struct endpoint *e, cv_time now, struct session *s,
                                    enum role role)
@@ -185,6 +201,7 @@ static struct punch_attempt *begin(struct endpoint *e, cv_time now, struct sessi
 			.due_at = CV_TIME_NEVER,
 			.until = now,
 		};
+		s->punch_doing = describe(role);
 		p->stats.attempts += role != HELP_PAIR && role != HELP_SPRAY;
 		trace_emit(e->core.trace, now, TRACE_PUNCH_START, s->number, role, 0);
 		return a;
@@ -717,24 +734,6 @@ void punch_on_deadline(struct endpoint *e, cv_time now)
 	}
 	if (now >= e->punch.sweep_at)
 		sweep_sockets(e, now);
-}
-
-const char *punch_describe(const struct punch *p, uint32_t peer)
-{
-	static const char *const words[] = {
-		[NOBODY] = NULL,
-		[LEAD_ROW] = "our router's next ports are being guessed",
-		[LEAD_RANGE] = "many ports of our router are being tried",
-		[LEAD_PAIR] = "the next ports of both routers are being guessed",
-		[HELP_PAIR] = "the next ports of both routers are being guessed",
-		[HELP_SPRAY] = "ports of the peer's router are being tried",
-	};
-
-	for (unsigned i = 0; i < PUNCH_ATTEMPTS_MAX; i++) {
-		if (p->list[i].role != NOBODY && p->list[i].peer == peer)
-			return words[p->list[i].role];
-	}
-	return NULL;
 }
 
 bool punch_check(const struct punch *p)

@@ -89,6 +89,4 @@ void punch_on_network(cv_time now, struct session *s);
 bool punch_write(struct endpoint *e, cv_time now, struct train *out);
 cv_time punch_deadline(const struct punch *p);
 void punch_on_deadline(struct endpoint *e, cv_time now);
-/* In words what is being tried with @peer; NULL: nothing. */
-const char *punch_describe(const struct punch *p, uint32_t peer);
 bool punch_check(const struct punch *p);

@@ -451,6 +451,7 @@ static bool write_probe(struct session *s, cv_time now, struct train *train,
 
 		if (s->paths.is_relay_only && !s->paths.list[slot].to.is_relay)
 			continue;
+		train->ttl = due.ttl;
 		return put_probe(s, now, &s->paths.list[slot].to, due.size, &probe, train, out);
 	}
 	return false;

@@ -69,6 +69,9 @@ struct session_core {
 	struct wire_candidate candidates[FRAME_CANDIDATES_MAX];
 	unsigned candidate_count;
 	uint64_t candidate_version;
+	/* One of them is a mapping with a global IPv4 address: our NAT lets strangers in there, so
+	 * that for a peer's plan it is an easy one. */
+	bool has_mapping;
 	struct candidate_scope scope;
 	/* What is known of the routers in front of us; version 0: nothing yet. */
 	struct nat_profile nat;
@@ -168,7 +171,8 @@ struct session {
 	} batch[PATHS_MAX];
 
 	struct punch_talk punch;
-	cv_time punch_at;       /* not before */
+	const char *punch_doing; /* static: what is tried now, in words; NULL: nothing */
+	cv_time punch_at;        /* not before */
 	cv_time punch_ended_at; /* the last attempt; 0: none yet */
 	uint8_t punches_failed; /* since the last success or event */
 

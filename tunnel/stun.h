@@ -29,7 +29,7 @@ enum {
 	STUN_ANSWER_MAX = STUN_HEADER + 5 * 24,
 	/* A request of this size leaves room for every attribute of its answer. */
 	STUN_PADDED_SIZE = STUN_ANSWER_MAX,
-	STUN_REQUEST_MAX = 1200, /* of those that we write */
+	STUN_REQUEST_MAX = 1472, /* of those that we write: what IPv4 on Ethernet carries */
 	/* Codes of errors */
 	STUN_UNKNOWN_ATTRIBUTE = 420,
 };

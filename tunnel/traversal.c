@@ -154,10 +154,8 @@ void traversal_on_network(struct endpoint *e, cv_time now)
 /* What discovery found is told to the peers, and what failed for want of it may be tried. */
 static void take_profile(struct endpoint *e, cv_time now)
 {
-	bool has_mapped = e->core.nat.has_mapped;
-
 	e->core.nat = e->discovery.profile;
-	e->core.nat.has_mapped = has_mapped;
+	e->core.nat.has_mapped = e->core.has_mapping;
 	e->core.nat_version++;
 	for (uint32_t i = 0; i < e->session_count; i++) {
 		punch_on_network(now, e->sessions[i]);

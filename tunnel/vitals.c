@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tunnel/vitals.h"
 
-#include <string.h>
+#include "tunnel/why.h"
 
 #define MARK_SPACING CV_SEC(1)
 enum { MARKS = SESSION_MARKS };
@@ -36,94 +36,6 @@ void vitals_mark(struct session *s, cv_time now)
 	s->mark_next = (i + 1) % MARKS;
 }
 
-/* The core has no stdio: text is put together from pieces, cut at the end of the buffer. */
-static void append(char out[ENDPOINT_WHY_MAX], const char *text)
-{
-	size_t used = strlen(out);
-	size_t size = CV_MIN(strlen(text), ENDPOINT_WHY_MAX - 1 - used);
-
-	memcpy(out + used, text, size);
-	out[used + size] = 0;
-}
-
-static void append_seconds(char out[ENDPOINT_WHY_MAX], cv_duration d)
-{
-	char digits[24];
-	size_t i = sizeof(digits);
-	uint64_t n = (d + CV_SEC(1) - 1) / CV_SEC(1);
-
-	digits[--i] = 0;
-	do {
-		digits[--i] = (char)('0' + n % 10);
-		n /= 10;
-	} while (n > 0 && i > 0);
-	append(out, digits + i);
-	append(out, " s");
-}
-
-static void why_no_session(const struct session *s, cv_time now, char out[ENDPOINT_WHY_MAX])
-{
-	if (s->initiator.version_seen)
-		append(out, "the peer speaks another protocol version");
-	else if (now < s->duplicate_until)
-		append(out, "another agent uses this identity");
-	else if (s->down_code == CLOSE_SHUTDOWN)
-		append(out, "the peer was stopped");
-	else if (s->gone_servers)
-		append(out, "the server saw the peer end");
-	else if (s->absent_servers)
-		append(out, "the peer is not at the server, or has not configured this agent");
-	else if (s->address_refusals > 2)
-		append(out, "nobody listens at the peer's address");
-	else if (s->attempts_failed)
-		append(out, "no answer to the handshake (peer off, network, wrong key, or a "
-		            "pre-shared key on one side only)");
-	else
-		append(out, "connecting");
-	if (!s->initiator.is_running && s->attempt_at != CV_TIME_NEVER && s->attempt_at > now) {
-		append(out, "; next try in ");
-		append_seconds(out, s->attempt_at - now);
-	}
-}
-
-static void why_relayed(const struct session *s, cv_time now, char out[ENDPOINT_WHY_MAX])
-{
-	unsigned checking = 0, failed = 0, narrow = 0;
-	cv_time retry_at = CV_TIME_NEVER;
-
-	if (s->policy == POLICY_RELAY) {
-		append(out, "the configuration says path: relay");
-		return;
-	}
-	if (s->assoc.peer_policy == POLICY_RELAY) {
-		append(out, "the peer's configuration says path: relay");
-		return;
-	}
-	for (unsigned i = 0; i < PATHS_MAX; i++) {
-		const struct path *p = &s->paths.list[i];
-
-		if (p->state == PATH_FREE || p->to.is_relay)
-			continue;
-		checking += p->state == PATH_CHECKING || p->state == PATH_VALID;
-		failed += p->state == PATH_FAILED;
-		narrow += p->state == PATH_FAILED && p->is_narrow;
-		if (p->state == PATH_FAILED)
-			retry_at = cv_time_min(retry_at, p->retry_at);
-	}
-	if (checking > 0)
-		append(out, "direct addresses are being tried");
-	else if (narrow > 0)
-		append(out, "a direct path passes small packets only");
-	else if (failed > 0)
-		append(out, "no direct address answered");
-	else
-		append(out, "no direct address is known yet");
-	if (checking == 0 && retry_at != CV_TIME_NEVER && retry_at > now) {
-		append(out, "; next try in ");
-		append_seconds(out, retry_at - now);
-	}
-}
-
 static void read_path(const struct session *s, struct endpoint_peer_stats *out)
 {
 	const struct path *p;
@@ -148,7 +60,7 @@ void vitals_read(struct session *s, cv_time now, struct endpoint_peer_stats *out
 	read_path(s, out);
 	totals(s, &out->tx_bytes, &out->rx_bytes, &out->streams);
 	if (session_policies_clash(s))
-		append(out->why, "one side says path: direct, the other path: relay");
+		why_clash(out->why);
 	else if (out->state != PEER_CONNECTED)
 		why_no_session(s, now, out->why);
 	else if (s->paths.list[s->paths.active].to.is_relay)

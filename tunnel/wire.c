@@ -284,7 +284,7 @@ static bool read_candidates(struct rd *r, struct wire_frame *out)
 
 		c->kind = rd_u8(r);
 		c->addr = rd_addr(r);
-		if (r->bad || c->kind < CANDIDATE_HOST || c->kind > CANDIDATE_PEER ||
+		if (r->bad || c->kind < CANDIDATE_HOST || c->kind > CANDIDATE_MAPPED ||
 		    c->addr.family == ADDR_NONE)
 			return false;
 	}

@@ -189,6 +189,7 @@ enum candidate_kind {
 	CANDIDATE_HOST = 1,   /* an interface address */
 	CANDIDATE_SERVER = 2, /* as a server sees us */
 	CANDIDATE_PEER = 3,   /* as the peer's probes see us */
+	CANDIDATE_MAPPED = 4, /* a port that our gateway forwards */
 };
 
 struct wire_candidate {

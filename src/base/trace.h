@@ -34,7 +34,8 @@
 	X(CHANNEL_OPENED, "peer", "server", "-")                                                   \
 	X(PUNCH_START, "peer", "role", "-")                                                        \
 	X(PUNCH_END, "peer", "succeeded", "packets")                                               \
-	X(PROTOCOL_ERROR, "peer", "code", "-")
+	X(PROTOCOL_ERROR, "peer", "code", "-")                                                     \
+	X(MAPPER, "family", "state", "protocol")
 
 #define TRACE_ENUM(name, a, b, c) TRACE_##name,
 enum trace_event { TRACE_EVENTS(TRACE_ENUM) TRACE_EVENT_COUNT };

@@ -566,6 +566,21 @@ uint16_t udp_port_number(const struct udp_port *port)
 	return port->sockets[0].s.local.port; /* the first bound has index 0 of its family */
 }
 
+uint16_t udp_port_number_at(const struct udp_port *port, const struct addr *own)
+{
+	struct addr local[UDP_PORT_SOCKETS_MAX];
+	unsigned count = udp_port_local(port, local, UDP_PORT_SOCKETS_MAX);
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct addr any = { .family = local[i].family };
+
+		if (local[i].family == own->family &&
+		    (addr_equal_ip(&local[i], &any) || addr_equal_ip(&local[i], own)))
+			return local[i].port;
+	}
+	return 0;
+}
+
 /* ---- sockets beside the main ones ---- */
 
 static void on_extra_closed(uv_handle_t *handle)

@@ -95,6 +95,9 @@ unsigned udp_port_places(const struct udp_port *port, struct addr *out, uint16_t
                          unsigned cap);
 /* The port number of socket 0. */
 uint16_t udp_port_number(const struct udp_port *port);
+/* The port number at which this host's address @own is listened to, or 0: families and addresses
+ * that are bound to "any port" each have one of their own. The port of @own does not matter. */
+uint16_t udp_port_number_at(const struct udp_port *port, const struct addr *own);
 /**
  * udp_port_open_extras() - open IPv4 sockets with numbers of their own, for a punch
  * @first: the first of @count numbers in a row, from SOCKET_EXTRA on; none of them open

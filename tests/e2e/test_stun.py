@@ -72,7 +72,7 @@ def debians_stun(w):
     for address, column in ((TWO[0], 2), (ONE, 3)):
         for kind, text in zip(KINDS, w.all_run("stun", f"{address}:{PORT}")):
             said = re.search(r"Primary: (.*)", text)[1].strip()
-            report(f"  {kind[0]}, {kind[1]}, {column - 1} address(es)", said)
+            report(f"  {kind[0]}, {kind[1]}, {4 - column} address(es)", said)
             hairpin = "will hairpin" if kind is KINDS[0] else "no hairpin"
             assert said == f"{kind[column]}, preserves ports, {hairpin}", text
     said = w.public.run(["stun", f"{TWO[0]}:{PORT}"], timeout=30).stdout
@@ -128,7 +128,7 @@ for i in range({count}):
     stun = struct.pack(">HHI", 1, len(body), 0x2112A442) + os.urandom(12) + body
     udp = struct.pack(">HHHH", 53, {port}, 8 + len(stun), 0) + stun
     ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0,
-                     socket.inet_aton(f"192.0.2.{{10 + i % 240}}"), socket.inet_aton("{to}"))
+                     socket.inet_aton(f"192.0.2.{{10 + i % 40}}"), socket.inet_aton("{to}"))
     raw.sendto(ip + udp, ("{to}", 0))
 """
 

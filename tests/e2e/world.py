@@ -92,13 +92,17 @@ class Program:
 
     def start(self, **config):
         """Starts it with these keys of the configuration changed; returns once it is ready."""
+        self.launch(**config)
+        self.world.wait_until(self._is_ready, 5, f"{self.name} is ready")
+        return self
+
+    def launch(self, **config):
+        """Starts it and waits for nothing."""
         self.config.update(config)
         # Flow style YAML is JSON.
         self.file.write_text(json.dumps(self.config, indent=2) + "\n")
         self.process = self.host.spawn([CULVERT, self.command, "-c", self.file,
                                         "--control", self.control])
-        self.world.wait_until(self._is_ready, 5, f"{self.name} is ready")
-        return self
 
     def _is_ready(self):
         code = self.process.poll()

@@ -52,7 +52,7 @@ static void check_sealed(const uint8_t *bytes, size_t size, const struct stun_me
 {
 	uint8_t cut[DATAGRAM_MAX];
 	struct stun_message m;
-	size_t at = STUN_HEADER, next;
+	size_t at = STUN_HEADER, next = 0;
 
 	for (; at < size; at = next) {
 		next = at + 4 + (((size_t)cv_load16(bytes + at + 2) + 3) & ~(size_t)3);

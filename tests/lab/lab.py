@@ -109,6 +109,13 @@ def _choice(*names):
     return names.index
 
 
+def _ports(value):
+    ports = [value] if isinstance(value, int) else list(value or ())
+    if len(ports) > 4:
+        raise TypeError(f"{len(ports)} ports: four at most")
+    return sum(port << 16 * i for i, port in enumerate(ports))
+
+
 # Option of a story: (field of labnet, how its value is told to labnet).
 _LINK_OPTIONS = {
     "delay_ms": ("delay_ns", _scaled(1e6)),
@@ -134,11 +141,20 @@ _NAT_OPTIONS = {
     "mapping": ("mapping", str),
     "filtering": ("filtering", str),
     "allocation": ("allocation", str),
-    "udp": ("udp", str),
+    "port_step": ("port_step", int),
+    "port_block": ("port_block", int),
+    "udp": ("wall.udp", str),
+    "udp_direction": ("wall.udp_direction", str),
+    "udp_ports": ("wall.udp_ports", _ports),
+    "udp_packets_max": ("wall.udp_packets_max", int),
+    "blacklist_s": ("wall.blacklist_ns", _scaled(1e9)),
+    "blacklist_by": ("wall.blacklist_by_address", _choice("address-and-port", "address")),
+    "filtering6": ("wall.filtering6", str),
     "hairpin": ("hairpin", int),
     "inbound_refresh": ("inbound_refresh", int),
     "pooling": ("pooling_arbitrary", _choice("paired", "arbitrary")),
     "mappings_max": ("mappings_max", int),
+    "table_full": ("table_full_evicts", _choice("refuse", "evict")),
     "udp_timeout": ("udp_timeout_ns", _scaled(1e9)),
     "tcp_timeout": ("tcp_timeout_ns", _scaled(1e9)),
     "icmp_timeout": ("icmp_timeout_ns", _scaled(1e9)),
@@ -212,22 +228,36 @@ class Link:
 class Node:
     """What hosts and NATs have in common: a name, addresses, a place, a link."""
 
+    has_ipv4 = True
+
     def __init__(self, lab, name, public, public6, behind, link_options):
-        if behind is None and not public and not public6:
-            raise TypeError(f"{name}: it is on the internet, so it needs an address: public=")
         self.lab = lab
         self.name = name
-        self.behind = behind
         self.is_placed = False
-        self.public6 = _addresses(public6)
-        self.public = _addresses(public) if behind is None or public else [behind.next_address()]
         self.link = Link(self)
+        self._address(behind, public, public6)
         self.link.set(**link_options)
+
+    def _address(self, behind, public, public6):
+        if behind is None and not public and not public6:
+            raise TypeError(f"{self.name}: on the internet it needs an address: public=")
+        self.behind = behind
+        self.public6 = _addresses(public6)
+        self.public = _addresses(public)
+        if behind and not self.public and self.has_ipv4:
+            self.public = [behind.next_address()]
+        if not self.public and not self.public6:
+            raise TypeError(f"{self.name}: without IPv4 it needs another address: public6=")
 
     @property
     def address(self):
         """The first IPv4 address: public, or that in the LAN of the NAT in front."""
         return self.public[0]
+
+    @property
+    def address6(self):
+        """The first IPv6 address."""
+        return self.public6[0]
 
     def counters(self):
         """Everything labnet counts for this node."""
@@ -248,9 +278,17 @@ class Internet:
 
     def __init__(self, lab):
         self._lab = lab
+        self.hops = 1
+
+    def set(self, hops):
+        """How many routers, each one less of a packet's TTL, any two public addresses have
+        between them; 1 to begin with."""
+        self.hops = hops
+        if self._lab._process:
+            self._lab.command("set", "internet", f"hops={hops}")
 
     def counters(self):
-        """drop_no_route, drop_malformed, how many packets are waiting in links; of those that
+        """drop_no_route, drop_malformed, drop_ttl, how many packets are waiting in links; of those that
         waited (carried), how many went on 1 ms late or more, and by how much at worst."""
         return self._lab.counters("internet")
 
@@ -306,12 +344,46 @@ class Process(subprocess.Popen):
             return self.wait()
 
 
-class Host(Node):
+class Interface(Node):
+    """What a host is plugged in with: a host is its own first one, uplink() gives more."""
+
+    def move(self, behind=None, public=None, public6=None):
+        """Plug it in elsewhere: it loses its addresses and gets new ones."""
+        self._address(behind, public, public6)
+        self._place()
+        self.lab._write_names()
+
+    def unplug(self):
+        """Take it down, as pulling the cable does; another one takes over where there is one."""
+        self.lab.command("unplug", self.name)
+
+    def plug(self):
+        """Bring it up where it was, with the same addresses."""
+        self._place()
+
+
+class Uplink(Interface):
+    """A further interface of a host, with its own link and place."""
+
+    def __init__(self, lab, name, host, number, public, public6, behind, mtu, metric, options):
+        self.has_ipv4 = host.has_ipv4
+        super().__init__(lab, name, public, public6, behind, options)
+        self.host, self.number, self.mtu, self.metric = host, number, mtu, metric
+
+    def _create(self):
+        self.lab.command("uplink", self.name, self.host.name, f"interface={self.number}",
+                         f"metric={self.metric}", f"mtu={self.mtu}")
+        self._place()
+
+
+class Host(Interface):
     """A machine: processes run in it with its interface, names and nothing else."""
 
-    def __init__(self, lab, name, public, public6, behind, mtu, options):
+    def __init__(self, lab, name, public, public6, behind, mtu, ipv4, options):
+        self.has_ipv4 = ipv4
         super().__init__(lab, name, public, public6, behind, options)
         self.mtu = mtu
+        self._uplinks = 0
         self.holder = None  # pid of the process that holds the namespaces
         self.hosts_file = lab.directory / f"{name}.hosts"
         self.resolv_file = lab.directory / f"{name}.resolv"
@@ -323,13 +395,14 @@ class Host(Node):
         self.holder = answer["pid"]
         self._place()
 
-    def move(self, behind=None, public=None, public6=None):
-        """Plug the host in elsewhere: it loses its addresses and gets new ones."""
-        self.behind = behind
-        self.public = _addresses(public) or [behind.next_address()]
-        self.public6 = _addresses(public6)
-        self._place()
-        self.lab._write_names()
+    def uplink(self, name, public=None, public6=None, behind=None, mtu=1500, metric=None,
+               **link_options):
+        """One more interface: eth1 and so on. Packets leave by the one with the lowest metric
+        that is up, which is eth0 (0) and then the others in their order."""
+        self._uplinks += 1
+        number = self._uplinks
+        return self.lab._add(Uplink(self.lab, name, self, number, public, public6, behind, mtu,
+                                    number if metric is None else metric, link_options))
 
     def _wrap(self, command, cwd):
         # PDEATHSIG follows the thread, so only one that lasts may ask for it.
@@ -399,9 +472,10 @@ class Lab:
 
     # The story's cast -------------------------------------------------------
 
-    def host(self, name, public=None, public6=None, behind=None, mtu=1500, **link_options):
+    def host(self, name, public=None, public6=None, behind=None, mtu=1500, ipv4=True,
+             **link_options):
         """A host, on the internet (public=) or in the LAN of a NAT (behind=)."""
-        return self._add(Host(self, name, public, public6, behind, mtu, link_options))
+        return self._add(Host(self, name, public, public6, behind, mtu, ipv4, link_options))
 
     def nat(self, name, public=None, public6=None, behind=None, lan=None, **options):
         """A NAT, on the internet or behind another; options of the NAT and of its uplink."""
@@ -446,6 +520,7 @@ class Lab:
             set_priority(self._process.pid, self.nice)
         self._reader = self._control.makefile("r")
         self._write_names()
+        self.internet.set(self.internet.hops)
         for node in self.nodes:
             node._create()
         return self

@@ -9,7 +9,8 @@
 #include <string.h>
 
 enum {
-	WORDS_MAX = 32,
+	WORDS_MAX = 48,
+	HOPS_MAX = 60, /* less than the TTL with which hosts begin */
 };
 
 /* A uint64_t in a configuration or a counter, by name. */
@@ -21,8 +22,11 @@ struct field {
 
 static const char *const rules[] = { "endpoint-independent", "address-dependent",
 	                             "address-and-port-dependent", NULL };
-static const char *const allocations[] = { "preserving", "sequential", "random", NULL };
+static const char *const allocations[] = { "preserving", "sequential", "random", "block", NULL };
 static const char *const udp_modes[] = { "pass", "drop", "reject", NULL };
+static const char *const directions[] = { "both", "out", "in", NULL };
+static const char *const rules6[] = { "none", "endpoint-independent", "address-dependent",
+	                              "address-and-port-dependent", NULL };
 
 #define LINK(name)                                                                                 \
 	{                                                                                          \
@@ -55,10 +59,26 @@ static const struct field link_fields[] = {
 #name, offsetof(struct lab_nat_config, name), names                                \
 	}
 static const struct field nat_fields[] = {
-	NAT(mapping, rules),          NAT(filtering, rules),      NAT(allocation, allocations),
-	NAT(udp, udp_modes),          NAT(hairpin, NULL),         NAT(inbound_refresh, NULL),
-	NAT(pooling_arbitrary, NULL), NAT(mappings_max, NULL),    NAT(udp_timeout_ns, NULL),
-	NAT(tcp_timeout_ns, NULL),    NAT(icmp_timeout_ns, NULL),
+	NAT(mapping, rules),
+	NAT(filtering, rules),
+	NAT(allocation, allocations),
+	NAT(port_step, NULL),
+	NAT(port_block, NULL),
+	NAT(hairpin, NULL),
+	NAT(inbound_refresh, NULL),
+	NAT(pooling_arbitrary, NULL),
+	NAT(mappings_max, NULL),
+	NAT(table_full_evicts, NULL),
+	NAT(udp_timeout_ns, NULL),
+	NAT(tcp_timeout_ns, NULL),
+	NAT(icmp_timeout_ns, NULL),
+	NAT(wall.udp, udp_modes),
+	NAT(wall.udp_direction, directions),
+	NAT(wall.udp_ports, NULL),
+	NAT(wall.udp_packets_max, NULL),
+	NAT(wall.blacklist_ns, NULL),
+	NAT(wall.blacklist_by_address, NULL),
+	NAT(wall.filtering6, rules6),
 };
 
 #define COUNTER(name)                                                                              \
@@ -66,9 +86,10 @@ static const struct field nat_fields[] = {
 #name, offsetof(struct lab_link_counters, name), NULL                              \
 	}
 static const struct field link_counters[] = {
-	COUNTER(packets),    COUNTER(bytes),     COUNTER(drop_down),      COUNTER(drop_mtu),
-	COUNTER(drop_queue), COUNTER(drop_loss), COUNTER(drop_no_buffer), COUNTER(duplicated),
-	COUNTER(corrupted),  COUNTER(reordered), COUNTER(marked),         COUNTER(drop_ecn),
+	COUNTER(packets),    COUNTER(bytes),      COUNTER(udp_packets), COUNTER(drop_down),
+	COUNTER(drop_mtu),   COUNTER(drop_queue), COUNTER(drop_loss),   COUNTER(drop_no_buffer),
+	COUNTER(duplicated), COUNTER(corrupted),  COUNTER(reordered),   COUNTER(marked),
+	COUNTER(drop_ecn),
 };
 
 static const char *const nat_verdicts[LAB_NAT_VERDICTS] = {
@@ -76,8 +97,12 @@ static const char *const nat_verdicts[LAB_NAT_VERDICTS] = {
 	[LAB_NAT_NO_MAPPING] = "drop_no_mapping",
 	[LAB_NAT_FILTERED] = "drop_filtered",
 	[LAB_NAT_UDP_BLOCKED] = "drop_udp_blocked",
+	[LAB_NAT_UDP_SPENT] = "drop_udp_spent",
+	[LAB_NAT_BLACKLISTED] = "drop_blacklisted",
 	[LAB_NAT_NO_HAIRPIN] = "drop_no_hairpin",
 	[LAB_NAT_TABLE_FULL] = "drop_table_full",
+	[LAB_NAT_NO_PORT] = "drop_no_port",
+	[LAB_NAT_TTL_OVER] = "drop_ttl",
 	[LAB_NAT_UNSUPPORTED] = "drop_unsupported",
 };
 
@@ -159,6 +184,7 @@ static int read_address(char *text, struct lab_address *out)
 	return inet_pton(out->is_v6 ? AF_INET6 : AF_INET, text, out->bytes) == 1 ? 0 : -EINVAL;
 }
 
+/* "host NAME ..." and "uplink NAME HOST ..." */
 static uint16_t run_host(struct lab_net *net, char **words, size_t count, char *answer)
 {
 	struct lab_host_config config = {
@@ -166,11 +192,20 @@ static uint16_t run_host(struct lab_net *net, char **words, size_t count, char *
 		.mtu_size = 1500,
 		.has_offload = net->has_offload,
 	};
-	int r;
+	bool is_uplink = strcmp(words[0], "uplink") == 0;
+	int r = is_uplink ? lab_net_find(net, count > 2 ? words[2] : "") : 0;
 
-	for (size_t i = 2; i < count; i++) {
+	if (r < 0 || (is_uplink && !net->nodes[r].host.holder)) {
+		return fail(answer, "no such host", -ENOENT);
+	}
+	config.joined = is_uplink ? net->nodes[r].host.holder : 0;
+	for (size_t i = is_uplink ? 3 : 2; i < count; i++) {
 		if (strncmp(words[i], "mtu=", 4) == 0) {
 			config.mtu_size = (uint32_t)strtoul(words[i] + 4, NULL, 10);
+		} else if (strncmp(words[i], "interface=", 10) == 0) {
+			config.interface = (uint32_t)strtoul(words[i] + 10, NULL, 10);
+		} else if (strncmp(words[i], "metric=", 7) == 0) {
+			config.metric = (uint32_t)strtoul(words[i] + 7, NULL, 10);
 		} else if (strncmp(words[i], "hosts=", 6) == 0) {
 			config.hosts_path = words[i] + 6;
 		} else if (strncmp(words[i], "resolv=", 7) == 0) {
@@ -181,6 +216,9 @@ static uint16_t run_host(struct lab_net *net, char **words, size_t count, char *
 	}
 	if (config.mtu_size < LAB_HOST_MTU_MIN || config.mtu_size > LAB_PACKET_SIZE_MAX) {
 		return fail(answer, "mtu", -EINVAL);
+	}
+	if (config.interface >= LAB_INTERFACES_MAX || config.metric > 1000) {
+		return fail(answer, "interface or metric", -EINVAL);
 	}
 	r = lab_net_add_host(net, &config);
 	if (r < 0) {
@@ -248,6 +286,19 @@ static void run_link(struct lab_net *net, int node, char **words, size_t count, 
 	}
 }
 
+static void run_set_internet(struct lab_net *net, char **words, size_t count, char *answer)
+{
+	static const struct field fields[] = { { "hops", 0, NULL } };
+	uint64_t hops = net->hops;
+
+	if (strcmp(words[0], "set") != 0 || set_fields(&hops, fields, 1, words + 2, count - 2) ||
+	    !hops || hops > HOPS_MAX) {
+		(void)fail(answer, "the internet has only hops", -EINVAL);
+	} else {
+		net->hops = hops;
+	}
+}
+
 static void run_set(struct lab_net *net, int node, char **words, size_t count, char *answer)
 {
 	struct lab_nat *nat = net->nodes[node].nat;
@@ -277,8 +328,10 @@ static void run_counters(struct lab_net *net, int index, char *answer)
 	struct lab_node *node = &net->nodes[index];
 
 	if (node->kind == LAB_KIND_INTERNET) {
-		say(answer, " drop_no_route=%" PRIu64 " drop_malformed=%" PRIu64 " waiting=%zu",
-		    net->drop_no_route, net->drop_malformed, net->queue.count);
+		say(answer,
+		    " drop_no_route=%" PRIu64 " drop_malformed=%" PRIu64 " drop_ttl=%" PRIu64,
+		    net->drop_no_route, net->drop_malformed, net->drop_ttl);
+		say(answer, " waiting=%zu", net->queue.count);
 		say(answer, " carried=%" PRIu64 " late=%" PRIu64 " late_max_ns=%" PRIu64,
 		    net->carried, net->late, net->late_max_ns);
 		return;
@@ -290,8 +343,10 @@ static void run_counters(struct lab_net *net, int index, char *answer)
 		return;
 	}
 	lab_nat_expire(node->nat, net->now);
-	say(answer, " mappings=%" PRIu32 " created=%" PRIu64 " reboots=%" PRIu64, node->nat->used,
-	    node->nat->created, node->nat->reboots);
+	say(answer, " mappings=%" PRIu32 " mappings_peak=%" PRIu32 " created=%" PRIu64,
+	    node->nat->used, node->nat->used_peak, node->nat->created);
+	say(answer, " created_udp=%" PRIu64 " evicted=%" PRIu64 " reboots=%" PRIu64,
+	    node->nat->created_udp, node->nat->evicted, node->nat->reboots);
 	for (size_t i = 0; i < LAB_NAT_VERDICTS; i++) {
 		say(answer, " %s=%" PRIu64, nat_verdicts[i], node->nat->counters[i]);
 	}
@@ -323,7 +378,7 @@ uint16_t lab_ctl_run(struct lab_net *net, char *line, char *answer)
 	if (count < 2) {
 		return fail(answer, "command", -EINVAL);
 	}
-	if (strcmp(words[0], "host") == 0) {
+	if (strcmp(words[0], "host") == 0 || strcmp(words[0], "uplink") == 0) {
 		return run_host(net, words, count, answer);
 	}
 	if (strcmp(words[0], "nat") == 0) {
@@ -337,9 +392,14 @@ uint16_t lab_ctl_run(struct lab_net *net, char *line, char *answer)
 	if (strcmp(words[0], "counters") == 0) {
 		run_counters(net, node, answer);
 	} else if (node == LAB_INTERNET) {
-		return fail(answer, words[1], -EINVAL);
+		run_set_internet(net, words, count, answer);
 	} else if (strcmp(words[0], "place") == 0) {
 		run_place(net, node, words, count, answer);
+	} else if (strcmp(words[0], "unplug") == 0) {
+		node = net->nodes[node].kind == LAB_KIND_HOST
+		               ? lab_host_unplug(&net->nodes[node].host)
+		               : -EINVAL;
+		return node ? fail(answer, words[1], node) : 0;
 	} else if (strcmp(words[0], "link") == 0) {
 		run_link(net, node, words, count, answer);
 	} else if (strcmp(words[0], "set") == 0 || strcmp(words[0], "reboot") == 0) {

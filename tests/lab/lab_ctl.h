@@ -8,9 +8,11 @@
  * one line of answer: "ok", perhaps with key=value words, or "error" and why.
  *
  *   host NAME [mtu=N] [hosts=PATH] [resolv=PATH]     ok pid=N
+ *   uplink NAME HOST interface=N [metric=N] [mtu=N]  one more interface of a host, a node itself
  *   nat NAME
  *   place NAME PARENT ADDRESS/PREFIX[,ADDRESS/PREFIX...]
- *   set NAT key=value...            keys of struct lab_nat_config
+ *   unplug NAME                     the interface goes down; place brings it up again
+ *   set NAT key=value...            keys of struct lab_nat_config; "set internet hops=N"
  *   link NAME in|out|both key=value...    keys of struct lab_link_config
  *   reboot NAT [keep_ports]
  *   counters NAME                   ok with all counters; "internet" is a name too

@@ -34,8 +34,6 @@ enum {
 	SWEEPS_MAX = 20, /* a process that forks faster than we kill is not ours to beat */
 };
 
-static const char device[] = "eth0";
-
 struct hello {
 	int status; /* 0 or negative errno */
 	uint64_t namespace_id;
@@ -61,19 +59,25 @@ static void write_file(const char *path, const char *text)
 	}
 }
 
-static int set_flags_up(int fd, const char *name)
+static void set_name(struct ifreq *request, const char *name)
+{
+	(void)snprintf(request->ifr_name, sizeof(request->ifr_name), "%s", name);
+}
+
+static int set_up(int fd, const char *name, bool is_up)
 {
 	struct ifreq request = { 0 };
 
-	(void)snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	set_name(&request, name);
 	if (ioctl(fd, SIOCGIFFLAGS, &request) < 0) {
 		return -errno;
 	}
-	request.ifr_flags |= IFF_UP;
+	request.ifr_flags =
+		(short)(is_up ? request.ifr_flags | IFF_UP : request.ifr_flags & ~IFF_UP);
 	return ioctl(fd, SIOCSIFFLAGS, &request) < 0 ? -errno : 0;
 }
 
-static int open_tun(const struct lab_host_config *config, int *out)
+static int open_tun(const struct lab_host_config *config, const char *device, int *out)
 {
 	struct ifreq request = { .ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR };
 	unsigned long offload = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
@@ -83,7 +87,7 @@ static int open_tun(const struct lab_host_config *config, int *out)
 	if (fd < 0) {
 		return -errno;
 	}
-	memcpy(request.ifr_name, device, sizeof(device));
+	set_name(&request, device);
 	if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header_size) < 0) {
 		int r = -errno;
 
@@ -100,18 +104,18 @@ static int open_tun(const struct lab_host_config *config, int *out)
 }
 
 /* By netlink, because the ioctl asks for the real root also in a user namespace. */
-static int set_queue_length(void)
+static int set_queue_length(const char *device)
 {
 	struct {
 		struct nlmsghdr header;
 		struct ifinfomsg link;
 		struct nlattr name_header;
-		char name[8];
+		char name[LAB_DEVICE_SIZE];
 		struct nlattr length_header;
 		uint32_t length;
 	} request = {
 		.header = { sizeof(request), RTM_SETLINK, NLM_F_REQUEST | NLM_F_ACK, 1, 0 },
-		.name_header = { sizeof(struct nlattr) + sizeof(device), IFLA_IFNAME },
+		.name_header = { sizeof(struct nlattr) + LAB_DEVICE_SIZE, IFLA_IFNAME },
 		.length_header = { sizeof(struct nlattr) + sizeof(uint32_t), IFLA_TXQLEN },
 		.length = TX_QUEUE_LENGTH,
 	};
@@ -124,7 +128,7 @@ static int set_queue_length(void)
 	if (fd < 0) {
 		return -errno;
 	}
-	memcpy(request.name, device, sizeof(device));
+	(void)snprintf(request.name, sizeof(request.name), "%s", device);
 	if (send(fd, &request, sizeof(request), 0) < 0 ||
 	    recv(fd, &answer, sizeof(answer), MSG_TRUNC) < 0) {
 		answer.error.error = -errno;
@@ -133,21 +137,27 @@ static int set_queue_length(void)
 	return answer.error.error;
 }
 
-static int configure_device(int fd, const struct lab_host_config *config)
+static int configure_device(int fd, const struct lab_host_config *config, const char *device)
 {
 	struct ifreq request = { .ifr_mtu = (int)config->mtu_size };
+	char path[64];
 	int r;
 
-	write_file("/proc/sys/net/ipv6/conf/eth0/addr_gen_mode", "1"); /* no link-local chatter */
+	(void)snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/addr_gen_mode", device);
+	write_file(path, "1"); /* no link-local chatter */
+	/* What comes in by one interface may be answered by another. */
+	(void)snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/rp_filter", device);
+	write_file(path, "0");
+	write_file("/proc/sys/net/ipv4/conf/all/rp_filter", "0");
 	/* Echo sockets for everyone; in a user namespace only group 0 exists. */
 	write_file("/proc/sys/net/ipv4/ping_group_range", "0 0");
 	write_file("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
-	memcpy(request.ifr_name, device, sizeof(device));
+	set_name(&request, device);
 	if (ioctl(fd, SIOCSIFMTU, &request) < 0) {
 		return -errno;
 	}
-	r = set_queue_length();
-	return r ? r : set_flags_up(fd, "lo");
+	r = set_queue_length(device);
+	return r ? r : set_up(fd, "lo", true);
 }
 
 static int bind_file(const char *from, const char *to)
@@ -171,6 +181,16 @@ static int make_namespaces(const struct lab_host_config *config)
 	return r ? r : bind_file(config->resolv_path, "/etc/resolv.conf");
 }
 
+static int join_namespace(pid_t holder)
+{
+	char path[64];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)holder);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 || setns(fd, CLONE_NEWNET) < 0 ? -errno : 0;
+}
+
 static int send_hello(int socket_fd, const struct hello *hello, const int *fds, size_t count)
 {
 	union {
@@ -191,8 +211,9 @@ static int send_hello(int socket_fd, const struct hello *hello, const int *fds, 
 	return sendmsg(socket_fd, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-/* The holder's whole life. It keeps no descriptor of labnet or of other hosts. */
-static _Noreturn void hold(int socket_fd, const struct lab_host_config *config)
+/* The holder's whole life. It keeps no descriptor of labnet or of other hosts. One that only adds
+ * an interface to somebody else's host has done its work with that. */
+static _Noreturn void hold(int socket_fd, const struct lab_host_config *config, const char *device)
 {
 	struct hello hello = { 0 };
 	struct stat st = { 0 };
@@ -205,20 +226,21 @@ static _Noreturn void hold(int socket_fd, const struct lab_host_config *config)
 	socket_fd = dup2(socket_fd, 3);
 	(void)close_range(4, ~0u, 0);
 	(void)close(STDIN_FILENO); /* the control socket */
-	hello.status = make_namespaces(config);
+	hello.status = config->joined ? join_namespace(config->joined) : make_namespaces(config);
 	if (!hello.status) {
-		hello.status = open_tun(config, &fds[0]);
+		hello.status = open_tun(config, device, &fds[0]);
 	}
 	if (!hello.status) {
 		fds[1] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 		fds[2] = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 		count = fds[2] >= 0 ? FDS : 2;
-		hello.status = configure_device(fds[1], config);
+		hello.status = configure_device(fds[1], config, device);
 	}
-	if (stat("/proc/self/ns/net", &st) == 0) {
+	if (!config->joined && stat("/proc/self/ns/net", &st) == 0) {
 		hello.namespace_id = st.st_ino;
 	}
-	if (send_hello(socket_fd, &hello, fds, hello.status ? 0 : count) == 0 && !hello.status) {
+	if (send_hello(socket_fd, &hello, fds, hello.status ? 0 : count) == 0 && !hello.status &&
+	    !config->joined) {
 		(void)close_range(4, ~0u, 0);
 		while (read(socket_fd, &byte, 1) < 0 && errno == EINTR) {
 		}
@@ -259,26 +281,45 @@ static int receive_hello(struct lab_host *host)
 	return 0;
 }
 
+static void close_fd(int *fd)
+{
+	if (*fd >= 0) {
+		close(*fd);
+	}
+	*fd = -1;
+}
+
 int lab_host_open(struct lab_host *host, const struct lab_host_config *config)
 {
 	int pair[2];
 	int r;
 
+	LAB_ASSERT(config->interface < LAB_INTERFACES_MAX);
 	*host = (struct lab_host){
-		.tun_fd = -1, .ioctl4_fd = -1, .ioctl6_fd = -1, .holder_fd = -1
+		.tun_fd = -1,
+		.ioctl4_fd = -1,
+		.ioctl6_fd = -1,
+		.holder_fd = -1,
+		.metric = config->metric,
 	};
+	(void)snprintf(host->device, sizeof(host->device), "eth%u",
+	               (unsigned)config->interface % LAB_INTERFACES_MAX);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
 		return -errno;
 	}
 	host->holder = fork();
 	if (host->holder == 0) {
-		hold(pair[1], config);
+		hold(pair[1], config, host->device);
 	}
 	close(pair[1]);
 	host->holder_fd = pair[0];
 	r = host->holder < 0 ? -errno : receive_hello(host);
 	if (r) {
 		lab_host_close(host);
+	} else if (config->joined) {
+		close_fd(&host->holder_fd);
+		(void)waitpid(host->holder, NULL, 0);
+		host->holder = 0;
 	}
 	return r;
 }
@@ -308,14 +349,6 @@ static size_t kill_inside(uint64_t namespace_id, pid_t spared)
 	}
 	closedir(proc);
 	return count;
-}
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0) {
-		close(*fd);
-	}
-	*fd = -1;
 }
 
 void lab_host_close(struct lab_host *host)
@@ -350,16 +383,17 @@ static void set_sockaddr(struct sockaddr *out, const uint8_t *ip)
 }
 
 /* The first address is that of eth0, further ones are aliases eth0:1 and up. */
-static int set_ip4(int fd, size_t index, const uint8_t *ip, unsigned prefix)
+static int set_ip4(const struct lab_host *host, size_t index, const uint8_t *ip, unsigned prefix)
 {
+	int fd = host->ioctl4_fd;
 	struct ifreq request = { 0 };
 	uint8_t mask[4];
 
 	if (index) {
-		(void)snprintf(request.ifr_name, sizeof(request.ifr_name), "eth0:%u",
+		(void)snprintf(request.ifr_name, sizeof(request.ifr_name), "%s:%u", host->device,
 		               (unsigned)index % LAB_ADDRESSES_MAX);
 	} else {
-		memcpy(request.ifr_name, device, sizeof(device));
+		set_name(&request, host->device);
 	}
 	set_sockaddr(&request.ifr_addr, ip); /* without one: 0.0.0.0, which removes */
 	if (ioctl(fd, SIOCSIFADDR, &request) < 0) {
@@ -381,7 +415,7 @@ static int set_ip6(struct lab_host *host, const struct lab_address *address, boo
 	if (host->ioctl6_fd < 0) {
 		return -EAFNOSUPPORT;
 	}
-	memcpy(name.ifr_name, device, sizeof(device));
+	set_name(&name, host->device);
 	if (ioctl(host->ioctl6_fd, SIOCGIFINDEX, &name) < 0) {
 		return -errno;
 	}
@@ -393,22 +427,25 @@ static int set_ip6(struct lab_host *host, const struct lab_address *address, boo
 	return 0;
 }
 
-static int add_default_route4(int fd)
+static int add_default_route4(struct lab_host *host)
 {
-	char name[] = "eth0";
-	struct rtentry route = { .rt_flags = RTF_UP, .rt_dev = name };
+	struct rtentry route = {
+		.rt_flags = RTF_UP,
+		.rt_dev = host->device,
+		.rt_metric = (short)(host->metric + 1), /* the kernel takes one off */
+	};
 
 	set_sockaddr(&route.rt_dst, NULL);
 	set_sockaddr(&route.rt_genmask, NULL);
-	return ioctl(fd, SIOCADDRT, &route) < 0 && errno != EEXIST ? -errno : 0;
+	return ioctl(host->ioctl4_fd, SIOCADDRT, &route) < 0 && errno != EEXIST ? -errno : 0;
 }
 
 static int add_default_route6(const struct lab_host *host)
 {
-	struct in6_rtmsg route = { .rtmsg_flags = RTF_UP, .rtmsg_metric = 1 };
+	struct in6_rtmsg route = { .rtmsg_flags = RTF_UP, .rtmsg_metric = host->metric + 1 };
 	struct ifreq name = { 0 };
 
-	memcpy(name.ifr_name, device, sizeof(device));
+	set_name(&name, host->device);
 	if (ioctl(host->ioctl6_fd, SIOCGIFINDEX, &name) < 0) {
 		return -errno;
 	}
@@ -429,7 +466,7 @@ static void clear_addresses(struct lab_host *host)
 	}
 	/* Failing means that the address went with its primary: as wanted. */
 	while (count4-- > 0) {
-		(void)set_ip4(host->ioctl4_fd, count4, NULL, 0);
+		(void)set_ip4(host, count4, NULL, 0);
 	}
 	host->address_count = 0;
 }
@@ -442,21 +479,25 @@ int lab_host_configure(struct lab_host *host, const struct lab_address *addresse
 
 	LAB_ASSERT(count <= LAB_ADDRESSES_MAX);
 	clear_addresses(host);
-	r = set_flags_up(host->ioctl4_fd, device);
+	r = set_up(host->ioctl4_fd, host->device, true);
 	for (size_t i = 0; !r && i < count; i++) {
 		host->addresses[host->address_count++] = addresses[i];
 		if (addresses[i].is_v6) {
 			has_v6 = true;
 			r = set_ip6(host, &addresses[i], true);
 		} else {
-			r = set_ip4(host->ioctl4_fd, count4++, addresses[i].bytes,
-			            addresses[i].prefix);
+			r = set_ip4(host, count4++, addresses[i].bytes, addresses[i].prefix);
 		}
 	}
 	if (!r && count4) {
-		r = add_default_route4(host->ioctl4_fd);
+		r = add_default_route4(host);
 	}
 	return r || !has_v6 ? r : add_default_route6(host);
+}
+
+int lab_host_unplug(struct lab_host *host)
+{
+	return set_up(host->ioctl4_fd, host->device, false);
 }
 
 /* Packets -------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 #include "lab_link.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 
 /* A queue for those who set a rate and forget this: some 20 ms at 100 Mbit/s. */
 #define QUEUE_SIZE_DEFAULT (UINT64_C(256) * 1024)
@@ -174,6 +175,7 @@ enum lab_link_verdict lab_link_pass(struct lab_link *link, const struct lab_link
 	size_t count = lab_packet_segment_count(p, flow);
 	size_t size = lab_packet_segment_size(p, flow);
 
+	link->counters.udp_packets += flow->protocol == IPPROTO_UDP ? count : 0;
 	if (c->is_down) {
 		link->counters.drop_down += count;
 		lab_pool_put(world->pool, p);

@@ -45,6 +45,7 @@ struct lab_link_config {
 struct lab_link_counters {
 	uint64_t packets; /* that came out at the far end or are on their way to it */
 	uint64_t bytes;
+	uint64_t udp_packets; /* that were offered, whatever became of them */
 	uint64_t drop_down;
 	uint64_t drop_mtu;
 	uint64_t drop_queue;

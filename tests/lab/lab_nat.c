@@ -61,15 +61,18 @@ struct lab_nat *lab_nat_new(uint64_t seed)
 	}
 	nat->mappings = calloc(LAB_NAT_MAPPINGS_MAX, sizeof(*nat->mappings));
 	nat->permissions = calloc(LAB_NAT_PERMISSIONS_MAX, sizeof(*nat->permissions));
-	if (!nat->mappings || !nat->permissions ||
+	nat->blocks = calloc(LAB_NAT_BLOCKS_MAX, sizeof(*nat->blocks));
+	if (!nat->mappings || !nat->permissions || !nat->blocks ||
 	    lab_table_init(&nat->inside, LAB_NAT_MAPPINGS_MAX) ||
 	    lab_table_init(&nat->outside, LAB_NAT_MAPPINGS_MAX) ||
-	    lab_table_init(&nat->allowed, LAB_NAT_PERMISSIONS_MAX)) {
+	    lab_table_init(&nat->allowed, LAB_NAT_PERMISSIONS_MAX) || lab_wall_init(&nat->wall)) {
 		lab_nat_free(nat);
 		return NULL;
 	}
 	nat->rng.state = seed;
 	nat->config = (struct lab_nat_config){
+		.port_step = 1,
+		.port_block = 512,
 		.inbound_refresh = 1,
 		.mappings_max = LAB_NAT_MAPPINGS_MAX,
 		.udp_timeout_ns = 120 * LAB_SECOND,  /* RFC 4787, REQ-5: at least two minutes */
@@ -90,6 +93,8 @@ void lab_nat_free(struct lab_nat *nat)
 	lab_table_deinit(&nat->inside);
 	lab_table_deinit(&nat->outside);
 	lab_table_deinit(&nat->allowed);
+	lab_wall_deinit(&nat->wall);
+	free(nat->blocks);
 	free(nat->mappings);
 	free(nat->permissions);
 	free(nat);
@@ -99,9 +104,10 @@ static bool config_is_sound(const struct lab_nat_config *c)
 {
 	return c->mapping <= LAB_NAT_ADDRESS_AND_PORT_DEPENDENT &&
 	       c->filtering <= LAB_NAT_ADDRESS_AND_PORT_DEPENDENT &&
-	       c->allocation <= LAB_NAT_RANDOM && c->udp <= LAB_NAT_UDP_REJECT &&
+	       c->allocation <= LAB_NAT_BLOCK && c->port_step && c->port_step < PORT_COUNT &&
+	       c->port_block >= LAB_NAT_PORT_BLOCK_MIN && c->port_block <= PORT_COUNT &&
 	       c->mappings_max <= LAB_NAT_MAPPINGS_MAX && c->mappings_max && c->udp_timeout_ns &&
-	       c->tcp_timeout_ns && c->icmp_timeout_ns;
+	       c->tcp_timeout_ns && c->icmp_timeout_ns && lab_wall_config_is_sound(&c->wall);
 }
 
 int lab_nat_configure(struct lab_nat *nat, const struct lab_nat_config *config)
@@ -109,6 +115,9 @@ int lab_nat_configure(struct lab_nat *nat, const struct lab_nat_config *config)
 	const struct lab_nat_config *old = &nat->config;
 	bool is_other = config->mapping != old->mapping || config->filtering != old->filtering ||
 	                config->allocation != old->allocation ||
+	                config->port_step != old->port_step ||
+	                config->port_block != old->port_block ||
+	                config->wall.filtering6 != old->wall.filtering6 ||
 	                config->pooling_arbitrary != old->pooling_arbitrary ||
 	                config->public_count != old->public_count;
 
@@ -119,6 +128,7 @@ int lab_nat_configure(struct lab_nat *nat, const struct lab_nat_config *config)
 		is_other = config->public_ip[i] != old->public_ip[i];
 	}
 	nat->config = *config;
+	nat->wall.config = config->wall;
 	if (is_other) {
 		lab_nat_reboot(nat, true);
 		nat->reboots--;
@@ -142,6 +152,9 @@ void lab_nat_reboot(struct lab_nat *nat, bool keeps_ports)
 		nat->permission_free = i + 1;
 	}
 	memset(nat->fragments, 0, sizeof(nat->fragments));
+	lab_wall_clear(&nat->wall);
+	nat->block_count = 0;
+	nat->touched = 0;
 	nat->used = 0;
 	nat->reboots++;
 	if (!keeps_ports) {
@@ -185,11 +198,30 @@ static void forget(struct lab_nat *nat, uint32_t index)
 
 void lab_nat_expire(struct lab_nat *nat, uint64_t now)
 {
-	for (uint32_t i = 0; i < LAB_NAT_MAPPINGS_MAX; i++) {
+	for (uint32_t i = 0; i < nat->touched; i++) {
 		if (nat->mappings[i].expires_at && nat->mappings[i].expires_at <= now) {
 			forget(nat, i);
 		}
 	}
+}
+
+/* Only for a table that is full: it looks at all of them. */
+static void forget_oldest(struct lab_nat *nat)
+{
+	uint32_t oldest = 0;
+
+	LAB_ASSERT(nat->used > 0 && nat->used <= nat->touched);
+	while (!nat->mappings[oldest].expires_at) {
+		oldest++;
+	}
+	for (uint32_t i = oldest + 1; i < nat->touched; i++) {
+		if (nat->mappings[i].expires_at &&
+		    nat->mappings[i].used_order < nat->mappings[oldest].used_order) {
+			oldest = i;
+		}
+	}
+	forget(nat, oldest);
+	nat->evicted++;
 }
 
 /* A mapping that is alive, or false; a dead one is removed on sight. */
@@ -230,26 +262,97 @@ static uint32_t choose_address(struct lab_nat *nat, const struct lab_flow *flow)
 	return c->public_ip[pick % c->public_count];
 }
 
+/* Ports from which one is taken: @count of them from @begin on, tried from @first on. */
+struct port_range {
+	uint64_t begin;
+	uint64_t count;
+	uint64_t first; /* counted from @begin */
+};
+
+static bool block_is_taken(const struct lab_nat *nat, uint32_t outside_ip, uint32_t number)
+{
+	for (size_t i = 0; i < nat->block_count; i++) {
+		if (nat->blocks[i].outside_ip == outside_ip && nat->blocks[i].number == number) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A host keeps its block until the router forgets everything. */
+static bool choose_block(struct lab_nat *nat, uint32_t inside_ip, uint32_t outside_ip,
+                         uint32_t *number)
+{
+	uint32_t count = (uint32_t)(PORT_COUNT / nat->config.port_block);
+	uint32_t first;
+
+	for (size_t i = 0; i < nat->block_count; i++) {
+		if (nat->blocks[i].inside_ip == inside_ip &&
+		    nat->blocks[i].outside_ip == outside_ip) {
+			*number = nat->blocks[i].number;
+			return true;
+		}
+	}
+	if (nat->block_count == LAB_NAT_BLOCKS_MAX) {
+		return false;
+	}
+	first = (uint32_t)lab_rng_below(&nat->rng, count);
+	for (uint32_t i = 0; i < count; i++) {
+		*number = (first + i) % count;
+		if (!block_is_taken(nat, outside_ip, *number)) {
+			nat->blocks[nat->block_count++] =
+				(struct lab_block){ inside_ip, outside_ip, *number };
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool choose_range(struct lab_nat *nat, const struct lab_flow *flow, uint32_t ip,
+                         struct port_range *range)
+{
+	uint16_t preserved = (uint16_t)(flow->src_port + nat->port_offset);
+	uint32_t number;
+
+	*range = (struct port_range){ PORT_MIN, PORT_COUNT, 0 };
+	switch ((enum lab_nat_allocation)nat->config.allocation) {
+	case LAB_NAT_PRESERVING:
+		range->first = preserved < PORT_MIN ? preserved : preserved - PORT_MIN;
+		return true;
+	case LAB_NAT_SEQUENTIAL:
+		range->first = nat->port_base - PORT_MIN;
+		return true;
+	case LAB_NAT_RANDOM:
+		range->first = lab_rng_below(&nat->rng, PORT_COUNT);
+		return true;
+	case LAB_NAT_BLOCK:
+		if (!choose_block(nat, flow->src, ip, &number)) {
+			return false;
+		}
+		range->begin = PORT_MIN + number * nat->config.port_block;
+		range->count = nat->config.port_block;
+		range->first = lab_rng_below(&nat->rng, range->count);
+		return true;
+	}
+	abort(); /* config_is_sound() says that there is no other */
+}
+
 static bool choose_port(struct lab_nat *nat, const struct lab_flow *flow, uint64_t now, uint32_t ip,
                         uint16_t *port)
 {
-	uint16_t first = (uint16_t)(flow->src_port + nat->port_offset);
+	struct port_range range;
 	uint32_t taken;
 
-	if (nat->config.allocation == LAB_NAT_SEQUENTIAL) {
-		first = nat->port_base;
-	} else if (nat->config.allocation == LAB_NAT_RANDOM) {
-		first = port_of(lab_rng_next(&nat->rng));
+	if (!choose_range(nat, flow, ip, &range)) {
+		return false;
 	}
-	if (first < PORT_MIN) {
-		first = port_of(first);
-	}
-	for (uint64_t i = 0; i < PORT_COUNT; i++) {
-		uint16_t candidate = port_of((uint64_t)first - PORT_MIN + i);
+	for (uint64_t i = 0; i < range.count; i++) {
+		uint64_t at = (range.first + i) % range.count;
+		uint16_t candidate = (uint16_t)(range.begin + at);
 		struct lab_key key = outside_key(flow->protocol, ip, candidate);
 
 		if (!find(nat, &nat->outside, &key, now, &taken)) {
-			nat->port_base = port_of((uint64_t)candidate - PORT_MIN + 1);
+			nat->port_base = port_of(candidate - PORT_MIN + nat->config.port_step);
 			*port = candidate;
 			return true;
 		}
@@ -257,23 +360,50 @@ static bool choose_port(struct lab_nat *nat, const struct lab_flow *flow, uint64
 	return false;
 }
 
-static bool create(struct lab_nat *nat, const struct lab_flow *flow, uint64_t now,
-                   const struct lab_key *inside_key, uint32_t *index)
+static bool make_room(struct lab_nat *nat, uint64_t now)
+{
+	const struct lab_nat_config *c = &nat->config;
+
+	if (nat->used >= c->mappings_max) {
+		lab_nat_expire(nat, now);
+	}
+	while (nat->used >= c->mappings_max && c->table_full_evicts) {
+		forget_oldest(nat);
+	}
+	return nat->used < c->mappings_max;
+}
+
+static void count_new(struct lab_nat *nat, uint32_t index, bool is_udp)
+{
+	nat->used++;
+	nat->created++;
+	nat->created_udp += is_udp;
+	if (nat->used > nat->used_peak) {
+		nat->used_peak = nat->used;
+	}
+	if (index >= nat->touched) {
+		nat->touched = index + 1;
+	}
+}
+
+/* LAB_NAT_FORWARD, or why there is no mapping. */
+static enum lab_nat_verdict create(struct lab_nat *nat, const struct lab_flow *flow, uint64_t now,
+                                   const struct lab_key *inside_key, uint32_t *index)
 {
 	uint32_t ip;
 	uint16_t port;
 	struct lab_mapping *m;
 	int r;
 
-	if (nat->used >= nat->config.mappings_max) {
-		lab_nat_expire(nat, now);
+	if (!make_room(nat, now)) {
+		return LAB_NAT_TABLE_FULL;
 	}
-	if (nat->used >= nat->config.mappings_max || !nat->config.public_count) {
-		return false;
+	if (!nat->config.public_count) {
+		return LAB_NAT_NO_PORT;
 	}
 	ip = choose_address(nat, flow);
 	if (!choose_port(nat, flow, now, ip, &port)) {
-		return false;
+		return LAB_NAT_NO_PORT;
 	}
 	LAB_ASSERT(nat->mapping_free);
 	*index = nat->mapping_free - 1;
@@ -293,9 +423,8 @@ static bool create(struct lab_nat *nat, const struct lab_flow *flow, uint64_t no
 	LAB_ASSERT(!r);
 	r = lab_table_add(&nat->outside, &m->outside_key, *index);
 	LAB_ASSERT(!r);
-	nat->used++;
-	nat->created++;
-	return true;
+	count_new(nat, *index, flow->protocol == IPPROTO_UDP);
+	return LAB_NAT_FORWARD;
 }
 
 static struct lab_key permission_key(const struct lab_nat *nat, uint32_t index, uint32_t ip,
@@ -396,34 +525,27 @@ static enum lab_nat_verdict outbound_error(struct lab_nat *nat, uint64_t now, st
 	return LAB_NAT_FORWARD;
 }
 
-enum lab_nat_verdict lab_nat_outbound(struct lab_nat *nat, uint64_t now, struct lab_packet *p,
-                                      struct lab_flow *flow)
+static enum lab_nat_verdict translate_out(struct lab_nat *nat, uint64_t now, struct lab_packet *p,
+                                          struct lab_flow *flow)
 {
+	enum lab_nat_verdict verdict = LAB_NAT_FORWARD;
 	struct lab_mapping *m;
 	struct lab_key key;
 	uint32_t index;
 
-	if (!is_translatable(flow)) {
-		return LAB_NAT_UNSUPPORTED;
-	}
-	if (flow->protocol == IPPROTO_UDP && nat->config.udp != LAB_NAT_UDP_PASS) {
-		return LAB_NAT_UDP_BLOCKED;
-	}
-	if (flow->is_later_fragment) {
-		return follow_first(nat, p, flow, true);
-	}
-	if (flow->is_icmp_error) {
-		return outbound_error(nat, now, p, flow);
-	}
 	key = (struct lab_key){ {
 		flow->protocol,
 		endpoint(flow->src, flow->src_port),
 		endpoint_by_rule(nat->config.mapping, flow->dst, remote_port(flow, flow->dst_port)),
 	} };
-	if (!find(nat, &nat->inside, &key, now, &index) && !create(nat, flow, now, &key, &index)) {
-		return LAB_NAT_TABLE_FULL;
+	if (!find(nat, &nat->inside, &key, now, &index)) {
+		verdict = create(nat, flow, now, &key, &index);
+		if (verdict != LAB_NAT_FORWARD) {
+			return verdict;
+		}
 	}
 	m = &nat->mappings[index];
+	m->used_order = ++nat->uses;
 	m->expires_at = now + lifetime(nat, flow);
 	permit(nat, flow, now, index);
 	if (flow->is_fragment) {
@@ -432,6 +554,31 @@ enum lab_nat_verdict lab_nat_outbound(struct lab_nat *nat, uint64_t now, struct 
 	}
 	lab_packet_rewrite(p, flow, true, m->outside_ip, m->outside_port);
 	return LAB_NAT_FORWARD;
+}
+
+enum lab_nat_verdict lab_nat_outbound(struct lab_nat *nat, uint64_t now, struct lab_packet *p,
+                                      struct lab_flow *flow)
+{
+	enum lab_nat_verdict verdict;
+
+	if (!is_translatable(flow)) {
+		return LAB_NAT_UNSUPPORTED;
+	}
+	if (flow->is_later_fragment) {
+		return follow_first(nat, p, flow, true);
+	}
+	if (lab_wall_refuses(&nat->wall, flow, true)) {
+		return LAB_NAT_UDP_BLOCKED;
+	}
+	if (flow->is_icmp_error) {
+		return outbound_error(nat, now, p, flow);
+	}
+	verdict = translate_out(nat, now, p, flow);
+	if (verdict == LAB_NAT_FORWARD &&
+	    lab_wall_is_spent(&nat->wall, now, p, flow, lifetime(nat, flow))) {
+		return LAB_NAT_UDP_SPENT;
+	}
+	return verdict;
 }
 
 /* A complaint about a packet that went out: the quoted source is ours outside. */
@@ -455,41 +602,66 @@ static enum lab_nat_verdict inbound_error(struct lab_nat *nat, uint64_t now, str
 	return LAB_NAT_FORWARD;
 }
 
+/* The mapping that a packet from outside meets, and the permission it has (index + 1; 0: it needs
+ * none). Nothing changes. */
+static enum lab_nat_verdict meet(struct lab_nat *nat, uint64_t now, const struct lab_flow *flow,
+                                 uint32_t *index, uint32_t *permission)
+{
+	struct lab_key key = outside_key(flow->protocol, flow->dst, flow->dst_port);
+	uint32_t at;
+
+	*permission = 0;
+	if (!find(nat, &nat->outside, &key, now, index)) {
+		return LAB_NAT_NO_MAPPING;
+	}
+	if (nat->config.filtering == LAB_NAT_ENDPOINT_INDEPENDENT) {
+		return LAB_NAT_FORWARD;
+	}
+	key = permission_key(nat, *index, flow->src, remote_port(flow, flow->src_port));
+	if (!lab_table_get(&nat->allowed, &key, &at) || nat->permissions[at].expires_at <= now) {
+		return LAB_NAT_FILTERED;
+	}
+	*permission = at + 1;
+	return LAB_NAT_FORWARD;
+}
+
 enum lab_nat_verdict lab_nat_inbound(struct lab_nat *nat, uint64_t now, struct lab_packet *p,
                                      struct lab_flow *flow)
 {
+	enum lab_nat_verdict verdict;
 	struct lab_mapping *m;
 	struct lab_key key;
 	uint32_t index;
-	uint32_t at = 0;
-	bool has_rule = nat->config.filtering != LAB_NAT_ENDPOINT_INDEPENDENT;
+	uint32_t permission;
 
 	if (!is_translatable(flow)) {
 		return LAB_NAT_UNSUPPORTED;
 	}
-	if (flow->protocol == IPPROTO_UDP && nat->config.udp != LAB_NAT_UDP_PASS) {
-		return LAB_NAT_UDP_BLOCKED;
-	}
 	if (flow->is_later_fragment) {
 		return follow_first(nat, p, flow, false);
+	}
+	if (lab_wall_refuses(&nat->wall, flow, false)) {
+		return LAB_NAT_UDP_BLOCKED;
 	}
 	if (flow->is_icmp_error) {
 		return inbound_error(nat, now, p, flow);
 	}
-	key = outside_key(flow->protocol, flow->dst, flow->dst_port);
-	if (!find(nat, &nat->outside, &key, now, &index)) {
-		return LAB_NAT_NO_MAPPING;
+	verdict = meet(nat, now, flow, &index, &permission);
+	if (lab_wall_bans(&nat->wall, now, p, flow, verdict != LAB_NAT_FORWARD)) {
+		return LAB_NAT_BLACKLISTED;
+	}
+	if (verdict != LAB_NAT_FORWARD) {
+		return verdict;
+	}
+	if (lab_wall_is_spent(&nat->wall, now, p, flow, lifetime(nat, flow))) {
+		return LAB_NAT_UDP_SPENT;
 	}
 	m = &nat->mappings[index];
-	key = permission_key(nat, index, flow->src, remote_port(flow, flow->src_port));
-	if (has_rule &&
-	    (!lab_table_get(&nat->allowed, &key, &at) || nat->permissions[at].expires_at <= now)) {
-		return LAB_NAT_FILTERED;
-	}
+	m->used_order = ++nat->uses;
 	if (nat->config.inbound_refresh) {
 		m->expires_at = now + lifetime(nat, flow);
-		if (has_rule) {
-			nat->permissions[at].expires_at = m->expires_at;
+		if (permission) {
+			nat->permissions[permission - 1].expires_at = m->expires_at;
 		}
 	}
 	if (flow->is_fragment) {
@@ -498,4 +670,55 @@ enum lab_nat_verdict lab_nat_inbound(struct lab_nat *nat, uint64_t now, struct l
 	}
 	lab_packet_rewrite(p, flow, false, m->inside_ip, m->inside_port);
 	return LAB_NAT_FORWARD;
+}
+
+/* IPv6 ---------------------------------------------------------------------- */
+
+/* Fragments and other extension headers hide the ports, so a router that filters drops them. */
+static bool is_readable6(const struct lab_nat *nat, const struct lab_flow *flow)
+{
+	return nat->config.wall.filtering6 == LAB_WALL_OPEN6 || flow->protocol == IPPROTO_UDP ||
+	       flow->protocol == IPPROTO_TCP || flow->protocol == IPPROTO_ICMPV6;
+}
+
+enum lab_nat_verdict lab_nat_outbound6(struct lab_nat *nat, uint64_t now,
+                                       const struct lab_packet *p, const struct lab_flow *flow)
+{
+	uint64_t span = lifetime(nat, flow);
+
+	if (!is_readable6(nat, flow)) {
+		return LAB_NAT_UNSUPPORTED;
+	}
+	if (lab_wall_refuses(&nat->wall, flow, true)) {
+		return LAB_NAT_UDP_BLOCKED;
+	}
+	if (lab_wall_is_spent(&nat->wall, now, p, flow, span)) {
+		return LAB_NAT_UDP_SPENT;
+	}
+	lab_wall_open6(&nat->wall, now, p, flow, span);
+	return LAB_NAT_FORWARD;
+}
+
+enum lab_nat_verdict lab_nat_inbound6(struct lab_nat *nat, uint64_t now, const struct lab_packet *p,
+                                      const struct lab_flow *flow)
+{
+	uint64_t span = lifetime(nat, flow);
+	bool is_admitted;
+
+	if (!is_readable6(nat, flow)) {
+		return LAB_NAT_UNSUPPORTED;
+	}
+	if (lab_wall_refuses(&nat->wall, flow, false)) {
+		return LAB_NAT_UDP_BLOCKED;
+	}
+	is_admitted =
+		lab_wall_admits6(&nat->wall, now, p, flow, nat->config.inbound_refresh ? span : 0);
+	if (lab_wall_bans(&nat->wall, now, p, flow, !is_admitted)) {
+		return LAB_NAT_BLACKLISTED;
+	}
+	if (!is_admitted) {
+		return LAB_NAT_FILTERED;
+	}
+	return lab_wall_is_spent(&nat->wall, now, p, flow, span) ? LAB_NAT_UDP_SPENT
+	                                                         : LAB_NAT_FORWARD;
 }

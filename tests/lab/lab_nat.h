@@ -2,39 +2,32 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * lab_nat - a network address translator in the terms of RFC 4787.
+ * lab_nat - a router with a network address translator in the terms of RFC 4787.
  *
  * Mapping (which flows share an outside port), filtering (who may answer) and
  * allocation (which port it is) are chosen separately. TCP follows the same
  * rules with its own, longer timeout; ICMP echo is a flow whose port is its
- * identifier. IPv6 passes beside it, untranslated.
+ * identifier. IPv6 passes untranslated. What is refused for other reasons than
+ * a missing translation is lab_wall's.
  *
  * It knows nothing of links, routes or clocks: `now` is an argument.
  */
 
 #include "lab_packet.h"
 #include "lab_table.h"
-
-enum lab_nat_rule {
-	LAB_NAT_ENDPOINT_INDEPENDENT,
-	LAB_NAT_ADDRESS_DEPENDENT,
-	LAB_NAT_ADDRESS_AND_PORT_DEPENDENT,
-};
+#include "lab_wall.h"
 
 enum lab_nat_allocation {
 	LAB_NAT_PRESERVING, /* the inside port, or the next one free */
-	LAB_NAT_SEQUENTIAL,
+	LAB_NAT_SEQUENTIAL, /* port_step after the one before, or the next one free */
 	LAB_NAT_RANDOM,
-};
-
-enum lab_nat_udp {
-	LAB_NAT_UDP_PASS,
-	LAB_NAT_UDP_DROP,   /* silently, both ways */
-	LAB_NAT_UDP_REJECT, /* with "administratively prohibited" to the inside */
+	LAB_NAT_BLOCK, /* at random in a block of port_block ports, one for each inside host */
 };
 
 enum {
 	LAB_NAT_PUBLIC_MAX = 8,
+	LAB_NAT_PORT_BLOCK_MIN = 16,
+	LAB_NAT_BLOCKS_MAX = 4032, /* of the smallest, at one address */
 	LAB_NAT_MAPPINGS_MAX = 32768,
 	LAB_NAT_PERMISSIONS_MAX = 65536,
 	LAB_NAT_FRAGMENTS_MAX = 64, /* datagrams in pieces, remembered by their first piece */
@@ -45,14 +38,17 @@ struct lab_nat_config {
 	uint64_t mapping;
 	uint64_t filtering;
 	uint64_t allocation;
-	uint64_t udp;
+	uint64_t port_step;
+	uint64_t port_block;
 	uint64_t hairpin;
 	uint64_t inbound_refresh;   /* 1: packets from outside keep a mapping alive too */
 	uint64_t pooling_arbitrary; /* 1: any public address for any flow, RFC 4787 4.1 */
 	uint64_t mappings_max;
+	uint64_t table_full_evicts; /* 1: what was unused the longest makes room */
 	uint64_t udp_timeout_ns;
 	uint64_t tcp_timeout_ns;
 	uint64_t icmp_timeout_ns;
+	struct lab_wall_config wall;
 	uint32_t public_ip[LAB_NAT_PUBLIC_MAX];
 	size_t public_count;
 };
@@ -61,9 +57,13 @@ enum lab_nat_verdict {
 	LAB_NAT_FORWARD,     /* translated */
 	LAB_NAT_NO_MAPPING,  /* from outside to a port nobody has */
 	LAB_NAT_FILTERED,    /* mapped, but this sender may not */
-	LAB_NAT_UDP_BLOCKED, /* dropped; with LAB_NAT_UDP_REJECT the inside wants an error */
+	LAB_NAT_UDP_BLOCKED, /* dropped; with LAB_WALL_UDP_REJECT the inside wants an error */
+	LAB_NAT_UDP_SPENT,   /* the flow has had its udp_packets_max */
+	LAB_NAT_BLACKLISTED,
 	LAB_NAT_NO_HAIRPIN,
 	LAB_NAT_TABLE_FULL,
+	LAB_NAT_NO_PORT,     /* all that this host may have are taken */
+	LAB_NAT_TTL_OVER,    /* the network's verdict, counted here */
 	LAB_NAT_UNSUPPORTED, /* protocols without ports, and fragments before their first */
 	LAB_NAT_VERDICTS,    /* how many there are */
 };
@@ -72,6 +72,7 @@ struct lab_mapping {
 	struct lab_key inside_key;
 	struct lab_key outside_key;
 	uint64_t expires_at; /* 0: free */
+	uint64_t used_order; /* of the last use: several packets may share an instant */
 	uint32_t inside_ip;
 	uint32_t outside_ip;
 	uint16_t inside_port;
@@ -87,6 +88,13 @@ struct lab_permission {
 	uint32_t next; /* of the same mapping, or of the free list; index + 1 */
 };
 
+/* The ports of one inside host at one outside address. */
+struct lab_block {
+	uint32_t inside_ip;
+	uint32_t outside_ip;
+	uint32_t number; /* from 0 on, in units of port_block */
+};
+
 /* Where the later fragments of a datagram go: where the first one went. */
 struct lab_fragment {
 	struct lab_key key; /* as the pieces arrive here */
@@ -97,9 +105,14 @@ struct lab_fragment {
 struct lab_nat {
 	struct lab_nat_config config; /* change it with lab_nat_configure() */
 	uint64_t counters[LAB_NAT_VERDICTS];
+	uint64_t uses;
 	uint64_t created;
+	uint64_t created_udp; /* of them */
+	uint64_t evicted;
 	uint64_t reboots;
 	uint32_t used;
+	uint32_t used_peak; /* the most at one time; what is over but was not looked at counts */
+	uint32_t touched; /* mappings from this index on were never used since all were forgotten */
 	struct lab_mapping *mappings;       /* owned */
 	struct lab_permission *permissions; /* owned */
 	uint32_t mapping_free;
@@ -107,6 +120,9 @@ struct lab_nat {
 	struct lab_table inside;  /* inside endpoint, and remote as the rule says, to mapping */
 	struct lab_table outside; /* outside endpoint to mapping */
 	struct lab_table allowed; /* mapping and remote to permission */
+	struct lab_wall wall;
+	struct lab_block *blocks; /* owned; of LAB_NAT_BLOCK */
+	size_t block_count;
 	struct lab_fragment fragments[LAB_NAT_FRAGMENTS_MAX];
 	size_t fragment_next; /* the oldest, to be overwritten */
 	struct lab_rng rng;
@@ -144,3 +160,13 @@ LAB_NODISCARD enum lab_nat_verdict lab_nat_outbound(struct lab_nat *nat, uint64_
 /** lab_nat_inbound() - translate the destination, if the sender may. */
 LAB_NODISCARD enum lab_nat_verdict lab_nat_inbound(struct lab_nat *nat, uint64_t now,
                                                    struct lab_packet *p, struct lab_flow *flow);
+
+/** lab_nat_outbound6() - let an IPv6 packet out, as the wall says. */
+LAB_NODISCARD enum lab_nat_verdict lab_nat_outbound6(struct lab_nat *nat, uint64_t now,
+                                                     const struct lab_packet *p,
+                                                     const struct lab_flow *flow);
+
+/** lab_nat_inbound6() - let an IPv6 packet in, as the wall says. */
+LAB_NODISCARD enum lab_nat_verdict lab_nat_inbound6(struct lab_nat *nat, uint64_t now,
+                                                    const struct lab_packet *p,
+                                                    const struct lab_flow *flow);

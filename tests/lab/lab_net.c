@@ -22,6 +22,7 @@ int lab_net_init(struct lab_net *net, uint64_t seed, bool has_offload)
 	net->seed = seed;
 	net->has_offload = has_offload;
 	net->node_count = 1;
+	net->hops = 1;
 	(void)snprintf(net->nodes[LAB_INTERNET].name, LAB_NAME_SIZE, "internet");
 	r = lab_table_init(&net->routes, LAB_ROUTES_MAX);
 	return r ? r : lab_queue_init(&net->queue);
@@ -215,18 +216,32 @@ static void complain(struct lab_net *net, struct lab_packet *error, struct hop a
 }
 
 static void refuse_udp(struct lab_net *net, const struct lab_nat *nat, const struct lab_packet *p,
-                       struct hop from)
+                       const struct lab_flow *flow, struct hop from)
 {
 	struct lab_packet *error;
 
-	if (nat->config.udp != LAB_NAT_UDP_REJECT) {
+	if (nat->config.wall.udp != LAB_WALL_UDP_REJECT) {
 		return;
 	}
 	error = lab_pool_take(&net->pool);
 	if (error) {
-		lab_packet_prohibited(p, error);
+		lab_packet_prohibited(p, flow, error);
 		complain(net, error, (struct hop){ from.node, LAB_IN });
 	}
+}
+
+/* Too many routers on its way: it ends here, and its sender hears of it. */
+static void end_of_life(struct lab_net *net, struct lab_packet *p, const struct lab_flow *flow,
+                        struct hop from, uint64_t *counter)
+{
+	struct lab_packet *error = flow->is_icmp_error ? NULL : lab_pool_take(&net->pool);
+
+	if (error) {
+		lab_packet_time_exceeded(p, flow, error);
+		complain(net, error,
+		         (struct hop){ from.node, from.direction == LAB_IN ? LAB_OUT : LAB_IN });
+	}
+	drop(net, p, counter);
 }
 
 /* From the outside of a NAT, or from its inside to its own outside address. */
@@ -263,7 +278,7 @@ static bool nat_up(struct lab_net *net, uint16_t index, struct lab_packet *p, st
 	}
 	nat->counters[verdict]++;
 	if (verdict == LAB_NAT_UDP_BLOCKED) {
-		refuse_udp(net, nat, p, *hop);
+		refuse_udp(net, nat, p, flow, *hop);
 	}
 	if (verdict != LAB_NAT_FORWARD) {
 		lab_pool_put(&net->pool, p);
@@ -276,6 +291,77 @@ static bool nat_up(struct lab_net *net, uint16_t index, struct lab_packet *p, st
 	return true;
 }
 
+/* Up through a router, either version. One that is too old goes before it is translated. */
+static bool router_up(struct lab_net *net, uint16_t index, struct lab_packet *p,
+                      struct lab_flow *flow, struct hop *hop)
+{
+	struct lab_nat *nat = net->nodes[index].nat;
+	enum lab_nat_verdict verdict;
+
+	if (!lab_packet_age(p, 1)) {
+		end_of_life(net, p, flow, *hop, &nat->counters[LAB_NAT_TTL_OVER]);
+		return false;
+	}
+	if (flow->version == 4) {
+		return nat_up(net, index, p, flow, hop);
+	}
+	verdict = lab_nat_outbound6(nat, net->now, p, flow);
+	nat->counters[verdict]++;
+	if (verdict == LAB_NAT_UDP_BLOCKED) {
+		refuse_udp(net, nat, p, flow, *hop);
+	}
+	if (verdict != LAB_NAT_FORWARD) {
+		lab_pool_put(&net->pool, p);
+		return false;
+	}
+	*hop = (struct hop){ index, LAB_OUT };
+	return true;
+}
+
+static bool router_down6(struct lab_net *net, uint16_t index, struct lab_packet *p,
+                         const struct lab_flow *flow, struct hop *hop)
+{
+	struct lab_nat *nat = net->nodes[index].nat;
+	struct lab_key key = route_key6(index, p->data + 24);
+	enum lab_nat_verdict verdict;
+	uint32_t child;
+
+	if (!lab_table_get(&net->routes, &key, &child)) {
+		drop(net, p, &net->drop_no_route);
+		return false;
+	}
+	verdict = lab_nat_inbound6(nat, net->now, p, flow);
+	nat->counters[verdict]++;
+	if (verdict != LAB_NAT_FORWARD) {
+		lab_pool_put(&net->pool, p);
+		return false;
+	}
+	*hop = (struct hop){ (uint16_t)child, LAB_IN };
+	return true;
+}
+
+/* Down through a router. What it does not forward is for itself, whatever its TTL: so it looks
+ * at that last, and an error quotes the packet as it came. */
+static bool router_down(struct lab_net *net, struct lab_packet *p, struct lab_flow *flow,
+                        struct hop *hop)
+{
+	struct hop from = *hop;
+	struct lab_nat *nat = net->nodes[from.node].nat;
+	uint32_t dst = flow->dst;
+	uint16_t dst_port = flow->dst_port;
+	bool is_through = flow->version == 4 ? nat_down(net, from.node, p, flow, hop)
+	                                     : router_down6(net, from.node, p, flow, hop);
+
+	if (!is_through || lab_packet_age(p, 1)) {
+		return is_through;
+	}
+	if (flow->version == 4) {
+		lab_packet_rewrite(p, flow, false, dst, dst_port);
+	}
+	end_of_life(net, p, flow, from, &nat->counters[LAB_NAT_TTL_OVER]);
+	return false;
+}
+
 /* The packet is at the parent end of the link it climbed. */
 static bool climbed(struct lab_net *net, struct lab_packet *p, struct lab_flow *flow,
                     struct hop *hop)
@@ -283,21 +369,22 @@ static bool climbed(struct lab_net *net, struct lab_packet *p, struct lab_flow *
 	uint16_t index = net->nodes[hop->node].parent;
 	struct lab_key key =
 		flow->version == 4 ? route_key4(index, flow->dst) : route_key6(index, p->data + 24);
+	bool is_internet = index == LAB_INTERNET;
 	uint32_t child;
 
+	if (is_internet && !lab_packet_age(p, (unsigned)net->hops)) {
+		end_of_life(net, p, flow, *hop, &net->drop_ttl);
+		return false;
+	}
 	if (lab_table_get(&net->routes, &key, &child)) {
 		*hop = (struct hop){ (uint16_t)child, LAB_IN };
 		return true;
 	}
-	if (index == LAB_INTERNET) {
+	if (is_internet) {
 		drop(net, p, &net->drop_no_route);
 		return false;
 	}
-	if (flow->version == 4) {
-		return nat_up(net, index, p, flow, hop);
-	}
-	*hop = (struct hop){ index, LAB_OUT };
-	return true;
+	return router_up(net, index, p, flow, hop);
 }
 
 /* The packet is at the lower end of the link it came down. */
@@ -305,24 +392,13 @@ static bool descended(struct lab_net *net, struct lab_packet *p, struct lab_flow
                       struct hop *hop)
 {
 	struct lab_node *node = &net->nodes[hop->node];
-	struct lab_key key;
-	uint32_t child;
 
 	if (node->kind == LAB_KIND_HOST) {
 		lab_host_write(&node->host, p);
 		lab_pool_put(&net->pool, p);
 		return false;
 	}
-	if (flow->version == 4) {
-		return nat_down(net, hop->node, p, flow, hop);
-	}
-	key = route_key6(hop->node, p->data + 24);
-	if (!lab_table_get(&net->routes, &key, &child)) {
-		drop(net, p, &net->drop_no_route);
-		return false;
-	}
-	*hop = (struct hop){ (uint16_t)child, LAB_IN };
-	return true;
+	return router_down(net, p, flow, hop);
 }
 
 /* True when the packet is through at once. Complains about one that is too big. */

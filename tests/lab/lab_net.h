@@ -61,6 +61,8 @@ struct lab_net {
 	uint64_t seed;
 	uint64_t drop_no_route;
 	uint64_t drop_malformed;
+	uint64_t drop_ttl;
+	uint64_t hops;    /* routers of the internet between any two of its children */
 	uint64_t carried; /* packets that waited in a link and went on */
 	uint64_t late;    /* those of them that went on a millisecond after their time or more */
 	uint64_t late_max_ns; /* the worst of them, of all */

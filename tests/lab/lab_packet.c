@@ -189,7 +189,9 @@ static bool read_l4(const uint8_t *l4, size_t size, struct lab_flow *flow)
 	if (flow->protocol == IPPROTO_ICMP) {
 		flow->is_icmp_error = icmp_is_error(l4[0]);
 		flow->src_port = flow->dst_port = lab_get16(l4 + 4);
-	} else if (flow->protocol != IPPROTO_ICMPV6) {
+	} else if (flow->protocol == IPPROTO_ICMPV6) {
+		flow->is_icmp_error = l4[0] < 128; /* RFC 4443, 2.1 */
+	} else {
 		flow->src_port = lab_get16(l4);
 		flow->dst_port = lab_get16(l4 + 2);
 	}
@@ -441,7 +443,8 @@ bool lab_packet_corrupt(struct lab_packet *p, const struct lab_flow *flow, struc
 	return true;
 }
 
-static void icmp4(const struct lab_packet *p, uint8_t code, uint32_t mtu, struct lab_packet *out)
+static void icmp4(const struct lab_packet *p, uint8_t type, uint8_t code, uint32_t mtu,
+                  struct lab_packet *out)
 {
 	uint32_t quote = p->size < QUOTE4_MAX ? p->size : QUOTE4_MAX;
 	uint8_t *ip = out->data;
@@ -457,14 +460,15 @@ static void icmp4(const struct lab_packet *p, uint8_t code, uint32_t mtu, struct
 	lab_put32(ip + 12, ROUTER_IP);
 	memcpy(ip + 16, p->data + 12, 4);
 	finish_ip4_header(ip);
-	ip[IP4_SIZE] = 3;
+	ip[IP4_SIZE] = type;
 	ip[IP4_SIZE + 1] = code;
 	lab_put32(ip + IP4_SIZE + 4, mtu);
 	lab_put16(ip + IP4_SIZE + 2,
 	          (uint16_t)~fold(sum_bytes(ip + IP4_SIZE, out->size - IP4_SIZE)));
 }
 
-static void icmp6_too_big(const struct lab_packet *p, uint32_t mtu, struct lab_packet *out)
+static void icmp6(const struct lab_packet *p, uint8_t type, uint8_t code, uint32_t mtu,
+                  struct lab_packet *out)
 {
 	/* 2001:db8:ffff::8, documentation space of RFC 3849: a router that is nobody else */
 	static const uint8_t router[16] = { 0x20, 0x01, 0x0d, 0xb8, 0xff, 0xff, [15] = 8 };
@@ -487,7 +491,8 @@ static void icmp6_too_big(const struct lab_packet *p, uint32_t mtu, struct lab_p
 	ip[7] = 64;
 	memcpy(ip + 8, router, sizeof(router));
 	memcpy(ip + 24, p->data + 8, 16);
-	icmp[0] = 2; /* RFC 4443, 3.2 */
+	icmp[0] = type;
+	icmp[1] = code;
 	lab_put32(icmp + 4, mtu);
 	lab_put16(icmp + 2,
 	          (uint16_t)~fold(pseudo_sum(out, &flow) + sum_bytes(icmp, out->size - IP6_SIZE)));
@@ -497,13 +502,60 @@ void lab_packet_too_big(const struct lab_packet *p, const struct lab_flow *flow,
                         struct lab_packet *out)
 {
 	if (flow->version == 6) {
-		icmp6_too_big(p, mtu, out);
+		icmp6(p, 2, 0, mtu, out); /* RFC 4443, 3.2 */
 	} else {
-		icmp4(p, 4, mtu, out); /* RFC 1191, 4 */
+		icmp4(p, 3, 4, mtu, out); /* RFC 1191, 4 */
 	}
 }
 
-void lab_packet_prohibited(const struct lab_packet *p, struct lab_packet *out)
+void lab_packet_time_exceeded(const struct lab_packet *p, const struct lab_flow *flow,
+                              struct lab_packet *out)
 {
-	icmp4(p, 13, 0, out); /* RFC 1812, 5.2.7.1 */
+	if (flow->version == 6) {
+		icmp6(p, 3, 0, 0, out); /* RFC 4443, 3.3 */
+	} else {
+		icmp4(p, 11, 0, 0, out); /* RFC 792 */
+	}
+}
+
+void lab_packet_prohibited(const struct lab_packet *p, const struct lab_flow *flow,
+                           struct lab_packet *out)
+{
+	if (flow->version == 6) {
+		icmp6(p, 1, 1, 0, out); /* RFC 4443, 3.1 */
+	} else {
+		icmp4(p, 3, 13, 0, out); /* RFC 1812, 5.2.7.1 */
+	}
+}
+
+/* Routers --------------------------------------------------------------------- */
+
+bool lab_packet_age(struct lab_packet *p, unsigned hops)
+{
+	bool is_v4 = p->data[0] >> 4 == 4;
+	uint8_t *ttl = p->data + (is_v4 ? 8 : 7);
+	uint16_t before = lab_get16(p->data + 8);
+
+	if (*ttl <= hops) {
+		return false;
+	}
+	*ttl = (uint8_t)(*ttl - hops);
+	if (is_v4) {
+		adjust(p->data + 10, before, lab_get16(p->data + 8), false);
+	}
+	return true;
+}
+
+static uint64_t fold_ip6(const uint8_t *ip)
+{
+	struct lab_rng mix = { lab_get64(ip) };
+
+	return lab_rng_next(&mix) ^ lab_get64(ip + 8);
+}
+
+void lab_packet_ends(const struct lab_packet *p, const struct lab_flow *flow, uint64_t *src,
+                     uint64_t *dst)
+{
+	*src = flow->version == 4 ? flow->src : fold_ip6(p->data + 8);
+	*dst = flow->version == 4 ? flow->dst : fold_ip6(p->data + 24);
 }

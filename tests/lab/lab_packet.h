@@ -118,5 +118,21 @@ bool lab_packet_corrupt(struct lab_packet *p, const struct lab_flow *flow, struc
 void lab_packet_too_big(const struct lab_packet *p, const struct lab_flow *flow, uint32_t mtu,
                         struct lab_packet *out);
 
-/** lab_packet_prohibited() - @out: "communication administratively prohibited", IPv4. */
-void lab_packet_prohibited(const struct lab_packet *p, struct lab_packet *out);
+/** lab_packet_time_exceeded() - @out: the ICMP error that says that @p was too long under way. */
+void lab_packet_time_exceeded(const struct lab_packet *p, const struct lab_flow *flow,
+                              struct lab_packet *out);
+
+/** lab_packet_prohibited() - @out: "communication administratively prohibited". */
+void lab_packet_prohibited(const struct lab_packet *p, const struct lab_flow *flow,
+                           struct lab_packet *out);
+
+/**
+ * lab_packet_age() - a router passes @p on: its TTL or hop limit becomes smaller by @hops
+ *
+ * Return: false when it would have to become 0; then nothing has changed.
+ */
+LAB_NODISCARD bool lab_packet_age(struct lab_packet *p, unsigned hops);
+
+/** lab_packet_ends() - a number for each address; those of IPv6 are folded into 64 bits. */
+void lab_packet_ends(const struct lab_packet *p, const struct lab_flow *flow, uint64_t *src,
+                     uint64_t *dst);

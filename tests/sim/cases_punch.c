@@ -87,9 +87,9 @@ static void expect_cheap(struct sim *sim, unsigned attempts)
 	}
 }
 
+/* One of a path, and one that a mapping is measured with. */
 static bool has_few_sockets(struct sim *sim)
 {
-	/* That of the way, and one to learn for how long a mapping lives. */
 	return sim->hosts[0].extra_open <= 2 && sim->hosts[1].extra_open <= 2;
 }
 
@@ -185,12 +185,23 @@ static void punch_hopeless(struct sim *sim)
 	sim_until(sim, CV_SEC(20), simapp_are_done, "a stream over the relay");
 }
 
+/* Routers that block a source for minutes whose packet came unasked: first packets must not get
+ * there. */
+static void punch_blacklist(struct sim *sim)
+{
+	add_pair(sim, &EASY, &EASY);
+	for (int i = 0; i < sim->nat_count; i++)
+		sim->nats[i].blacklist = CV_SEC(60);
+	expect_direct(sim, CV_SEC(1), CV_SEC(3));
+}
+
 const struct sim_case CASES_PUNCH[] = {
 	{ "punch-row", punch_row, "one router's ports can be known", 5 },
 	{ "punch-suspect", punch_suspect, "a mapping by address, and one server", 0 },
 	{ "punch-pair", punch_pair, "both routers' ports can be known", 9 },
 	{ "punch-block", punch_block, "random within a carrier's block", 3 },
 	{ "punch-birthday", punch_birthday, "random ports against one easy router", 0 },
+	{ "punch-blacklist", punch_blacklist, "who sends what was not asked for is blocked", 0 },
 	{ "punch-hopeless", punch_hopeless, "random ports on both sides, or on one of two", 2 },
 	{ NULL, NULL, NULL, 0 },
 };

@@ -13,6 +13,7 @@
  *	simworld.c  two agents and a server
  *	simwatch.c  oracles that look at every datagram
  *	simload.c   pairs of hosts that compete for one bottleneck, and what they get
+ *	soak.c      a day
  *	swarm.c     a world drawn from a seed; cases_*.c the named scenarios; matrix.c the matrix
  *
  * Everything is open to the scenarios. Single-threaded, no clock, no address of memory decides
@@ -304,6 +305,7 @@ struct sim_host {
 	bool is_up[SIM_HOSTS_MAX]; /* as told by events */
 	unsigned ups[SIM_HOSTS_MAX], downs[SIM_HOSTS_MAX], duplicates, server_ups, server_downs;
 	uint64_t sent, received;
+	uint64_t unanswered;   /* sent to where nobody is, or is let in */
 	uint64_t sent_payload; /* bytes of streams, as far as large datagrams of DATA tell it */
 	cv_time up_at[SIM_HOSTS_MAX];
 	cv_time heard_at[SIM_HOSTS_MAX]; /* the newest datagram that a host sent right here */
@@ -391,6 +393,7 @@ struct sim {
 	int nat_count;
 	struct sim_flow flows[SIM_FLOWS_MAX];
 	unsigned flow_count;
+	uint16_t flow_generation;
 	bool blocked[SIM_HOSTS_MAX][SIM_HOSTS_MAX];      /* one way */
 	uint32_t pair_mtu[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; /* 0: none of its own */
 	cv_duration pair_delay[SIM_HOSTS_MAX][SIM_HOSTS_MAX];
@@ -408,6 +411,7 @@ struct sim {
 	struct sim_watch *watch;
 	bool may_reset;          /* faults are on that may end streams */
 	bool has_gusts;          /* swarm.c */
+	unsigned hours;          /* soak.c; 0: 24 */
 	enum cc_kind congestion; /* of hosts added from now on */
 	uint64_t events_max;     /* a longer story does not end */
 	uint64_t turns_max;      /* of one host in a second */
@@ -534,6 +538,8 @@ bool simapp_is_done(const struct sim *sim, const struct sim_flow *f);
 /* It ended well: every byte of both directions. */
 bool simapp_is_whole(const struct sim_flow *f);
 void simapp_abort(struct sim *sim, struct sim_flow *f, unsigned side);
+/* All of them are done, and there is room for new ones. */
+void simapp_forget(struct sim *sim);
 void simapp_print(const struct sim *sim, FILE *out);
 
 /* simworld.c */
@@ -558,6 +564,8 @@ void simwatch_on_sent(struct sim *sim, const struct sim_datagram *d);
 void simwatch_on_arrival(struct sim *sim, const struct sim_host *h, const struct sim_datagram *d);
 /* True for DATA and PROBE exactly as their author sealed them. */
 bool simwatch_is_whole(const struct sim *sim, const struct sim_datagram *d);
+/* Numbers that were used are forgotten: a long story has too many. */
+void simwatch_forget(struct sim *sim);
 /* Bytes that went to an address that nobody has: a victim's. */
 void simwatch_add_victim(struct sim *sim, const struct addr *victim);
 
@@ -627,6 +635,9 @@ struct matrix_options {
 };
 /* Return: the exit code. */
 int matrix_run(const struct matrix_options *opt);
+
+/* soak.c: a day of everything; prints what it was like. */
+void soak_run(struct sim *sim);
 
 /* swarm.c */
 void swarm_run(struct sim *sim);

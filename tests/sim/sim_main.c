@@ -13,7 +13,7 @@
 #include "tunnel/aead.h"
 
 struct arguments {
-	uint64_t seed, count;
+	uint64_t seed, count, hours;
 	const char *scenario, *regressions, *group;
 	const struct sim_kind *kind; /* NULL: each that a case asks for */
 	struct matrix_options matrix;
@@ -59,6 +59,7 @@ static const struct sim_case *find(const char *name)
 	static const struct sim_case swarms[] = {
 		{ "swarm", swarm_run, "a world drawn from the seed", 0 },
 		{ "gusts", swarm_gusts, "and with links that change", 0 },
+		{ "soak", soak_run, "a day", 0 },
 	};
 
 	for (size_t i = 0; i < CV_ARRAY_SIZE(swarms); i++) {
@@ -85,6 +86,7 @@ static bool tell(const struct sim_case *c, uint64_t seed, const struct arguments
 	sim_init(&sim, seed, c->name, a->is_traced);
 	sim.congestion = running_kind->kind;
 	sim.prints_measures = a->prints_measures;
+	sim.hours = (unsigned)a->hours;
 	c->run(&sim);
 	if (sim.has_failed)
 		simapp_print(&sim, stdout);
@@ -161,6 +163,10 @@ static bool read_arguments(int argc, char **argv, struct arguments *a)
 			a->prints_measures = true;
 		else if (strcmp(argv[i], "--congestion") == 0 &&
 		         (a->kind = kind_named(argv[i + 1])))
+			i++;
+		else if (strcmp(argv[i], "--soak") == 0)
+			a->scenario = "soak";
+		else if (strcmp(argv[i], "--hours") == 0 && read_number(argv[i + 1], &a->hours))
 			i++;
 		else if (strcmp(argv[i], "--all") == 0)
 			a->all = true;
@@ -252,7 +258,7 @@ int main(int argc, char **argv)
 		                      "| --group NAME | "
 		                      "--all | --list] [--congestion KIND] [--regressions FILE] "
 		                      "[--trace] [--verify] "
-		                      "[--measures]\n");
+		                      "[--measures] [--soak [--hours H]]\n");
 		return 2;
 	}
 	if (a.kind)

@@ -25,11 +25,17 @@ static uint64_t word(uint64_t key, uint64_t i)
 	return z ^ (z >> 31);
 }
 
+/* Which flow it is, and of which generation: simapp_forget() begins the next. */
+static uint64_t name_of(const struct sim *sim, const struct sim_flow *f)
+{
+	return MAGIC | (uint64_t)sim->flow_generation << 16 | (uint64_t)(f - sim->flows);
+}
+
 /* Depends on the flow, the direction and the place: no shift, repeat or mix is like another. */
 static void fill(const struct sim *sim, const struct sim_flow *f, unsigned side, uint64_t offset,
                  uint8_t *out, size_t size)
 {
-	uint64_t name = MAGIC | (uint64_t)(f - sim->flows);
+	uint64_t name = name_of(sim, f);
 
 	for (size_t i = 0; i < size;) {
 		uint64_t at = offset + i, w = word(f->key + side, at / 8);
@@ -283,6 +289,13 @@ static void on_opened(struct sim *sim, struct sim_host *h, const struct endpoint
 	}
 	if (got < HEADER)
 		return; /* READABLE comes */
+	if ((name ^ MAGIC) >> 32 == 0 && (uint16_t)(name >> 16) != (uint16_t)sim->flow_generation) {
+		/* Its opener died before this side heard of it. */
+		stream_reset(ev->streams, st, APP_CODE);
+		stream_release(ev->streams, st, APP_CODE);
+		return;
+	}
+	name ^= (uint64_t)sim->flow_generation << 16;
 	if ((name ^ MAGIC) >= sim->flow_count) {
 		sim_fail(sim, "P1: %s: a stream begins with %llx", h->name,
 		         (unsigned long long)name);
@@ -423,6 +436,14 @@ void simapp_abort(struct sim *sim, struct sim_flow *f, unsigned side)
 	s->was_reset = true;
 	settle(s);
 	simhost_poke(sim, &sim->hosts[s->host]);
+}
+
+void simapp_forget(struct sim *sim)
+{
+	CV_ASSERT(simapp_are_done(sim));
+	memset(sim->flows, 0, sizeof(sim->flows));
+	sim->flow_count = 0;
+	sim->flow_generation = (uint16_t)(sim->flow_generation + 1);
 }
 
 /* ---- looking ---- */

@@ -557,7 +557,9 @@ static void catch_up(struct sim *sim, struct sim_nat *n)
 		t->noise_at = sim->now - n->timeout;
 	}
 	while (t->noise_at <= sim->now) {
-		struct addr inside = addr_v4(192, 168, 250, (uint8_t)(1 + sim_below(sim, 200)),
+		/* One neighbour where each has a block of ports: 200 would have them all. */
+		uint64_t hosts = n->allocation == SIM_BLOCKS ? 1 : 200;
+		struct addr inside = addr_v4(192, 168, 250, (uint8_t)(1 + sim_below(sim, hosts)),
 		                             (uint16_t)(1024 + sim_below(sim, 60000)));
 		struct addr remote = addr_v4(8, 8, (uint8_t)sim_below(sim, 256),
 		                             (uint8_t)sim_below(sim, 256), 443);

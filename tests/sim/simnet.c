@@ -353,6 +353,8 @@ void simnet_route(struct sim *sim, struct sim_datagram *d)
 	           (sim->blocked[from][h->number] || (sim->pair_mtu[from][h->number] &&
 	                                              d->size > sim->pair_mtu[from][h->number])))) {
 		sim_tell(sim, h ? "is blocked" : "finds no way", from, d->size, d->bytes[0]);
+		if (!h && from >= 0 && !d->is_spoofed)
+			sim->hosts[from].unanswered++;
 		simnet_free(sim, d);
 		return;
 	}

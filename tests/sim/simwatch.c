@@ -207,6 +207,15 @@ void simwatch_on_arrival(struct sim *sim, const struct sim_host *h, const struct
 		s->is_proven = true;
 }
 
+void simwatch_forget(struct sim *sim)
+{
+	struct sim_watch *w = sim->watch;
+
+	if (w->use_cap > 0)
+		memset(w->uses, 0, w->use_cap * sizeof(w->uses[0]));
+	w->use_count = 0;
+}
+
 void simwatch_add_victim(struct sim *sim, const struct addr *victim)
 {
 	sim->watch->victim = *victim;

@@ -80,7 +80,15 @@ static json_t *agent(void)
 		.uptime_s = 12.34567,
 		.servers = servers,
 		.server_count = 3,
-		.nat_mapping = "endpoint-independent",
+		.nat = { .nat = { .mapping = NAT_ENDPOINT_INDEPENDENT,
+		                  .filtering = NAT_ENDPOINT_INDEPENDENT },
+		         .attempts = 2,
+		         .succeeded = 1,
+		         .packets = 300,
+		         .sockets = 256 },
+		.portmap = { .protocol = "nat-pmp",
+		             .address = addr_v4(203, 0, 113, 7, 40001),
+		             .expires = CV_SEC(7199) + CV_MS(900) },
 		.peers = peers,
 		.peer_count = 3,
 		.listeners = listeners,
@@ -103,7 +111,11 @@ static void test_agent(void **state)
 	       "\"public_address\":null,\"why\":\"not on its list\"},"
 	       "{\"address\":\"new.example.net\",\"connected\":true,\"rtt_ms\":null,"
 	       "\"public_address\":null,\"why\":null}],"
-	       "\"nat\":{\"mapping\":\"endpoint-independent\",\"filtering\":\"unknown\"},"
+	       "\"nat\":{\"mapping\":\"endpoint-independent\",\"filtering\":\"unknown\",\"ports\":"
+	       "\"unknown\"},\"punch\":{\"attempts\":2,\"succeeded\":1,\"packets\":300,\"sockets\":"
+	       "256},"
+	       "\"portmap\":{\"protocol\":\"nat-pmp\",\"address\":\"203.0.113.7:40001\","
+	       "\"expires_s\":7199,\"why\":null},"
 	       "\"peers\":["
 	       "{\"name\":\"home\",\"public_key\":\"" KEY "\",\"connected\":true,"
 	       "\"path\":{\"kind\":\"direct\",\"address\":\"198.51.100.9:28583\",\"rtt_ms\":20.1,"
@@ -128,10 +140,14 @@ static void test_empty_agent(void **state)
 	const struct status_agent s = { .public_key = KEY };
 
 	(void)state;
-	expect(status_agent_json(&s), "{\"version\":\"V\",\"role\":\"agent\",\"public_key\":\"" KEY
-	                              "\",\"uptime_s\":0.0,\"servers\":[],"
-	                              "\"nat\":{\"mapping\":\"unknown\",\"filtering\":\"unknown\"},"
-	                              "\"peers\":[],\"listeners\":[]}");
+	expect(status_agent_json(&s),
+	       "{\"version\":\"V\",\"role\":\"agent\",\"public_key\":\"" KEY
+	       "\",\"uptime_s\":0.0,\"servers\":[],"
+	       "\"nat\":{\"mapping\":\"unknown\",\"filtering\":\"unknown\",\"ports\":\"unknown\"},"
+	       "\"punch\":{\"attempts\":0,\"succeeded\":0,\"packets\":0,\"sockets\":0},"
+	       "\"portmap\":{\"protocol\":null,\"address\":null,"
+	       "\"expires_s\":null,\"why\":null},"
+	       "\"peers\":[],\"listeners\":[]}");
 }
 
 static json_t *server(void)
@@ -227,6 +243,7 @@ static void test_text(void **state)
 		"rv.example.net:28583  connected      21.4 ms  203.0.113.7:40001\n",
 		"    not on its list\n",
 		"nat: mapping endpoint-independent, filtering unknown\n",
+		"port mapping: 203.0.113.7:40001 by nat-pmp\n",
 		"proxy     127.0.0.1:1080  home\n",
 		", up 12 s\n",
 	};
@@ -250,6 +267,8 @@ static void test_text_of_anything(void **state)
 		"{\"peers\":[1,null,{},[]]}",
 		"{\"peers\":[{\"name\":\"\\u001b[2J\",\"path\":3,\"tx_bps\":1e308}]}",
 		"{\"servers\":[{\"rtt_ms\":1e308,\"why\":\"\\u0007\"}],\"uptime_s\":-1}",
+		"{\"portmap\":[]}",
+		"{\"portmap\":{\"address\":\"\\u001b\",\"why\":\"\\u0007\"}}",
 		"{\"agents\":\"x\",\"drops\":{\"a\\nb\":1},\"uptime_s\":1e300,\"nat\":[]}",
 	};
 	char *text;

@@ -236,7 +236,7 @@ static void test_not_a_request(void **state)
 	binding_deinit(&w.b);
 }
 
-/* T44: 10/s with a burst of 20 a source; whatever is sent, no more comes out. */
+/* T44: so many a second a source; whatever is sent, no more comes out. */
 static void test_limits(void **state)
 {
 	uint64_t live = cv_alloc_live(), in = 0, out = 0, after;

@@ -114,6 +114,7 @@ static void smallest_agent_has_the_defaults_of_the_manual(void **state)
 	assert_int_equal(c->listen_count, 1);
 	assert_addr(&c->listen[0], 0, "0.0.0.0:0");
 	assert_addr(&c->listen[0], 1, "[::]:0");
+	assert_true(c->has_portmap);
 	assert_int_equal(c->peer_count, 1);
 	assert_string_equal(c->peers[0].name, "home");
 	assert_int_equal(c->peers[0].key.key[31], 31);

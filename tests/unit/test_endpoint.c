@@ -367,6 +367,54 @@ static void candidates_lead_to_the_lan(void **state)
 	pair_deinit(&p);
 }
 
+/* The path of @side to @to, or NULL. */
+static const struct path *path_to(unsigned side, const struct addr *to)
+{
+	struct origin o = { .addr = *to };
+	uint8_t slot = paths_find(&pair_session(&p, side)->paths, &o);
+
+	return slot == PATHS_NONE ? NULL : &pair_session(&p, side)->paths.list[slot];
+}
+
+static void a_port_mapping_is_a_way_in(void **state)
+{
+	struct addr list[ENDPOINT_MAPPED_MAX] = { addr_v4(100, 64, 0, 9, 4000),
+		                                  addr_v4(127, 0, 0, 1, 4000) };
+	struct session_core *core;
+
+	(void)state;
+	meet(13);
+	core = &p.side[B].e->core;
+	/* A carrier's address is told, but opens nothing by itself; the loopback is not told. */
+	endpoint_set_mapped_addresses(p.side[B].e, p.now, list, 2);
+	pair_poke(&p, B);
+	assert_false(core->has_mapping);
+	assert_int_equal(core->candidates[0].kind, CANDIDATE_MAPPED);
+	assert_true(addr_equal(&core->candidates[0].addr, &list[0]));
+	pair_run(&p, CV_SEC(1));
+	assert_non_null(path_to(A, &list[0]));
+	assert_null(path_to(A, &list[1]));
+
+	list[0] = p.side[B].addr[PAIR_V6];
+	list[1] = addr_v4(198, 51, 100, 200, 0);
+	endpoint_set_mapped_addresses(p.side[B].e, p.now, list, 2);
+	assert_false(core->has_mapping); /* a firewall that was opened is no NAT */
+	assert_int_equal(core->candidate_count, 1);
+	list[1].port = 4000;
+	endpoint_set_mapped_addresses(p.side[B].e, p.now, list, 2);
+	pair_poke(&p, B);
+	assert_true(core->has_mapping);
+	assert_int_equal(core->candidate_count, 2);
+	pair_run(&p, CV_SEC(1));
+	assert_non_null(path_to(A, &list[0]));
+	assert_int_equal(path_to(A, &list[0])->state, PATH_USABLE);
+
+	endpoint_set_mapped_addresses(p.side[B].e, p.now, NULL, 0);
+	assert_false(core->has_mapping);
+	assert_int_equal(core->candidate_count, 0);
+	pair_deinit(&p);
+}
+
 static void a_forgotten_mapping_is_followed(void **state)
 {
 	struct pair_flow *f;
@@ -453,6 +501,7 @@ int main(void)
 		cmocka_unit_test(a_datagram_too_large_shrinks_the_path),
 		cmocka_unit_test(a_ping_is_answered_once),
 		cmocka_unit_test(candidates_lead_to_the_lan),
+		cmocka_unit_test(a_port_mapping_is_a_way_in),
 		cmocka_unit_test(a_forgotten_mapping_is_followed),
 		cmocka_unit_test(and_within_three_round_trips),
 		cmocka_unit_test(copies_from_elsewhere_move_nothing),

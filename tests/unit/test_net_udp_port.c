@@ -682,6 +682,34 @@ static void a_pump_is_bounded(void **state)
 	pair_close(&p);
 }
 
+/* What a host tells others about itself: each of its addresses with the port it is bound to. */
+static void each_address_has_its_number(void **state)
+{
+	const struct addr first = addr_v4(127, 0, 0, 1, 0), second = addr_v4(127, 0, 0, 2, 0);
+	const struct addr third = addr_v4(127, 0, 0, 3, 9), six = { .family = ADDR_V6 };
+	struct addr at[2] = { first, second }, any = { .family = ADDR_V4 }, local[2];
+	struct udp_port_options opt = { .binds = at, .bind_count = 2 };
+	struct pair p = { .closed = 0 };
+
+	(void)state;
+	memset(&kernel, 0, sizeof(kernel));
+	test_loop_open(&p.t);
+	open_side(&p.t, &p.a, &opt);
+	assert_int_equal(udp_port_local(p.a.port, local, 2), 2);
+	assert_int_equal(udp_port_number_at(p.a.port, &first), local[0].port);
+	assert_int_equal(udp_port_number_at(p.a.port, &second), local[1].port);
+	assert_int_not_equal(local[0].port, local[1].port);
+	assert_int_equal(udp_port_number_at(p.a.port, &third), 0);
+	opt = (struct udp_port_options){ .binds = &any, .bind_count = 1 };
+	open_side(&p.t, &p.b, &opt);
+	assert_int_equal(udp_port_number_at(p.b.port, &third), udp_port_number(p.b.port));
+	assert_int_equal(udp_port_number_at(p.b.port, &six), 0);
+	udp_port_close(p.a.port, on_closed, &p);
+	udp_port_close(p.b.port, on_closed, &p);
+	RUN_UNTIL(&p.t, p.closed == 2);
+	test_loop_close(&p.t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -699,6 +727,7 @@ int main(void)
 		cmocka_unit_test(taken_addresses_are_refused),
 		cmocka_unit_test(deadlines_are_kept),
 		cmocka_unit_test(a_pump_is_bounded),
+		cmocka_unit_test(each_address_has_its_number),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

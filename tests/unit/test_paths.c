@@ -560,6 +560,45 @@ static void news_make_every_path_answer(void **state)
 	assert_true(paths_deadline(&ps) > NOW);
 }
 
+/* Ten thousand addresses that never answer get 256 probes within half a minute; then an address
+ * that is new is still probed at once, and one that was heard is never counted. */
+static void strangers_have_a_budget(void **state)
+{
+	struct path_probe out;
+	unsigned probes = 0, fresh = 0;
+	cv_time now = NOW;
+	uint8_t slot, heard;
+
+	(void)state;
+	begin(DECIDES);
+	for (unsigned i = 0; i < 3000; i++, now += CV_MS(10)) {
+		slot = paths_add(&ps, now,
+		                 &(struct origin){ .addr = addr_v4(20, (uint8_t)(i >> 8),
+		                                                   (uint8_t)i, 1, 9999) });
+		assert_true(slot != PATHS_NONE);
+		path(slot)->is_candidate = true;
+		while (paths_probe_due(&ps, now, &rng, false, &slot, &out))
+			probes++;
+	}
+	assert_in_range(probes, 200, 256);
+	/* All of them are old now, and take what there is, but for the rest that is kept. */
+	for (unsigned i = 0; i < 600; i++, now += CV_SEC(1)) {
+		paths_on_deadline(&ps, now);
+		while (paths_probe_due(&ps, now, &rng, false, &slot, &out))
+			probes++;
+	}
+	heard = paths_add(&ps, now, &(struct origin){ .addr = addr_v4(99, 1, 1, 1, 9999) });
+	assert_true(paths_probe_due(&ps, now, &rng, false, &slot, &out));
+	assert_int_equal(slot, heard);
+	for (unsigned i = 0; i < 300; i++)
+		fresh += paths_may_ask(&ps, now, path(heard), WIRE_PROBE_MIN);
+	assert_in_range(fresh, 50, 56);
+	assert_false(paths_may_ask(&ps, now, path(heard), WIRE_PROBE_MIN));
+	path_on_heard(path(heard), now);
+	assert_true(paths_may_ask(&ps, now, path(heard), WIRE_INIT_SIZE));
+	assert_true(paths_may_ask(&ps, now, path(add(relay(1), 0)), WIRE_INIT_SIZE));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -581,6 +620,7 @@ int main(void)
 		cmocka_unit_test(removal_forgets_the_path_but_not_the_peer),
 		cmocka_unit_test(failed_candidates_are_tried_again_others_forgotten),
 		cmocka_unit_test(news_make_every_path_answer),
+		cmocka_unit_test(strangers_have_a_budget),
 	};
 
 	return cmocka_run_group_tests_name("paths", tests, NULL, NULL);

@@ -457,7 +457,7 @@ static void candidates_there_and_back(void **state)
 	for (unsigned i = 0; i < FRAME_CANDIDATES_MAX; i++) {
 		struct wire_candidate *c = &f.candidates.list[i];
 
-		c->kind = (uint8_t)(CANDIDATE_HOST + i % 3);
+		c->kind = (uint8_t)(CANDIDATE_HOST + i % 4);
 		c->addr = addr_v4(198, 51, 100, (uint8_t)i, (uint16_t)(i * 4096));
 		if (i % 2)
 			c->addr = (struct addr){ .family = ADDR_V6, .port = 9, .ip = { 0x20, 1 } };
@@ -526,7 +526,7 @@ static const struct {
 	{ "datagram of 65 parts", 13, { 0x18, 0, 0, 0, 0, 0, 1, 0, 1, 0, 65, 0, 0 } },
 	{ "17 candidates", 2, { 0x20, 17 } },
 	{ "a candidate of no kind", 9, { 0x20, 1, 0, 4, 0, 1, 1, 2, 3 } },
-	{ "a candidate of a fourth kind", 10, { 0x20, 1, 4, 4, 0, 1, 1, 2, 3, 4 } },
+	{ "a candidate of a fifth kind", 10, { 0x20, 1, 5, 4, 0, 1, 1, 2, 3, 4 } },
 	{ "a candidate without address", 4, { 0x20, 1, 1, 0 } },
 	{ "a candidate of family 5", 10, { 0x20, 1, 1, 5, 0, 1, 1, 2, 3, 4 } },
 	{ "a message that is too long", 6, { 0x30, 0, 0, 1, 4, 1 } },
