@@ -42,8 +42,8 @@ enum {
 	PATH_CHECK_TRIES = 9, /* 0, 0.1, 0.3, 0.7, 1.5 ... 5.5 s */
 	PATH_CHECK_SLOW = 4,  /* the first of those a second apart: a retry makes no others */
 	PATH_PAD_TRIES = 8,
-	/* Past our own routers, one or two of them, but not to the peer's: some block a source whose
-	 * packet came before they had seen one to it. */
+	/* Past our own routers, one or two of them, but not to the peer's: some block a source
+	 * whose packet came before they had seen one to it. */
 	PATH_FIRST_TTL = 4,
 	PATH_BEATS_MISSED = 2, /* then the path is doubtful */
 };

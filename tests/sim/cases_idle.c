@@ -109,22 +109,22 @@ static void idle(struct sim *sim, cv_duration timeout, uint64_t probes_max)
 
 static void idle_12(struct sim *sim)
 {
-	idle(sim, CV_SEC(12), 1600);
+	idle(sim, CV_SEC(12), 2000);
 }
 
 static void idle_30(struct sim *sim)
 {
-	idle(sim, CV_SEC(30), 600);
+	idle(sim, CV_SEC(30), 720);
 }
 
 static void idle_60(struct sim *sim)
 {
-	idle(sim, CV_SEC(60), 430);
+	idle(sim, CV_SEC(60), 480);
 }
 
 static void idle_180(struct sim *sim)
 {
-	idle(sim, CV_SEC(180), 170);
+	idle(sim, CV_SEC(180), 200);
 }
 
 /* What was learnt no longer holds: the router was replaced by one that forgets sooner. */

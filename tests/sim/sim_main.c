@@ -30,9 +30,9 @@ static const struct {
 	{ "punch", CASES_PUNCH, false },     { "nats", CASES_NATS, false },
 	{ "outages", CASES_OUTAGES, false }, { "returns", CASES_RETURNS, false },
 	{ "attacks", CASES_ATTACKS, false }, { "streams", CASES_STREAMS, false },
-	{ "idle", CASES_IDLE, false },
-	{ "lives", CASES_LIVES, false },     { "bulk", CASES_BULK, true },
-	{ "changes", CASES_CHANGES, true },  { "rivals", CASES_RIVALS, true },
+	{ "idle", CASES_IDLE, false },       { "lives", CASES_LIVES, false },
+	{ "bulk", CASES_BULK, true },        { "changes", CASES_CHANGES, true },
+	{ "rivals", CASES_RIVALS, true },
 };
 
 /* What runs now, for the last words of an assertion. */

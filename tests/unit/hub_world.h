@@ -28,7 +28,8 @@ struct agent {
 	struct indexes indexes;
 	struct rendezvous *rv;
 	struct addr addr;
-	bool is_cut; /* nothing gets through either way */
+	uint16_t socket; /* that what comes to it comes to */
+	bool is_cut;     /* nothing gets through either way */
 	/* what it was told */
 	unsigned ups, downs, resolves, addresses, refusals, gones;
 	char refusal[128];
@@ -195,7 +196,7 @@ static inline void deliver_to_agent(struct world *w, struct agent *a, struct fli
 	if (a->is_cut)
 		return;
 	if ((f->bytes[0] & WIRE_KIND_MASK) != WIRE_RELAY) {
-		rendezvous_on_datagram(a->rv, w->now, 0, &f->from, f->bytes, f->size);
+		rendezvous_on_datagram(a->rv, w->now, a->socket, &f->from, f->bytes, f->size);
 		return;
 	}
 	assert_true(rendezvous_is_from(a->rv, 0, &f->from));
