@@ -486,6 +486,7 @@ bool endpoint_next_event(struct endpoint *e, cv_time now, struct endpoint_event 
 
 		session_settle(s, now);
 		ask_servers(e, now, s);
+		traversal_on_session(e, now, s);
 		punch_consider(e, now, s);
 		pull_news(e, s);
 	}

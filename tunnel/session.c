@@ -445,6 +445,10 @@ static bool write_answer(struct session *s, cv_time now, struct train *train,
 			.seen = s->answers[i].seen,
 		};
 
+		/* Who follows may have left it by itself, and we need not ask while we are asked.
+		 */
+		if (s->has_smaller_key && s->answers[i].slot == s->paths.active)
+			probe.flags = PROBE_FLAG_NOMINATE;
 		if (p->state != PATH_FREE &&
 		    put_probe(s, now, &p->to, s->answers[i].size, &probe, train, out)) {
 			p->sent_at = now;

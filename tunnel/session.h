@@ -158,6 +158,7 @@ struct session {
 	bool must_settle; /* ACKs were read in this batch: loss, congestion and windows are due */
 	struct bucket candidates; /* new addresses that the peer may have us probe (T40) */
 	cv_time hint_at;          /* newest continuing INIT that a doubt caused */
+	bool has_lost_mapping;    /* the peer sees us at another port than before */
 	bool asks_servers;  /* a way died: perhaps we have another address now, and they see it */
 	bool wants_servers; /* streams wait: no server is left alone for a minute */
 	struct session_batch { /* per path, within a batch of ACKs */
@@ -172,6 +173,7 @@ struct session {
 	struct punch_talk punch;
 	const char *punch_doing; /* static: what is tried now, in words; NULL: nothing */
 	cv_time punch_at;        /* not before */
+	cv_time range_at; /* no ports at random before, on either side */
 	cv_time punch_ended_at;  /* the last attempt; 0: none yet */
 	uint8_t punches_failed;  /* since the last success or event */
 
