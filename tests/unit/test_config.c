@@ -302,7 +302,6 @@ static void ports_of_tcp(void **state)
 	(void)state;
 	assert_int_equal(l.config->servers[0].tcp_port, 443);
 	assert_int_equal(l.config->server.tcp_count, 2);
-	assert_int_not_equal(l.config->server.tcp[0].mark.line, 0);
 	assert_addr(&l.config->server.tcp[1], 0, "192.0.2.1:443");
 	drop(&l);
 }
