@@ -98,6 +98,7 @@ struct config_server_ref {
 	struct report_mark mark;
 	struct config_host address; /* required; port filled in */
 	struct config_key key;      /* required */
+	uint32_t tcp_port;          /* 0: not set */
 };
 
 struct config_peer {
@@ -186,7 +187,7 @@ struct config_server {
 	struct config_listen *listen; /* UDP */
 	size_t listen_count;
 	struct config_listen *tcp;
-	size_t tcp_count;
+	size_t tcp_count;          /* whose first mark has line 0: not set, so as `listen` */
 	struct config_key *access; /* empty with access_anyone */
 	size_t access_count;
 	bool access_anyone;
@@ -194,6 +195,8 @@ struct config_server {
 	enum config_stun stun;
 	uint32_t agents_max;
 	uint32_t agents_per_address_max;
+	uint32_t connections_max; /* TCP */
+	uint32_t connections_per_address_max;
 	const char *control; /* own or inherited, never NULL after config_load() */
 	struct config_listen metrics;
 	struct config_log log; /* own or inherited, key by key */

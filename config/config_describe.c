@@ -19,10 +19,11 @@ static void describe_listen(const struct config_listen *l, FILE *out)
 		(void)fprintf(out, "%s%s", i > 0 ? " and " : "", addr_format(&l->addrs[i], text));
 }
 
-static void describe_ports(const struct config_listen *list, size_t count, FILE *out)
+static void describe_ports(const char *protocol, const struct config_listen *list, size_t count,
+                           FILE *out)
 {
 	for (size_t i = 0; i < count; i++) {
-		(void)fprintf(out, "listens on UDP ");
+		(void)fprintf(out, "listens on %s ", protocol);
 		describe_listen(&list[i], out);
 		(void)fprintf(out, "%s\n",
 		              list[i].addr_count > 0 && list[i].addrs[0].port == 0
@@ -86,7 +87,7 @@ static void describe_agent(const struct config *c, FILE *out)
 	char host[HOSTPORT_TEXT_MAX];
 
 	(void)fprintf(out, "agent: identity %s\n", c->identity.path);
-	describe_ports(c->listen, c->listen_count, out);
+	describe_ports("UDP", c->listen, c->listen_count, out);
 	(void)fprintf(out, "%s\n",
 	              c->has_portmap ? "asks the gateway to forward that port (PCP, NAT-PMP, UPnP)"
 	                             : "asks no gateway to forward that port");
@@ -134,7 +135,11 @@ static void describe_server(const struct config *c, FILE *out)
 	const struct config_server *s = &c->server;
 
 	(void)fprintf(out, "server: identity %s\n", c->identity.path);
-	describe_ports(s->listen, s->listen_count, out);
+	describe_ports("UDP", s->listen, s->listen_count, out);
+	if (s->tcp_count > 0 && s->tcp[0].mark.line == 0)
+		(void)fprintf(out, "listens on TCP, on the same ports as far as they are free\n");
+	else
+		describe_ports("TCP", s->tcp, s->tcp_count, out);
 	if (s->access_anyone)
 		(void)fprintf(out, "anyone may register\n");
 	else

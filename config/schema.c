@@ -83,6 +83,9 @@ static const struct schema_key server_ref_keys[] = {
 	  .help = "host of the server; port 28583 unless it says another" },
 	{ "key", SCHEMA_KEY, .flags = SCHEMA_REQUIRED, AT(config_server_ref, key),
 	  .help = "its public key" },
+	{ "tcp", SCHEMA_INTEGER, AT(config_server_ref, tcp_port), .min = 1, .max = 65535,
+	  .help = "its TCP port, for when UDP is blocked; where it is not set, the port of its "
+	          "address, and 443" },
 };
 TABLE(server_ref_table, "a server", server_ref_keys);
 
@@ -210,6 +213,11 @@ static const struct schema_key limits_keys[] = {
 	{ "agents_per_address", SCHEMA_INTEGER, AT(config_server, agents_per_address_max), .min = 1,
 	  .max = 4194304, .fallback = "4096",
 	  .help = "most agents behind one IPv4 address or IPv6 /64" },
+	{ "connections", SCHEMA_INTEGER, AT(config_server, connections_max), .min = 1,
+	  .max = 1048576, .fallback = "16384", .help = "most TCP connections at a time" },
+	{ "connections_per_address", SCHEMA_INTEGER, AT(config_server, connections_per_address_max),
+	  .min = 1, .max = 1048576, .fallback = "1024",
+	  .help = "most of them from one IPv4 address or IPv6 /64" },
 };
 TABLE(limits_table, "limits", limits_keys);
 
@@ -217,9 +225,10 @@ static const struct schema_key server_keys[] = {
 	{ "listen", SCHEMA_TUNNEL, SCHEMA_ONE_OR_LIST,
 	  ARRAY(config_server, listen, listen_count, 16), .fallback = "28583",
 	  .help = "UDP ports; the next port up is opened too, for NAT detection" },
-	{ "tcp", SCHEMA_TUNNEL, SCHEMA_ONE_OR_LIST, SCHEMA_NOT_YET,
-	  ARRAY(config_server, tcp, tcp_count, 16),
-	  .help = "TCP ports, for agents whose UDP is blocked" },
+	{ "tcp", SCHEMA_TUNNEL, SCHEMA_ONE_OR_LIST, ARRAY(config_server, tcp, tcp_count, 16),
+	  .fallback = "28583",
+	  .help = "TCP ports, for agents whose UDP is blocked, 443 for instance; [] for none. "
+	          "Where it is not set: those of `listen`, as far as they are free" },
 	{ "access", SCHEMA_ACCESS, SCHEMA_ONE_OR_LIST, SCHEMA_REQUIRED,
 	  ARRAY(config_server, access, access_count, 16384),
 	  .help = "`anyone`, or the public keys of the agents that may register" },

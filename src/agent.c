@@ -5,6 +5,7 @@
 
 #include <sodium.h>
 
+#include "agent_tcp.h"
 #include "base/alloc.h"
 #include "base/log.h"
 #include "bridge.h"
@@ -43,6 +44,7 @@ struct agent {
 	struct trace trace;
 	struct endpoint *endpoint;
 	struct udp_port *port;
+	struct agent_tcp *tcp;
 	struct tcp_set *conns;
 	struct resolver *resolver;
 	struct foreign *foreign;
@@ -202,6 +204,14 @@ static void on_event(struct agent *a, cv_time now, const struct endpoint_event *
 		log_warn("server refused server=%s cause=%s",
 		         a->config->servers[ev->server].address.text, ev->text);
 		return;
+	case ENDPOINT_EVENT_TCP_OPEN:
+		if (a->tcp)
+			agent_tcp_connect(a->tcp, ev->server);
+		return;
+	case ENDPOINT_EVENT_TCP_CLOSE:
+		if (a->tcp)
+			agent_tcp_disconnect(a->tcp, ev->server);
+		return;
 	case ENDPOINT_EVENT_OPEN_SOCKETS:
 		open_sockets(a, now, ev->socket, ev->count);
 		return;
@@ -286,6 +296,14 @@ static void core_on_too_large(void *ctx, cv_time now, uint16_t socket, const str
                               size_t size)
 {
 	endpoint_on_too_large(((struct agent *)ctx)->endpoint, now, socket, to, size);
+}
+
+static void core_send_tcp(void *ctx, cv_time now, const struct train *t)
+{
+	struct agent *a = ctx;
+
+	if (a->tcp)
+		agent_tcp_send(a->tcp, now, t);
 }
 
 static bool core_write(void *ctx, cv_time now, struct train *out)
@@ -480,6 +498,7 @@ static int build_core(struct agent *a)
 			          a->config->file, s->mark.line, ENDPOINT_SERVERS_MAX);
 			return -1;
 		}
+		endpoint_tcp_set_port(a->endpoint, number, (uint16_t)s->tcp_port);
 	}
 	a->peer_lookups = cv_zalloc_array(CV_MAX(a->config->peer_count, 1), sizeof(uint64_t));
 	a->server_lookups = cv_zalloc_array(CV_MAX(a->config->server_count, 1), sizeof(uint64_t));
@@ -540,6 +559,7 @@ static int open_port(struct agent *a)
 		.on_deadline = core_on_deadline,
 		.drain_events = drain_events,
 		.settle = core_settle,
+		.send_tcp = core_send_tcp,
 	};
 	struct addr binds[UDP_PORT_BINDS_MAX] = { { 0 } };
 	struct udp_port_options opt = { .binds = binds, .bind_count = 1 };
@@ -556,6 +576,11 @@ static int open_port(struct agent *a)
 	r = udp_port_open(&a->loop, &opt, &core, &a->port);
 	if (r < 0) {
 		log_error("cannot open the tunnel's UDP port: %s", uv_strerror(r));
+		return -1;
+	}
+	if (agent_tcp_open(&a->loop, &(struct agent_tcp_options){ a->endpoint, a->port }, &a->tcp) <
+	    0) {
+		log_error("out of memory");
 		return -1;
 	}
 	a->bridge.port = a->port;
@@ -614,6 +639,9 @@ static int start(struct agent *a, const char *control)
 
 static void close_port(struct agent *a)
 {
+	if (a->tcp)
+		agent_tcp_close(a->tcp);
+	a->tcp = NULL;
 	if (a->port)
 		udp_port_close(a->port, NULL, NULL);
 	a->port = NULL;

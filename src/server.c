@@ -14,6 +14,7 @@
 #include "net/interfaces.h"
 #include "net/signals.h"
 #include "net/udp_port.h"
+#include "server_tcp.h"
 #include "status.h"
 #include "tunnel/hub.h"
 
@@ -28,14 +29,15 @@ struct server {
 	struct rng rng;
 	struct hub *hub;
 	struct udp_port *port;
+	struct server_tcp *tcp;
 	struct signals *signals;
 	struct control *control;
 	uint8_t (*access)[KEY_SIZE];
 	uv_timer_t drain;
 	cv_time started_at;
 	char public_key[KEY_TEXT_SIZE + 1];
-	struct addr local[UDP_PORT_SOCKETS_MAX];
-	unsigned local_count;
+	struct addr local[UDP_PORT_SOCKETS_MAX + SERVER_TCP_LISTENERS_MAX];
+	unsigned local_count, udp_count; /* those of UDP come first */
 	bool is_stopping;
 	int exit_code;
 };
@@ -50,6 +52,14 @@ static void core_on_arrival(void *ctx, cv_time now, struct arrival *in)
 static void core_on_refused(void *ctx, cv_time now, uint16_t socket, const struct addr *to)
 {
 	hub_on_refused(((struct server *)ctx)->hub, now, socket, to);
+}
+
+static void core_send_tcp(void *ctx, cv_time now, const struct train *t)
+{
+	struct server *s = ctx;
+
+	if (s->tcp)
+		server_tcp_send(s->tcp, now, t);
 }
 
 static bool core_write(void *ctx, cv_time now, struct train *out)
@@ -72,8 +82,9 @@ static void core_on_deadline(void *ctx, cv_time now)
 static json_t *on_status(void *ctx)
 {
 	struct server *s = ctx;
-	struct status_listener listeners[UDP_PORT_SOCKETS_MAX];
-	char text[UDP_PORT_SOCKETS_MAX][ADDR_TEXT_MAX];
+	struct status_listener listeners[CV_ARRAY_SIZE(s->local)];
+	char text[CV_ARRAY_SIZE(s->local)][ADDR_TEXT_MAX];
+	struct tcp_carrier_counters tcp = { 0 };
 	struct status_server out = {
 		.public_key = s->public_key,
 		.uptime_s = (double)(clock_now() - s->started_at) / 1e9,
@@ -83,10 +94,14 @@ static json_t *on_status(void *ctx)
 
 	for (unsigned i = 0; i < s->local_count; i++)
 		listeners[i] = (struct status_listener){
-			.kind = "udp",
+			.kind = i < s->udp_count ? "udp" : "tcp",
 			.address = addr_format(&s->local[i], text[i]),
 		};
 	hub_stats(s->hub, &out.stats);
+	if (s->tcp)
+		server_tcp_counters(s->tcp, &tcp);
+	out.tcp_connections = tcp.conns;
+	out.stats.drop_queue_full += tcp.dropped;
 	return status_server_json(&out);
 }
 
@@ -196,6 +211,7 @@ static int open_port(struct server *s)
 		.on_arrival = core_on_arrival,
 		.on_refused = core_on_refused,
 		.write = core_write,
+		.send_tcp = core_send_tcp,
 		.deadline = core_deadline,
 		.on_deadline = core_on_deadline,
 	};
@@ -216,8 +232,16 @@ static int open_port(struct server *s)
 		log_error("cannot open UDP port %u: %s", binds[0].port, uv_strerror(r));
 		return -1;
 	}
-	s->local_count = udp_port_local(s->port, s->local, UDP_PORT_SOCKETS_MAX);
+	s->udp_count = udp_port_local(s->port, s->local, UDP_PORT_SOCKETS_MAX);
 	tell_places(s);
+	r = server_tcp_open(
+		&s->loop,
+		&(struct server_tcp_options){ .config = s->config, .hub = s->hub, .port = s->port },
+		&s->tcp);
+	if (r < 0)
+		return -1;
+	s->local_count = s->udp_count + server_tcp_local(s->tcp, s->local + s->udp_count,
+	                                                 SERVER_TCP_LISTENERS_MAX);
 	return 0;
 }
 
@@ -239,6 +263,9 @@ static int start(struct server *s, const char *control)
 
 static void close_port(struct server *s)
 {
+	if (s->tcp)
+		server_tcp_close(s->tcp);
+	s->tcp = NULL;
 	if (s->port)
 		udp_port_close(s->port, NULL, NULL);
 	s->port = NULL;

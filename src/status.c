@@ -105,6 +105,7 @@ static json_t *server_json(const struct status_agent_server *s)
 	put(&b, "address", text_json(s->address));
 	put(&b, "connected", json_boolean(is_up));
 	put(&b, "rtt_ms", is_up ? ms_json(s->stats.rtt) : json_null());
+	put(&b, "transport", is_up ? text_json(s->stats.is_tcp ? "tcp" : "udp") : json_null());
 	put(&b, "public_address", is_up ? addr_json(&s->stats.public_address) : json_null());
 	put(&b, "why", is_up ? json_null() : text_json(s->stats.refused));
 	return finish(&b);
@@ -250,6 +251,7 @@ json_t *status_server_json(const struct status_server *s)
 	put_head(&b, "server", s->public_key, s->uptime_s);
 	put_listeners(&b, s->listeners, s->listener_count);
 	put(&b, "agents", count_json(s->stats.agents));
+	put(&b, "tcp_connections", count_json(s->tcp_connections));
 	put(&b, "channels", count_json(s->stats.channels));
 	put(&b, "relay_rx_bytes", count_json(s->stats.relay_rx_bytes));
 	put(&b, "relay_tx_bytes", count_json(s->stats.relay_tx_bytes));

@@ -60,6 +60,7 @@ struct status_server {
 	double uptime_s;
 	const struct status_listener *listeners;
 	size_t listener_count;
+	uint64_t tcp_connections;
 	struct hub_stats stats;
 };
 

@@ -141,6 +141,7 @@ static void server_row(struct table *t, const json_t *server)
 	add_text(&row, json_is_true(json_object_get(server, "connected")) ? "connected"
 	                                                                  : "not connected");
 	add_ms(&row, server, "rtt_ms");
+	add_member(&row, server, "transport");
 	add_member(&row, server, "public_address");
 	table_row(t, &row);
 	table_note(t, json_object_get(server, "why"));
@@ -293,7 +294,7 @@ static void print_server(const json_t *status, FILE *out)
 
 void status_text_print(const json_t *status, FILE *out)
 {
-	static const char *const servers[] = { "SERVER", "STATE", "RTT", "PUBLIC ADDRESS" };
+	static const char *const servers[] = { "SERVER", "STATE", "RTT", "BY", "PUBLIC ADDRESS" };
 	static const char *const peers[] = { "PEER", "PATH", "RTT",    "LOSS",
 		                             "SENT", "RECV", "STREAMS" };
 	static const char *const addresses[] = { "PEER",       "ADDRESS",    "MTU",

@@ -245,7 +245,8 @@ static uint8_t ack_slot(const struct session *s, cv_time now)
 {
 	uint8_t slot = s->acks.path;
 
-	if (slot < PATHS_MAX && path_can_carry(&s->paths.list[slot], now))
+	if (slot < PATHS_MAX && path_can_carry(&s->paths.list[slot], now) &&
+	    !s->paths.list[slot].is_blocked)
 		return slot;
 	return s->paths.active;
 }
@@ -270,9 +271,16 @@ static struct epoch *choose_epoch(struct session *s, cv_time now)
 	return confirm;
 }
 
+/* The active path is a connection that takes nothing now: packets would only grow old in a queue
+ * (rule 6.2). */
+static bool is_blocked(const struct session *s)
+{
+	return s->paths.active != PATHS_NONE && s->paths.list[s->paths.active].is_blocked;
+}
+
 bool builder_write(struct session *s, cv_time now, struct train *train, struct session_out *out)
 {
-	struct epoch *e = choose_epoch(s, now);
+	struct epoch *e = is_blocked(s) ? NULL : choose_epoch(s, now);
 	struct work k = { .s = s, .e = e, .train = train, .slot = s->paths.active };
 	bool may_elicit;
 
@@ -320,7 +328,7 @@ cv_time builder_deadline(const struct session *s)
 
 	at = cv_time_min(at, s->confirm_at);
 
-	if (!s->assoc.is_bound || s->paths.active == PATHS_NONE)
+	if (!s->assoc.is_bound || s->paths.active == PATHS_NONE || is_blocked(s))
 		return CV_TIME_NEVER;
 	p = &s->paths.list[s->paths.active];
 	window = p->cc.cwnd > p->inflight ? p->cc.cwnd - p->inflight : 0;

@@ -217,7 +217,7 @@ void endpoint_set_local_addresses(struct endpoint *e, cv_time now, const struct 
 	announce_candidates(e, now);
 	traversal_on_network(e, now);
 	for (uint32_t i = 0; i < e->server_count; i++)
-		rendezvous_check_now(e->servers[i].r, now);
+		rendezvous_on_network(e->servers[i].r, now);
 }
 
 void endpoint_set_mapped_addresses(struct endpoint *e, cv_time now, const struct addr *list,
@@ -265,7 +265,7 @@ void endpoint_on_turn(struct endpoint *e, cv_time now)
 			endpoint_touch_session(e, e->sessions[i]);
 		}
 		for (uint32_t i = 0; i < e->server_count; i++)
-			rendezvous_check_now(e->servers[i].r, now);
+			rendezvous_on_network(e->servers[i].r, now);
 		traversal_on_network(e, now);
 	}
 	e->turned_at = now;
@@ -332,6 +332,17 @@ void endpoint_on_too_large(struct endpoint *e, cv_time now, uint16_t socket, con
 
 /* ---- servers' news ---- */
 
+static void on_channel(struct endpoint *e, cv_time now, uint32_t i,
+                       const struct rendezvous_event *ev, struct session *s)
+{
+	struct origin from = { .is_relay = true, .server = i, .channel = ev->channel };
+
+	session_add_relay(s, now, i, ev->channel, ev->rate_kbit, ev->leg);
+	endpoint_tcp_tell(e, now, i, s);
+	if (ev->init)
+		intake_init(e, now, &from, ev->init, WIRE_INIT_SIZE);
+}
+
 static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
                             const struct rendezvous_event *ev)
 {
@@ -376,17 +387,8 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 		return;
 	case RENDEZVOUS_EVENT_OFFER:
 	case RENDEZVOUS_EVENT_CHANNEL:
-		if (!s)
-			return;
-		session_add_relay(s, now, i, ev->channel, ev->rate_kbit, ev->leg);
-		endpoint_touch_session(e, s);
-		if (ev->init) {
-			struct origin from = { .is_relay = true,
-				               .server = i,
-				               .channel = ev->channel };
-
-			intake_init(e, now, &from, ev->init, WIRE_INIT_SIZE);
-		}
+		if (s)
+			on_channel(e, now, i, ev, s);
 		return;
 	case RENDEZVOUS_EVENT_CHANNEL_GONE:
 		if (s) {
@@ -399,6 +401,16 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 		out.text = ev->text;
 		notice(e, &out);
 		return;
+	case RENDEZVOUS_EVENT_TCP_OPEN:
+	case RENDEZVOUS_EVENT_TCP_CLOSE:
+		out.kind = ev->kind == RENDEZVOUS_EVENT_TCP_OPEN ? ENDPOINT_EVENT_TCP_OPEN
+		                                                 : ENDPOINT_EVENT_TCP_CLOSE;
+		endpoint_tcp_on_writable(e, now, i, true); /* the next one is, when it comes */
+		notice(e, &out);
+		return;
+	case RENDEZVOUS_EVENT_LEG:
+		endpoint_tcp_on_leg(e, now, i, ev->leg == LEG_TCP);
+		return;
 	}
 	CV_UNREACHABLE();
 }
@@ -408,7 +420,8 @@ static void pull_servers(struct endpoint *e, cv_time now)
 	struct rendezvous_event ev;
 
 	for (uint32_t i = 0; i < e->server_count; i++) {
-		while (rendezvous_next_event(e->servers[i].r, &ev))
+		/* What finds no room is told when there is some: nobody repeats it. */
+		while (e->notice_count < NOTICES_MAX && rendezvous_next_event(e->servers[i].r, &ev))
 			on_server_event(e, now, i, &ev);
 	}
 }
@@ -624,7 +637,12 @@ static void doubt_servers(struct endpoint *e, cv_time now, const struct session 
 	for (uint8_t i = 0; i < PATHS_MAX; i++) {
 		const struct path *p = &s->paths.list[i];
 
-		if (p->state == PATH_FREE || !p->to.is_relay || !(p->is_doubtful || is_unanswered))
+		if (p->state == PATH_FREE || !p->to.is_relay)
+			continue;
+		/* With a leg of TCP it takes seconds to become doubtful; the server knows sooner,
+		 * and no challenge costs as little as one to it. */
+		if (!p->is_doubtful && !is_unanswered &&
+		    !(p->kind == PATH_KIND_TCP && (p->beats_missed > 0 || p->loss.pto_count > 0)))
 			continue;
 		rendezvous_doubt(e->servers[p->to.server].r, now);
 	}

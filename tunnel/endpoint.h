@@ -67,6 +67,10 @@ void endpoint_free(struct endpoint *e, cv_time now);
 CV_NODISCARD int endpoint_add_server(struct endpoint *e, cv_time now, const uint8_t pk[32],
                                      uint32_t *server);
 
+/* The port at which the server listens to TCP; without it, and for 0, the one that it has for UDP,
+ * and 443. */
+void endpoint_tcp_set_port(struct endpoint *e, uint32_t server, uint16_t port);
+
 struct endpoint_peer {
 	const uint8_t *pk;  /* 32 bytes, copied */
 	const uint8_t *psk; /* 32 bytes or NULL, copied */
@@ -121,6 +125,20 @@ void endpoint_on_refused(struct endpoint *e, cv_time now, uint16_t socket, const
 /* EMSGSIZE: a datagram of @size did not leave. */
 void endpoint_on_too_large(struct endpoint *e, cv_time now, uint16_t socket, const struct addr *to,
                            size_t size);
+/*
+ * TCP to servers, for networks that block UDP. ENDPOINT_EVENT_TCP_OPEN asks for a connection to one
+ * of endpoint_tcp_addresses(), tried in that order. Datagrams come and go by it with the socket
+ * SOCKET_TCP and the address of its far end (tunnel/carriage frames them).
+ */
+/* Returns their number. */
+unsigned endpoint_tcp_addresses(const struct endpoint *e, uint32_t server,
+                                struct addr out[RENDEZVOUS_TCP_ADDRESSES_MAX]);
+/* The connection is there, to @to. */
+void endpoint_tcp_on_open(struct endpoint *e, cv_time now, uint32_t server, const struct addr *to);
+/* It has ended, or could not be made. Not in answer to ENDPOINT_EVENT_TCP_CLOSE. */
+void endpoint_tcp_on_closed(struct endpoint *e, cv_time now, uint32_t server);
+/* False: its queue is not empty, so that no data are to be built for it. Until then, true. */
+void endpoint_tcp_on_writable(struct endpoint *e, cv_time now, uint32_t server, bool is_writable);
 /* Next train; @out->bytes is TRAIN_BYTES_MAX of the shell's memory. A built train counts as sent: a
  * shell that is refused keeps it. */
 bool endpoint_write(struct endpoint *e, cv_time now, struct train *out);
@@ -148,6 +166,8 @@ enum endpoint_event_kind {
 	                                  endpoint_on_sockets_opened() */
 	ENDPOINT_EVENT_CLOSE_SOCKET,   /* .socket is not needed any longer */
 	ENDPOINT_EVENT_DUPLICATE,      /* another agent uses this identity (.peer, or .server) */
+	ENDPOINT_EVENT_TCP_OPEN,       /* wants a TCP connection to .server */
+	ENDPOINT_EVENT_TCP_CLOSE,      /* wants it no longer, be it made or not */
 };
 
 struct endpoint_event {
@@ -184,7 +204,7 @@ enum { ENDPOINT_WHY_MAX = 320 };
 
 struct endpoint_peer_stats {
 	enum peer_state state;
-	const char *path_kind;       /* "lan", "direct", "relay", "none" */
+	const char *path_kind;       /* "lan", "direct", "relay", "tcp", "none" */
 	struct addr path_address;    /* of the peer, or of the relaying server */
 	cv_duration rtt;             /* 0: unknown */
 	uint32_t mtu;                /* 0: unknown */

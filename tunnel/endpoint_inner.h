@@ -3,7 +3,7 @@
 
 /*
  * endpoint_inner - the endpoint's state, for endpoint.c (the order of work), intake.c (whose
- * datagram is this?) and punch.c (whose session?) and nobody else.
+ * datagram is this?), punch.c (whose session?), endpoint_tcp.c (TCP to servers) and nobody else.
  */
 
 #include "base/heap.h"
@@ -27,7 +27,9 @@ enum {
 struct server {
 	struct rendezvous *r;
 	bool is_up;
-	struct addr seen; /* where it saw us last */
+	bool is_tcp;         /* our leg of its channels */
+	bool is_tcp_blocked; /* the connection takes no more now */
+	struct addr seen;    /* where it saw us last */
 };
 
 struct endpoint {
@@ -67,6 +69,11 @@ struct endpoint {
 	struct endpoint_counters counters;
 	bool is_closing;
 };
+
+/* Tells @s what its channel at @server is carried by. */
+void endpoint_tcp_tell(struct endpoint *e, cv_time now, uint32_t server, struct session *s);
+/* Our leg of all channels at @server is TCP, or is not. */
+void endpoint_tcp_on_leg(struct endpoint *e, cv_time now, uint32_t server, bool is_tcp);
 
 /* @s may have output or events now. */
 static inline void endpoint_touch_session(struct endpoint *e, struct session *s)

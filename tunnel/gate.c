@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "tunnel/train.h"
 
 /*
  * Rule 9.1: each step costs more than the one before, and what a stranger can send fails early.
@@ -13,7 +14,8 @@
  *   version                answered, or the other end's operator looks for a firewall
  *   mac2 of an epoch       whoever shares keys with us passes by every bucket: a flood
  *                          must not stop the rekey of a living session (rule 3.2)
- *   mac2 of a cookie       when one is demanded: the source can receive
+ *   mac2 of a cookie       when one is demanded: the source can receive; of a TCP connection
+ *                          that is known
  *   buckets                of the source, of all relayed ones, of all
  *
  * COOKIE and VERSION are smaller than the INIT that they answer and cost one MAC, so their bucket
@@ -45,7 +47,7 @@ void gate_source_addr(struct gate_source *s, uint16_t socket, const struct addr 
 {
 	struct wr w;
 
-	*s = (struct gate_source){ .addr = *from };
+	*s = (struct gate_source){ .addr = *from, .is_proven = socket == SOCKET_TCP };
 	w = wr_init(s->name, sizeof(s->name));
 	wr_u8(&w, NAME_ADDR);
 	wr_u16(&w, socket);
@@ -161,7 +163,8 @@ static enum gate_verdict check_stranger(struct gate *g, cv_time now, const struc
 	bool is_proven;
 
 	cookie_jar_turn(&g->jar, now, rng);
-	is_proven = cookie_check(&g->jar, now, from->name, from->name_size, init);
+	is_proven =
+		from->is_proven || cookie_check(&g->jar, now, from->name, from->name_size, init);
 	if (is_demanded && !is_proven) {
 		if (!take_answer(g, now, from))
 			return GATE_LIMITED;

@@ -22,9 +22,11 @@
 struct gate_source {
 	uint8_t name[COOKIE_SOURCE_MAX];
 	uint8_t name_size;
+	bool is_proven;     /* it receives what is sent there: TCP has seen to it */
 	struct addr addr;   /* of a bare datagram; ADDR_NONE for a relayed one */
 	uint64_t relay_key; /* of a relayed one: link and channel, for its bucket */
 };
+/* Of SOCKET_TCP: no cookie is asked for. */
 void gate_source_addr(struct gate_source *s, uint16_t socket, const struct addr *from);
 void gate_source_relay(struct gate_source *s, uint32_t link, uint64_t channel);
 

@@ -326,7 +326,9 @@ static void turn_away(struct hub *h, struct arrival *from, struct epoch *e, cons
 static void say_duplicate(struct hub *h, cv_time now, struct hub_session *s)
 {
 	struct epoch *e = assoc_send_epoch(&s->light.assoc, now);
-	uint8_t *out = e ? reply_begin(h, s->port.socket, &s->port.path) : NULL;
+	uint8_t *out = e && s->port.path.family != ADDR_NONE
+	                       ? reply_begin(h, s->port.socket, &s->port.path)
+	                       : NULL;
 
 	if (out)
 		reply_end(h, light_seal(&s->light, e, out, write_close(out, CLOSE_DUPLICATE, "")));
@@ -389,7 +391,7 @@ static struct hub_session *join(struct hub *h, cv_time now, struct arrival *from
 	 * whoever repeats it may say that he is anybody. */
 	if ((verdict == ASSOC_REPLACED || verdict == ASSOC_ADDED) && info->socket == from->socket &&
 	    addr_equal(&info->from, &from->from))
-		hub_session_move(h, s, info->socket, &info->from);
+		hub_session_move(h, now, s, info->socket, &info->from);
 	pendings_drop(&h->pendings, now, &h->indexes, p, true); /* joined, or freed by the join */
 	return verdict == ASSOC_VOID ? NULL : s;
 }
@@ -456,7 +458,7 @@ static void on_probe(struct hub *h, cv_time now, struct hub_session *s, struct a
 			reply_end(h, answer_size);
 		}
 	} else if (probe.type == PROBE_ANSWER) {
-		hub_session_on_answer(h, s, from->socket, &from->from, probe.token);
+		hub_session_on_answer(h, now, s, from->socket, &from->from, probe.token);
 	}
 	/* Else it tells where the session is, and that its own mapping is alive. */
 	if (!is_aside)
@@ -610,10 +612,24 @@ void hub_on_arrival(struct hub *h, cv_time now, struct arrival *in)
 
 void hub_on_refused(struct hub *h, cv_time now, uint16_t socket, const struct addr *to)
 {
-	struct hub_session *s = hub_session_at(h, to);
+	struct hub_session *s = hub_session_at(h, socket, to);
 
 	if (s && s->port.socket == socket)
 		hub_session_on_refused(h, now, s);
+}
+
+void hub_on_tcp_closed(struct hub *h, cv_time now, const struct addr *from)
+{
+	struct hub_session *s = hub_session_at(h, SOCKET_TCP, from);
+
+	(void)now;
+	if (s)
+		hub_session_on_closed(h, s);
+}
+
+bool hub_has_tcp(const struct hub *h, const struct addr *from)
+{
+	return hub_session_at(h, SOCKET_TCP, from) != NULL;
 }
 
 static bool write_reply(struct hub *h, struct train *out)
@@ -664,7 +680,7 @@ static bool write_goodbye(struct hub *h, cv_time now, struct train *out)
 		struct hub_session *s = h->sessions[h->closing_next++];
 		struct epoch *e = s ? assoc_send_epoch(&s->light.assoc, now) : NULL;
 
-		if (!e)
+		if (!e || s->port.path.family == ADDR_NONE)
 			continue;
 		out->size = light_seal(&s->light, e, out->bytes,
 		                       write_close(out->bytes, CLOSE_SHUTDOWN, ""));
@@ -741,7 +757,8 @@ static bool check_sessions(const struct hub *h)
 	}
 	while (idmap_next(&h->by_prefix, &at, &key, &value))
 		in_prefixes += value;
-	return count == h->count && in_prefixes == count && h->by_key.count == count;
+	return count == h->count && in_prefixes == count && h->by_key.count == count &&
+	       h->by_addr.count <= count;
 }
 
 /* Each end of a channel belongs to the session that registered its tag, and matches the other's. */

@@ -4,7 +4,9 @@
 /*
  * hub - the server: one port, all its agents. Datagram -> gate, server session or relay; rendezvous
  * through the directory; relay through channels. Sans-I/O like the rest: the shell
- * (src/net/udp_port) pumps it, the simulator too.
+ * (src/net/udp_port) pumps it, the simulator too. A TCP connection is, to the hub, one more
+ * address: datagrams that came by it have the socket SOCKET_TCP, and so have trains that leave by
+ * it.
  *
  * State is in memory only, at most `agents` registrations of <= 2 KiB, and nothing is kept for a
  * source before its cookie. The hub has no verb that holds an address: it sends only to addresses
@@ -48,6 +50,11 @@ void hub_on_arrival(struct hub *h, cv_time now, struct arrival *in);
 void hub_set_places(struct hub *h, const struct binding_place *list, unsigned count);
 /* A destination refused our datagrams (ICMP port unreachable): check that session at once. */
 void hub_on_refused(struct hub *h, cv_time now, uint16_t socket, const struct addr *to);
+/* The TCP connection from @from has ended: nothing goes there any more. */
+void hub_on_tcp_closed(struct hub *h, cv_time now, const struct addr *from);
+/* True while the TCP connection from @from is the path of an agent. One that is not, for 10 s after
+ * it came or ever later, is nobody's and may be closed. */
+bool hub_has_tcp(const struct hub *h, const struct addr *from);
 bool hub_write(struct hub *h, cv_time now, struct train *out);
 cv_time hub_deadline(const struct hub *h);
 void hub_on_deadline(struct hub *h, cv_time now);

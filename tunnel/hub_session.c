@@ -16,6 +16,10 @@
  * ask is any packet of the session that comes from elsewhere, a relayed one included: until the
  * agent's next keepalive that may be all we hear from it.
  *
+ * A path may also be a TCP connection: socket SOCKET_TCP and its address. When that ends, the
+ * session is silent at once; its channels stand, and it goes on from wherever it is heard next
+ * (rule 6.1).
+ *
  * Time: of a session's deadlines the lapse moves with every packet heard, so it is looked at when
  * it comes, not written down each time.
  */
@@ -25,6 +29,9 @@
 #define LAPSE_MARGIN CV_SEC(30)
 #define CHECK_INTERVAL CV_MS(500)
 #define RETRY_TIME CV_SEC(1)
+/* For what is still in the queue of a TCP connection that a session leaves: 96 KiB at 150 kbit/s.
+ */
+#define BEFORE_TIME CV_SEC(5)
 
 enum {
 	CHECKS = 3,
@@ -67,12 +74,21 @@ struct hub_session *hub_session_find(const struct hub *h, const uint8_t pk[32])
 	return s && memcmp(s->pk, pk, 32) == 0 ? s : NULL;
 }
 
-struct hub_session *hub_session_at(const struct hub *h, const struct addr *from)
+/* One address may be that of an agent's UDP and of another's TCP. */
+static uint64_t path_key(const struct hub *h, uint16_t socket, const struct addr *path)
+{
+	return addr_hash(path, socket == SOCKET_TCP ? h->seed + 1 : h->seed);
+}
+
+struct hub_session *hub_session_at(const struct hub *h, uint16_t socket, const struct addr *from)
 {
 	struct hub_session *s =
-		hub_session_by_number(h, idmap_find(&h->by_addr, addr_hash(from, h->seed)));
+		hub_session_by_number(h, idmap_find(&h->by_addr, path_key(h, socket, from)));
 
-	return s && addr_equal(&s->port.path, from) ? s : NULL;
+	return s && addr_equal(&s->port.path, from) &&
+	                       (s->port.socket == SOCKET_TCP) == (socket == SOCKET_TCP)
+	               ? s
+	               : NULL;
 }
 
 /* /32 or /64: what one subscriber has. */
@@ -127,21 +143,58 @@ static int reserve(struct hub *h)
 	return 0;
 }
 
-void hub_session_move(struct hub *h, struct hub_session *s, uint16_t socket,
-                      const struct addr *from)
+/* Nobody is found there any more. */
+static void leave_path(struct hub *h, struct hub_session *s)
 {
-	uint64_t key = addr_hash(&s->port.path, h->seed);
-	int r;
+	uint64_t key = path_key(h, s->port.socket, &s->port.path);
 
 	if (s->port.path.family != ADDR_NONE && idmap_find(&h->by_addr, key) == s->number)
 		(void)idmap_remove(&h->by_addr, key);
+}
+
+/* Those at the other ends of its channels must know how patient to be. */
+static void tell_leg(struct hub *h, struct hub_session *s)
+{
+	struct relay_end_info end;
+	struct list *pos, *tmp;
+
+	list_for_each(pos, tmp, &s->port.channels)
+	{
+		relay_describe(&h->relay, pos, &end);
+		directory_tell(&h->directory, end.other_name, DIRECTORY_OPENED);
+	}
+}
+
+void hub_session_move(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
+                      const struct addr *from)
+{
+	bool was_tcp = s->port.socket == SOCKET_TCP;
+	int r;
+
+	leave_path(h, s);
+	if (was_tcp && s->port.path.family != ADDR_NONE) {
+		s->port.before = s->port.path;
+		s->port.before_until = cv_time_after(now, BEFORE_TIME);
+	}
 	s->port.path = *from;
 	s->port.socket = socket;
 	/* A NAT may have given the address of a silent session to this one: the newer has it. */
-	r = idmap_add(&h->by_addr, addr_hash(from, h->seed), s->number);
+	r = idmap_add(&h->by_addr, path_key(h, socket, from), s->number);
 	CV_ASSERT(r == 0); /* reserved: one address a session */
 	leave_prefix(h, s->prefix);
 	enter_prefix(h, s, prefix_of(h, from));
+	if (was_tcp != (socket == SOCKET_TCP))
+		tell_leg(h, s);
+	hub_session_wake(h, s); /* it may have had none */
+}
+
+void hub_session_on_closed(struct hub *h, struct hub_session *s)
+{
+	CV_ASSERT(s->port.socket == SOCKET_TCP);
+	leave_path(h, s);
+	relay_port_lose(&h->relay, &s->port);
+	s->check_at = CV_TIME_NEVER;
+	s->is_check_due = false;
 }
 
 enum hub_admission hub_session_new(struct hub *h, cv_time now, const uint8_t pk[32],
@@ -181,7 +234,7 @@ enum hub_admission hub_session_new(struct hub *h, cv_time now, const uint8_t pk[
 	r = idmap_add(&h->by_key, hub_session_key(h, pk), s->number);
 	CV_ASSERT(r == 0);
 	enter_prefix(h, s, prefix);
-	hub_session_move(h, s, socket, from);
+	hub_session_move(h, now, s, socket, from);
 	*out = s;
 	return HUB_ADMITTED;
 }
@@ -204,18 +257,16 @@ static void forget_registration(struct hub *h, struct hub_session *s, bool is_go
 
 void hub_session_drop(struct hub *h, cv_time now, struct hub_session *s, bool is_gone)
 {
-	uint64_t key = addr_hash(&s->port.path, h->seed);
+	uint64_t key = hub_session_key(h, s->pk);
 
 	/* A handshake that it answered may name this object, and no other may ever have its name.
 	 */
-	pendings_drop_owner(&h->pendings, now, &h->indexes, hub_session_key(h, s->pk));
+	pendings_drop_owner(&h->pendings, now, &h->indexes, key);
 	forget_registration(h, s, is_gone);
 	relay_port_deinit(&h->relay, &s->port);
 	heap_remove(&h->deadlines, &s->due);
 	list_remove(&s->ready);
-	if (idmap_find(&h->by_addr, key) == s->number)
-		(void)idmap_remove(&h->by_addr, key);
-	key = hub_session_key(h, s->pk);
+	leave_path(h, s);
 	if (idmap_find(&h->by_key, key) == s->number)
 		(void)idmap_remove(&h->by_key, key);
 	leave_prefix(h, s->prefix);
@@ -271,11 +322,11 @@ void hub_session_on_opened(struct hub *h, cv_time now, struct hub_session *s, ui
 	s->port.heard_at = now;
 	s->check_at = CV_TIME_NEVER; /* it lives */
 	s->is_check_due = false;
-	if (s->port.socket != socket || !addr_equal(&s->port.path, from))
+	if (!relay_port_is_at(&s->port, now, socket, from))
 		hub_session_doubt(h, now, s, socket, from, budget);
 }
 
-void hub_session_on_answer(struct hub *h, struct hub_session *s, uint16_t socket,
+void hub_session_on_answer(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
                            const struct addr *from, uint64_t token)
 {
 	if (s->challenge_token == 0 || token != s->challenge_token ||
@@ -283,7 +334,7 @@ void hub_session_on_answer(struct hub *h, struct hub_session *s, uint16_t socket
 		return;
 	s->challenge_token = 0;
 	s->is_challenge_due = false;
-	hub_session_move(h, s, socket, from);
+	hub_session_move(h, now, s, socket, from);
 }
 
 bool hub_session_on_aside(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
@@ -328,10 +379,10 @@ static uint32_t granted_kbit(const struct hub *h)
 	return (uint32_t)CV_MIN(kbit, UINT32_MAX);
 }
 
-static void grant(const struct hub *h, struct wire_message *m)
+static void grant(const struct hub *h, const struct hub_session *other, struct wire_message *m)
 {
 	m->rate_kbit = granted_kbit(h);
-	m->leg = LEG_UDP;
+	m->leg = other->port.socket == SOCKET_TCP ? LEG_TCP : LEG_UDP;
 }
 
 /* Nothing depends on whether this one fits: who is not told asks again. */
@@ -412,7 +463,8 @@ static bool open_channel(struct hub *h, struct hub_session *s, uint32_t entry, u
 	return true;
 }
 
-static void offer(struct hub *h, uint32_t match, const struct wire_message *open)
+static void offer(struct hub *h, const struct hub_session *s, uint32_t match,
+                  const struct wire_message *open)
 {
 	struct hub_session *other =
 		list_entry(directory_member_of(&h->directory, match), struct hub_session, member);
@@ -421,7 +473,7 @@ static void offer(struct hub *h, uint32_t match, const struct wire_message *open
 	memcpy(m.tag, open->tag, TAG_SIZE);
 	m.channel = directory_channel(&h->directory, match);
 	m.init = open->init;
-	grant(h, &m);
+	grant(h, s, &m);
 	/* Without room for the INIT it hears of the channel at least; INITs may come through that.
 	 */
 	if (link_send(&other->light.link, &m) < 0)
@@ -449,7 +501,7 @@ static void on_open(struct hub *h, cv_time now, struct hub_session *s, const str
 		return;
 	}
 	directory_tell(&h->directory, entry, DIRECTORY_OPENED);
-	offer(h, match, m);
+	offer(h, s, match, m);
 }
 
 static void on_message(struct hub *h, cv_time now, struct hub_session *s,
@@ -518,7 +570,8 @@ void hub_session_plan(struct hub *h, struct hub_session *s)
 	at = cv_time_min(at, s->later.at);
 	at = cv_time_min(at, s->resume_at);
 	at = cv_time_min(at, assoc_dead_at(&s->light.assoc));
-	if (!list_is_linked(&s->ready)) /* else it is written before any time passes */
+	/* What is ready is written before any time passes; without a path nothing is. */
+	if (!list_is_linked(&s->ready) && s->port.path.family != ADDR_NONE)
 		at = cv_time_min(at, link_deadline(&s->light.link));
 	/* A later lapse is found out when the earlier one comes. */
 	if (s->due.slot == HEAP_OUT || at < s->due.at)
@@ -566,6 +619,16 @@ void hub_session_on_deadline(struct hub *h, cv_time now, struct hub_session *s)
 
 /* ---- writing ---- */
 
+/* Whom @s meets by @tag. */
+static const struct hub_session *other_of(const struct hub *h, const struct hub_session *s,
+                                          const uint8_t tag[TAG_SIZE])
+{
+	uint32_t match =
+		directory_match(&h->directory, directory_find(&h->directory, &s->member, tag));
+
+	return list_entry(directory_member_of(&h->directory, match), struct hub_session, member);
+}
+
 /* The directory's news, as far as the link has room for them. */
 static void take_news(struct hub *h, cv_time now, struct hub_session *s)
 {
@@ -573,7 +636,7 @@ static void take_news(struct hub *h, cv_time now, struct hub_session *s)
 
 	while (directory_next_news(&h->directory, &s->member, &m)) {
 		if (m.type == MESSAGE_OPENED)
-			grant(h, &m);
+			grant(h, other_of(h, s, m.tag), &m);
 		if (s->light.link.queued >= LINK_WINDOW) {
 			directory_defer(&s->member); /* its next acknowledgement resumes */
 			return;
@@ -614,6 +677,8 @@ static bool write_challenge(struct hub *h, cv_time now, struct hub_session *s, s
 		            light_write_probe(e, out->bytes, 0, &probe));
 	}
 	s->is_check_due = false; /* whatever opens is an answer */
+	if (s->port.path.family == ADDR_NONE)
+		return false;
 	return emit(out, s->port.socket, &s->port.path,
 	            light_write_probe(e, out->bytes, 0, &probe));
 }
@@ -640,7 +705,8 @@ bool hub_session_write(struct hub *h, cv_time now, struct hub_session *s, struct
 	if (write_challenge(h, now, s, out) || write_later(now, s, out))
 		return true;
 	take_news(h, now, s);
-	if (e && link_has_output(&s->light.link, now) && link_write(&s->light.link, now, &w) > 0)
+	if (e && s->port.path.family != ADDR_NONE && link_has_output(&s->light.link, now) &&
+	    link_write(&s->light.link, now, &w) > 0)
 		return emit(out, s->port.socket, &s->port.path,
 		            light_seal(&s->light, e, out->bytes, wr_size(&w)));
 	list_remove(&s->ready);

@@ -120,7 +120,8 @@ struct hub {
 /* 64 bits under the hub's seed that stand for a public key. */
 uint64_t hub_session_key(const struct hub *h, const uint8_t pk[32]);
 struct hub_session *hub_session_find(const struct hub *h, const uint8_t pk[32]);
-struct hub_session *hub_session_at(const struct hub *h, const struct addr *from);
+/* Whose path is @from; UDP sockets are not told apart, TCP is. */
+struct hub_session *hub_session_at(const struct hub *h, uint16_t socket, const struct addr *from);
 struct hub_session *hub_session_by_number(const struct hub *h, uint64_t number);
 
 enum hub_admission { HUB_ADMITTED, HUB_AGENTS_FULL, HUB_ADDRESS_FULL, HUB_NO_MEMORY };
@@ -133,9 +134,12 @@ enum hub_admission hub_session_new(struct hub *h, cv_time now, const uint8_t pk[
 void hub_session_drop(struct hub *h, cv_time now, struct hub_session *s, bool is_gone);
 /* Its object was replaced by another of the same identity: what was registered is gone. */
 void hub_session_begin_again(struct hub *h, cv_time now, struct hub_session *s);
-/* The validated path is @from now. */
-void hub_session_move(struct hub *h, struct hub_session *s, uint16_t socket,
+/* The validated path is @from now. Those who relay to it hear when that is TCP and was not, or the
+ * other way round (rule 6.3). */
+void hub_session_move(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
                       const struct addr *from);
+/* The TCP connection that was its path has ended. It has none until it is heard elsewhere. */
+void hub_session_on_closed(struct hub *h, struct hub_session *s);
 
 /* Something opened under its keys, from @from; @budget: bytes that may go back there unproven. */
 void hub_session_on_opened(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
@@ -152,7 +156,7 @@ void hub_session_on_interval(struct hub_session *s, uint16_t seconds);
 /* The frames of a DATA packet. The session may be gone afterwards. */
 void hub_session_on_frames(struct hub *h, cv_time now, struct hub_session *s, const uint8_t *plain,
                            size_t size);
-void hub_session_on_answer(struct hub *h, struct hub_session *s, uint16_t socket,
+void hub_session_on_answer(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
                            const struct addr *from, uint64_t token);
 /* ICMP says that nobody listens at its path. */
 void hub_session_on_refused(struct hub *h, cv_time now, struct hub_session *s);

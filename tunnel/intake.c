@@ -104,7 +104,8 @@ static void on_indexed(struct endpoint *e, cv_time now, const struct origin *fro
 		                       &from->addr, bytes, size);
 		return;
 	}
-	if (owner >= e->session_count) {
+	/* Bare packets of a peer do not come by a server's TCP. */
+	if (owner >= e->session_count || from->socket == SOCKET_TCP) {
 		e->counters.unknown_index++;
 		return;
 	}
@@ -164,12 +165,13 @@ void intake_datagram(struct endpoint *e, cv_time now, const struct origin *from,
 		return;
 	}
 	if (wire_is_stun(bytes[0])) {
-		if (from->is_relay || !discovery_on_datagram(&e->discovery, now, from->socket,
-		                                             &from->addr, bytes, size))
+		if (from->is_relay || from->socket == SOCKET_TCP ||
+		    !discovery_on_datagram(&e->discovery, now, from->socket, &from->addr, bytes,
+		                           size))
 			e->counters.malformed++;
 		return;
 	}
-	if ((bytes[0] & WIRE_KIND_MASK) == WIRE_INIT) {
+	if ((bytes[0] & WIRE_KIND_MASK) == WIRE_INIT && from->socket != SOCKET_TCP) {
 		intake_init(e, now, from, bytes, size);
 		return;
 	}
@@ -195,6 +197,7 @@ void intake_relayed(struct endpoint *e, cv_time now, const struct origin *outer,
 
 		if (rendezvous_is_from(r, outer->socket, &outer->addr) &&
 		    rendezvous_find_channel(r, from.channel, &peer)) {
+			rendezvous_on_relayed(r, now, outer->socket);
 			intake_datagram(e, now, &from, bytes + WIRE_RELAY_HEADER,
 			                size - WIRE_RELAY_HEADER);
 			return;

@@ -83,6 +83,18 @@ void path_set_datagram_max(struct path *p, uint32_t max)
 	pmtud_init(&p->pmtud, usual(&p->to), CV_MAX(CV_MIN(ceiling(&p->to), max), usual(&p->to)));
 }
 
+bool path_set_legs(struct path *p, bool is_tcp_here, bool is_tcp_there)
+{
+	uint8_t before = p->kind;
+
+	CV_ASSERT(p->state != PATH_FREE && p->to.is_relay);
+	p->is_tcp_here = is_tcp_here;
+	p->is_tcp_there = is_tcp_there;
+	p->loss.is_tcp_leg = is_tcp_here || is_tcp_there;
+	p->kind = p->loss.is_tcp_leg ? PATH_KIND_TCP : PATH_KIND_RELAY;
+	return p->kind != before;
+}
+
 bool path_is_to(const struct path *p, const struct origin *o)
 {
 	if (p->state == PATH_FREE || p->to.is_relay != o->is_relay)
@@ -225,7 +237,8 @@ cv_duration path_patience(const struct path *p)
 {
 	cv_duration rtt = p->probe_rtt ? p->probe_rtt : RTT_INITIAL;
 
-	return CV_MAX(CV_MS(200), 2 * rtt);
+	/* What TCP lost it sends again: an answer is late before it is missing. */
+	return CV_MAX(p->loss.is_tcp_leg ? CV_SEC(1) : CV_MS(200), 2 * rtt);
 }
 
 /* Plans the probe after a small check: 100 ms doubling, at most 1 s, a bounded number of them. */
@@ -480,6 +493,8 @@ const char *path_kind_name(enum path_kind kind)
 	switch (kind) {
 	case PATH_KIND_NONE:
 		return "none";
+	case PATH_KIND_TCP:
+		return "tcp";
 	case PATH_KIND_RELAY:
 		return "relay";
 	case PATH_KIND_DIRECT:

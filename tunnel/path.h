@@ -35,7 +35,13 @@
 enum path_state { PATH_FREE, PATH_CHECKING, PATH_VALID, PATH_USABLE, PATH_FAILED };
 
 /* In order of preference. */
-enum path_kind { PATH_KIND_NONE, PATH_KIND_RELAY, PATH_KIND_DIRECT, PATH_KIND_LAN };
+enum path_kind {
+	PATH_KIND_NONE,
+	PATH_KIND_TCP, /* relayed, and one of the two legs is TCP */
+	PATH_KIND_RELAY,
+	PATH_KIND_DIRECT,
+	PATH_KIND_LAN,
+};
 
 enum {
 	PATH_TOKENS = 4,      /* probes whose answers are still awaited */
@@ -97,7 +103,9 @@ struct path {
 	bool is_pinging;      /* `culvert ping` waits for the next answer */
 	bool is_questioned;   /* something happened: a beat goes out, heard of late or not */
 	uint8_t tries, beats_missed, refusals;
-	uint8_t leg;
+	bool is_tcp_here;  /* relay: our own leg */
+	bool is_tcp_there; /* and the peer's */
+	bool is_blocked;   /* the connection takes no more now: nothing is built for it */
 	struct origin to;
 	struct addr seen; /* whence the peer says that our probes come */
 	struct path_token tokens[PATH_TOKENS];
@@ -126,6 +134,9 @@ void path_init(struct path *p, cv_time now, uint8_t slot, const struct origin *t
  * not carry them; more than an Ethernet's are then tried. Less than that changes nothing. */
 void path_set_datagram_max(struct path *p, uint32_t max);
 bool path_is_to(const struct path *p, const struct origin *o);
+/* What carries a relayed path's two legs. With TCP packets come late rather than not at all (rule
+ * 6.3). True when its kind is another now. */
+bool path_set_legs(struct path *p, bool is_tcp_here, bool is_tcp_there);
 /* How long it may be silent before it counts as dead. */
 static inline cv_duration path_alive(const struct path *p)
 {

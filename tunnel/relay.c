@@ -174,6 +174,21 @@ void relay_port_deinit(struct relay *r, struct relay_port *p)
 		drop_first(r, p);
 }
 
+bool relay_port_is_at(const struct relay_port *p, cv_time now, uint16_t socket,
+                      const struct addr *from)
+{
+	if (p->socket == socket && addr_equal(&p->path, from))
+		return true;
+	return socket == SOCKET_TCP && now < p->before_until && addr_equal(&p->before, from);
+}
+
+void relay_port_lose(struct relay *r, struct relay_port *p)
+{
+	while (p->count > 0)
+		drop_first(r, p);
+	p->path = (struct addr){ .family = ADDR_NONE };
+}
+
 static struct relay_end *end_at(const struct relay *r, uint64_t index)
 {
 	return &r->slots[index / 2]->ends[index % 2];
@@ -352,7 +367,7 @@ enum relay_verdict relay_on_datagram(struct relay *r, cv_time now, uint16_t sock
 		return RELAY_UNKNOWN;
 	*owner = e->port;
 	other = other_of(r, e);
-	if (e->port->socket != socket || !addr_equal(&e->port->path, from))
+	if (!relay_port_is_at(e->port, now, socket, from))
 		return RELAY_WRONG_SOURCE;
 	if (is_silent(other->port, now))
 		return RELAY_SILENT;

@@ -39,10 +39,13 @@ enum {
 
 /* One agent; embedded in its session. Its owner writes path and heard_at. */
 struct relay_port {
-	struct addr path; /* validated */
+	struct addr path; /* validated; ADDR_NONE: lost, and nothing passes */
 	uint16_t socket;
 	uint16_t silence_s; /* it may be silent for so long and still be there, if more than 30 */
-	cv_time heard_at;   /* something opened */
+	/* A TCP connection that it has left for another path: what is in its queue still comes. */
+	struct addr before;
+	cv_time before_until;
+	cv_time heard_at;       /* something opened */
 	struct bucket from, to; /* what it sends, what it gets */
 	struct list channels;   /* ends */
 	struct list ready;      /* in relay.ready while packets wait */
@@ -72,7 +75,7 @@ enum relay_verdict {
 	RELAY_MALFORMED,
 	RELAY_UNKNOWN,      /* no such number */
 	RELAY_WRONG_SOURCE, /* not from its owner's path: perhaps that has moved */
-	RELAY_SILENT,       /* the other end was not heard for that long */
+	RELAY_SILENT,       /* the other end was not heard for that long, or has no path */
 	RELAY_TOO_LARGE,
 	RELAY_QUOTA,
 	RELAY_FULL,
@@ -114,6 +117,12 @@ bool relay_first(const struct relay *r, const struct relay_port *p, struct relay
 /* What a node of relay_port.channels is. Closing it while walking with list_for_each() is allowed.
  */
 void relay_describe(const struct relay *r, struct list *node, struct relay_end_info *out);
+
+/* True when what comes from there is @p's own: its path, or for a moment the one before. */
+bool relay_port_is_at(const struct relay_port *p, cv_time now, uint16_t socket,
+                      const struct addr *from);
+/* Its path is lost: what waits for it is dropped, and nothing passes until it has another. */
+void relay_port_lose(struct relay *r, struct relay_port *p);
 
 /* A RELAY datagram. *@owner: whose number it carries, NULL for an unknown one. */
 enum relay_verdict relay_on_datagram(struct relay *r, cv_time now, uint16_t socket,

@@ -26,10 +26,10 @@
  * has restarted, and contacts_reset() asks for all of it again.
  *
  * An attempt that goes out to several addresses is one INIT with a cookie for each; the first RESP
- * decides which address is the server's.
+ * decides which address is the server's. One of them may be a TCP connection: rendezvous_tcp.c.
  */
 
-#define ATTEMPT_TIME CV_SEC(5)
+#define ATTEMPT_TIME RENDEZVOUS_ATTEMPT_TIME
 #define PAUSE_MAX CV_SEC(60)
 #define RESOLVE_TIME CV_SEC(10)
 #define HOLD_MIN CV_SEC(60)
@@ -54,7 +54,11 @@ static const unsigned edges[] = {
 
 static cv_time keepalive_after(const struct rendezvous *r, cv_time now)
 {
-	return cv_time_after(now, r->keepalive - rng_below(r->opt.rng, r->keepalive / 5));
+	/* How long a mapping of UDP lives says nothing of TCP's. */
+	cv_duration longest =
+		r->socket == SOCKET_TCP ? CV_MIN(r->keepalive, KEEPALIVE) : r->keepalive;
+
+	return cv_time_after(now, longest - rng_below(r->opt.rng, longest / 5));
 }
 
 /* The only place that writes the state. */
@@ -70,6 +74,7 @@ void rendezvous_enter(struct rendezvous *r, cv_time now, enum rendezvous_state n
 	r->is_probe_due = false;
 	r->probes = 0;
 	r->asks = 0;
+	rendezvous_tcp_on_state(r, now);
 	switch (next) {
 	case STATE_UP:
 		trace_emit(r->opt.trace, now, TRACE_SERVER_UP, r->opt.number, 0, 0);
@@ -80,6 +85,7 @@ void rendezvous_enter(struct rendezvous *r, cv_time now, enum rendezvous_state n
 		r->is_refused = false;
 		r->probe_at = now; /* at once: it brings our address and the RTT */
 		r->probe_interval = PROBE_INTERVAL;
+		r->is_checking = false;
 		r->asks = PROBES_MAX;
 		return;
 	case STATE_CONNECTING:
@@ -116,6 +122,7 @@ static void pause_for(struct rendezvous *r, cv_time now)
 {
 	cv_duration pause = r->pause;
 
+	rendezvous_tcp_give_up(r, now);
 	rendezvous_enter(r, now, STATE_PAUSED);
 	r->resume_at = cv_time_after(now, pause - rng_below(r->opt.rng, pause / 4));
 	r->pause = pause == 0 ? CV_SEC(1) : CV_MIN(pause * 2, PAUSE_MAX);
@@ -202,7 +209,7 @@ static bool is_listed(const struct addr *list, unsigned count, const struct addr
 
 bool rendezvous_is_server(const struct rendezvous *r, const struct addr *a)
 {
-	if (r->current.family != ADDR_NONE && addr_equal(&r->current, a))
+	if (r->socket != SOCKET_TCP && r->current.family != ADDR_NONE && addr_equal(&r->current, a))
 		return true;
 	return is_listed(r->addresses, r->address_count, a);
 }
@@ -270,14 +277,19 @@ bool rendezvous_find_channel(const struct rendezvous *r, uint64_t channel, uint3
 
 bool rendezvous_is_from(const struct rendezvous *r, uint16_t socket, const struct addr *from)
 {
-	return socket == 0 && r->session.assoc.is_bound && addr_equal(&r->current, from);
+	if (!r->session.assoc.is_bound)
+		return false;
+	/* Also where it has left TCP for UDP: what was in the queues still comes. */
+	if (socket == SOCKET_TCP)
+		return r->tcp.state == TCP_OPEN && addr_equal(&r->tcp.addr, from);
+	return socket == r->socket && addr_equal(&r->current, from);
 }
 
 bool rendezvous_address(const struct rendezvous *r, uint16_t *socket, struct addr *to)
 {
 	if (r->state != STATE_UP)
 		return false;
-	*socket = 0;
+	*socket = r->socket;
 	*to = r->current;
 	return true;
 }
@@ -299,6 +311,7 @@ cv_time rendezvous_deadline(const struct rendezvous *r)
 	at = cv_time_min(at, initiator_deadline(&r->initiator));
 	at = cv_time_min(at, r->probe_at);
 	at = cv_time_min(at, r->confirm_at);
+	at = cv_time_min(at, rendezvous_tcp_deadline(r));
 	if (rendezvous_may_talk(r)) {
 		at = cv_time_min(at, link_deadline(&r->session.link));
 		at = cv_time_min(at, contacts_deadline(&r->contacts));
@@ -319,12 +332,15 @@ static void turn_rekey(struct rendezvous *r, cv_time now)
 			return;
 		initiator_stop(&r->initiator, now, &r->session.assoc);
 		r->init_due = 0;
-		r->rekey_again_at = cv_time_after(now, REKEY_RETRY);
+		if (r->aim == AIM_ANY)
+			r->rekey_again_at = cv_time_after(now, REKEY_RETRY);
+		rendezvous_trial_on_failed(r, now);
 		return;
 	}
 	if (now < r->rekey_again_at || now < assoc_rekey_at(&r->session.assoc, now))
 		return;
 	r->rounds = 0;
+	r->aim = r->socket == SOCKET_TCP ? AIM_TCP : AIM_ANY;
 	r->rekey_until = cv_time_after(now, ATTEMPT_TIME);
 	initiator_start(&r->initiator, now);
 }
@@ -335,6 +351,8 @@ static void turn_probe(struct rendezvous *r, cv_time now)
 		return;
 	if (r->probes == PROBES_MAX) {
 		/* Silent. The continuing INIT finds out whether it still has us. */
+		if (r->socket == SOCKET_TCP)
+			rendezvous_tcp_give_up(r, now);
 		r->wants_addresses = true;
 		rendezvous_enter(r, now, STATE_CONNECTING);
 		return;
@@ -372,6 +390,7 @@ void rendezvous_on_deadline(struct rendezvous *r, cv_time now)
 	case STATE_CLOSED:
 		return;
 	}
+	rendezvous_tcp_on_deadline(r, now);
 	if (!rendezvous_may_talk(r))
 		return;
 	contacts_on_deadline(&r->contacts, now);
@@ -392,6 +411,7 @@ void rendezvous_on_heard(struct rendezvous *r, cv_time now)
 		return;
 	r->probe_at = keepalive_after(r, now);
 	r->probe_interval = PROBE_INTERVAL;
+	r->is_checking = false;
 }
 
 void rendezvous_on_answered(struct rendezvous *r, cv_time now)
@@ -401,19 +421,32 @@ void rendezvous_on_answered(struct rendezvous *r, cv_time now)
 		return;
 	r->probe_at = keepalive_after(r, now);
 	r->probe_interval = PROBE_INTERVAL;
+	r->is_checking = false;
+}
+
+/* What TCP delivers may wait for what was lost before it. */
+static cv_duration fast_interval(const struct rendezvous *r)
+{
+	return r->socket == SOCKET_TCP ? PROBE_INTERVAL : PROBE_INTERVAL_FAST;
+}
+
+void rendezvous_ask(struct rendezvous *r, cv_time now)
+{
+	r->probes = 0;
+	r->asks = PROBES_MAX;
+	r->probe_interval = fast_interval(r);
+	r->is_checking = true;
+	r->probe_at = now;
+	turn_probe(r, now);
 }
 
 void rendezvous_check_now(struct rendezvous *r, cv_time now)
 {
 	switch (r->state) {
 	case STATE_UP:
-		if (r->probe_interval == PROBE_INTERVAL_FAST && (r->probes > 0 || r->asks > 0))
+		if (r->is_checking && (r->probes > 0 || r->asks > 0))
 			return; /* being checked */
-		r->probes = 0;
-		r->asks = PROBES_MAX;
-		r->probe_interval = PROBE_INTERVAL_FAST;
-		r->probe_at = now;
-		turn_probe(r, now);
+		rendezvous_ask(r, now);
 		return;
 	case STATE_CONNECTING:
 		/* Our own INIT may be what was refused: no faster than it is repeated anyway. */
@@ -432,8 +465,16 @@ void rendezvous_check_now(struct rendezvous *r, cv_time now)
 	CV_UNREACHABLE();
 }
 
+void rendezvous_on_network(struct rendezvous *r, cv_time now)
+{
+	rendezvous_tcp_forgive(r, now);
+	rendezvous_check_now(r, now);
+}
+
 void rendezvous_want(struct rendezvous *r, cv_time now)
 {
+	if (r->state != STATE_UP)
+		rendezvous_tcp_forgive(r, now);
 	/* What runs may be in its last second, and the pause behind it long. */
 	if (r->state == STATE_CONNECTING)
 		r->pause = 0;
@@ -522,7 +563,7 @@ static bool next_own_event(struct rendezvous *r, struct rendezvous_event *out)
 		out->addr = r->public_address;
 		return true;
 	}
-	return false;
+	return rendezvous_tcp_next_event(r, out);
 }
 
 bool rendezvous_next_event(struct rendezvous *r, struct rendezvous_event *out)
@@ -555,6 +596,7 @@ void rendezvous_stats(const struct rendezvous *r, struct rendezvous_stats *out)
 		.rtt = r->rtt,
 		.public_address = r->public_address,
 		.address = r->current,
+		.is_tcp = r->socket == SOCKET_TCP,
 		.refused = r->is_refused ? r->refusal : NULL,
 		.version_seen = r->initiator.version_seen,
 	};
@@ -565,6 +607,8 @@ bool rendezvous_check(const struct rendezvous *r)
 	if (!light_check(&r->session) || !contacts_check(&r->contacts))
 		return false;
 	if (r->state == STATE_UP && !r->session.assoc.is_bound)
+		return false;
+	if (!rendezvous_tcp_check(r))
 		return false;
 	/* A state without a way out is a server that is never tried again. */
 	return r->state == STATE_CLOSED || rendezvous_deadline(r) != CV_TIME_NEVER;

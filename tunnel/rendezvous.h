@@ -5,6 +5,9 @@
  * rendezvous - the agent's side of one server: handshake, registration of meeting
  * tags, keepalive, the address the server sees, and channels to peers (rules 2.1-2.9).
  *
+ * Where UDP does not pass, a TCP connection carries the session, made on demand by the shell; back
+ * to UDP when that answers (rule 6.1).
+ *
  * One object a configured server. The endpoint hands it the datagrams that are its own, asks it to
  * write, and pulls its events. It sends only to its server's addresses. Never closed; retries for
  * ever.
@@ -34,7 +37,10 @@
 
 struct rendezvous; /* opaque */
 
-enum { RENDEZVOUS_ADDRESSES_MAX = 8 };
+enum {
+	RENDEZVOUS_ADDRESSES_MAX = 8,
+	RENDEZVOUS_TCP_ADDRESSES_MAX = 2 * RENDEZVOUS_ADDRESSES_MAX,
+};
 
 struct rendezvous_options {
 	const struct identity *me;
@@ -70,8 +76,23 @@ uint64_t rendezvous_channel(const struct rendezvous *r, uint32_t peer);
  * one of our epochs. In place. */
 void rendezvous_on_datagram(struct rendezvous *r, cv_time now, uint16_t socket,
                             const struct addr *from, uint8_t *bytes, size_t size);
+/* Where it listens to TCP, in the order to try them: on @port, if that was set, else on the port
+ * that it has for UDP and on 443. Returns their number. */
+unsigned rendezvous_tcp_addresses(const struct rendezvous *r,
+                                  struct addr out[RENDEZVOUS_TCP_ADDRESSES_MAX]);
+void rendezvous_set_tcp_port(struct rendezvous *r, uint16_t port);
+/* The connection asked for is there: datagrams by it have the socket SOCKET_TCP and the address
+ * @to.
+ */
+void rendezvous_on_tcp(struct rendezvous *r, cv_time now, const struct addr *to);
+/* It ended, or could not be made. */
+void rendezvous_on_tcp_closed(struct rendezvous *r, cv_time now);
+
 /* True when @from is the server's current address: RELAY is taken from nowhere else. */
 bool rendezvous_is_from(const struct rendezvous *r, uint16_t socket, const struct addr *from);
+/* A RELAY of one of our channels came from there: by TCP that shows that the connection lives,
+ * though what was asked waits in a queue. */
+void rendezvous_on_relayed(struct rendezvous *r, cv_time now, uint16_t socket);
 /* Which peer a channel number announced here belongs to; false: unknown. */
 bool rendezvous_find_channel(const struct rendezvous *r, uint64_t channel, uint32_t *peer);
 /* Where RELAY datagrams go now; false when the server is not up. */
@@ -81,8 +102,10 @@ bool rendezvous_address(const struct rendezvous *r, uint16_t *socket, struct add
 bool rendezvous_write(struct rendezvous *r, cv_time now, struct train *out);
 cv_time rendezvous_deadline(const struct rendezvous *r);
 void rendezvous_on_deadline(struct rendezvous *r, cv_time now);
-/* Network changed, wake-up, ICMP refusal: check the server at once. */
+/* ICMP refusal and the like: check the server at once. */
 void rendezvous_check_now(struct rendezvous *r, cv_time now);
+/* Network changed, wake-up: likewise, and what was found out about UDP and TCP counts no more. */
+void rendezvous_on_network(struct rendezvous *r, cv_time now);
 /* Somebody waits for a peer: check now, and no pause if what runs should fail. */
 void rendezvous_want(struct rendezvous *r, cv_time now);
 /* A way to a peer is silent, perhaps because we moved: likewise, but not again within a second. */
@@ -111,7 +134,11 @@ enum rendezvous_event_kind {
 	                           the next call */
 	RENDEZVOUS_EVENT_CHANNEL, /* .channel to .peer is open */
 	RENDEZVOUS_EVENT_CHANNEL_GONE,
-	RENDEZVOUS_EVENT_REFUSED, /* .text: why the server will not serve us */
+	RENDEZVOUS_EVENT_REFUSED,   /* .text: why the server will not serve us */
+	RENDEZVOUS_EVENT_TCP_OPEN,  /* wants a TCP connection to one of rendezvous_tcp_addresses(),
+	                               then rendezvous_on_tcp(); or rendezvous_on_tcp_closed() */
+	RENDEZVOUS_EVENT_TCP_CLOSE, /* it, or the attempt, is of no use any more */
+	RENDEZVOUS_EVENT_LEG,       /* .leg is what our end of every channel is carried by now */
 };
 
 struct rendezvous_event {
@@ -120,7 +147,7 @@ struct rendezvous_event {
 	bool is_gone;
 	uint64_t channel;
 	uint32_t rate_kbit; /* CHANNEL, OFFER: granted relay rate, 0: no cap */
-	uint8_t leg;        /* enum leg_kind of the other leg */
+	uint8_t leg;        /* enum leg_kind: CHANNEL, OFFER: of the other end; LEG: of ours */
 	struct addr addr;
 	const uint8_t *init;
 	const char *text;
@@ -132,6 +159,7 @@ struct rendezvous_stats {
 	cv_duration rtt;            /* 0: unknown */
 	struct addr public_address; /* ADDR_NONE: unknown */
 	struct addr address;        /* of the server, as used */
+	bool is_tcp;                /* by TCP, as UDP does not pass */
 	const char *refused;        /* in words, or NULL */
 	uint8_t version_seen;
 };

@@ -3,22 +3,22 @@
 #include <string.h>
 
 #include "tunnel/aead.h"
+#include "tunnel/path.h"
 #include "tunnel/rendezvous_state.h"
 
 /*
  * What arrives is believed only if it opens; what goes out goes to an address of the list that the
- * shell gave, and to no other.
+ * shell gave, by the connection that it made, and nowhere else.
  */
 
 #define REGISTER_AGAIN_AFTER CV_SEC(60)
-#define ATTEMPT_TIME CV_SEC(5)
 #define CONFIRM_INTERVAL CV_MS(250)
 #define CONFIRM_INTERVAL_MAX CV_SEC(2)
 /* ---- what arrives ---- */
 
-static uint64_t path_of(const struct addr *a)
+static uint64_t path_of(uint16_t socket, const struct addr *a)
 {
-	return addr_hash(a, 0) | 1; /* 0 is no path */
+	return addr_hash(a, socket) | 1; /* 0 is no path */
 }
 
 static void refuse(struct rendezvous *r, const uint8_t *text, size_t size)
@@ -81,7 +81,7 @@ static bool is_confirmed(const struct rendezvous *r)
 
 static void enter_up(struct rendezvous *r, cv_time now)
 {
-	if (r->state == STATE_CONNECTING || r->state == STATE_PAUSED)
+	if ((r->state == STATE_CONNECTING || r->state == STATE_PAUSED) && rendezvous_has_path(r))
 		rendezvous_enter(r, now, STATE_UP);
 }
 
@@ -123,22 +123,30 @@ static struct question *take_question(struct rendezvous *r, uint64_t token)
 	return found;
 }
 
-static void on_answer(struct rendezvous *r, cv_time now, const struct wire_probe *probe)
+static void on_answer(struct rendezvous *r, cv_time now, uint16_t socket, const struct addr *from,
+                      const struct wire_probe *probe)
 {
 	struct question *q = take_question(r, probe->token);
 
-	if (!q)
+	if (q) {
+		r->rtt = cv_time_since(now, q->sent_at);
+		q->sent_at = 0;
+		rendezvous_on_answered(r, now);
+	} else if (socket == SOCKET_TCP ||
+	           !rendezvous_trial_on_answer(r, now, from, probe->token)) {
 		return;
-	r->rtt = cv_time_since(now, q->sent_at);
-	q->sent_at = 0;
-	rendezvous_on_answered(r, now);
+	}
+	/* Nobody can reach us at the address that our TCP has. */
+	if (socket == SOCKET_TCP)
+		return;
 	if (probe->seen.family != ADDR_NONE && !addr_equal(&probe->seen, &r->public_address)) {
 		r->public_address = probe->seen;
 		r->is_address_new = true;
 	}
 }
 
-static void on_probe(struct rendezvous *r, cv_time now, const struct addr *from,
+/* @plain: of a PROBE of @size bytes; @heard: where from. */
+static void on_probe(struct rendezvous *r, cv_time now, const struct origin *heard,
                      const uint8_t *plain, size_t plain_size, size_t size)
 {
 	struct wire_probe probe;
@@ -147,9 +155,13 @@ static void on_probe(struct rendezvous *r, cv_time now, const struct addr *from,
 		return;
 	enter_up(r, now);
 	if (probe.type == PROBE_CHALLENGE) {
+		/* Where our path is not, an answer would move it. */
+		if (heard->socket != r->socket)
+			return;
 		if (r->answer_count < ANSWERS_MAX)
 			r->answers[r->answer_count++] = (struct answer){
-				.to = *from,
+				.to = heard->addr,
+				.socket = heard->socket,
 				.token = probe.token,
 				.size = probe.flags & PROBE_FLAG_PAD_ANSWER ? size : 0,
 			};
@@ -157,10 +169,10 @@ static void on_probe(struct rendezvous *r, cv_time now, const struct addr *from,
 		rendezvous_check_now(r, now);
 		return;
 	}
-	on_answer(r, now, &probe);
+	on_answer(r, now, heard->socket, &heard->addr, &probe);
 }
 
-static void on_sealed(struct rendezvous *r, cv_time now, const struct addr *from, uint8_t *bytes,
+static void on_sealed(struct rendezvous *r, cv_time now, const struct origin *heard, uint8_t *bytes,
                       size_t size)
 {
 	bool is_data = (bytes[0] & WIRE_KIND_MASK) == WIRE_DATA;
@@ -171,24 +183,25 @@ static void on_sealed(struct rendezvous *r, cv_time now, const struct addr *from
 		return;
 	if (is_confirmed(r))
 		r->confirm_at = CV_TIME_NEVER;
-	rendezvous_on_heard(r, now);
+	if (heard->socket == r->socket)
+		rendezvous_on_heard(r, now);
 	if (is_data)
 		on_frames(r, now, bytes + WIRE_DATA_HEADER, plain_size);
 	else
-		on_probe(r, now, from, bytes + WIRE_DATA_HEADER, plain_size, size);
+		on_probe(r, now, heard, bytes + WIRE_DATA_HEADER, plain_size, size);
 }
 
-static void begin_confirming(struct rendezvous *r, cv_time now, const struct addr *from)
+static void begin_confirming(struct rendezvous *r, cv_time now, const struct origin *heard)
 {
-	r->current = *from;
+	rendezvous_set_path(r, now, heard->socket, &heard->addr);
 	r->init_due = 0;
 	r->confirm_at = now;
 	r->confirm_interval = CONFIRM_INTERVAL;
 	if (r->state == STATE_CONNECTING)
-		r->attempt_until = cv_time_after(now, ATTEMPT_TIME);
+		r->attempt_until = cv_time_after(now, RENDEZVOUS_ATTEMPT_TIME);
 }
 
-static void on_resp(struct rendezvous *r, cv_time now, const struct addr *from,
+static void on_resp(struct rendezvous *r, cv_time now, const struct origin *heard,
                     const uint8_t *bytes, size_t size)
 {
 	struct wire_handshake head;
@@ -206,10 +219,10 @@ static void on_resp(struct rendezvous *r, cv_time now, const struct addr *from,
 	switch (verdict) {
 	case ASSOC_BOUND:
 		rendezvous_begin_session(r);
-		begin_confirming(r, now, from);
+		begin_confirming(r, now, heard);
 		return;
 	case ASSOC_ADDED:
-		begin_confirming(r, now, from);
+		begin_confirming(r, now, heard);
 		return;
 	case ASSOC_RESTART: /* another process, or it had forgotten us */
 		rendezvous_begin_session(r);
@@ -242,29 +255,40 @@ static void on_aside(struct rendezvous *r, cv_time now, uint8_t *bytes, size_t s
 		r->aside = probe.token;
 }
 
+static bool is_heeded(const struct rendezvous *r, uint16_t socket, const struct addr *from)
+{
+	if (socket == SOCKET_TCP)
+		return r->tcp.state == TCP_OPEN && addr_equal(&r->tcp.addr, from);
+	return rendezvous_is_server(r, from);
+}
+
 void rendezvous_on_datagram(struct rendezvous *r, cv_time now, uint16_t socket,
                             const struct addr *from, uint8_t *bytes, size_t size)
 {
-	if (size == 0 || r->state == STATE_CLOSED || !rendezvous_is_server(r, from))
+	const struct origin heard = { .socket = socket, .addr = *from };
+
+	if (size == 0 || r->state == STATE_CLOSED || !is_heeded(r, socket, from))
 		return;
-	if (socket != SOCKET_MAIN) {
+	if (socket != SOCKET_MAIN && socket != SOCKET_TCP) {
 		on_aside(r, now, bytes, size);
 		return;
 	}
 	switch (bytes[0] & WIRE_KIND_MASK) {
 	case WIRE_RESP:
-		on_resp(r, now, from, bytes, size);
+		on_resp(r, now, &heard, bytes, size);
 		return;
 	case WIRE_COOKIE:
-		(void)initiator_on_cookie(&r->initiator, now, &r->server, path_of(from), bytes,
-		                          size);
+		if (initiator_on_cookie(&r->initiator, now, &r->server, path_of(socket, from),
+		                        bytes, size) &&
+		    socket != SOCKET_TCP)
+			rendezvous_tcp_on_udp(r, now);
 		return;
 	case WIRE_VERSION:
 		initiator_on_version(&r->initiator, &r->server, bytes, size);
 		return;
 	case WIRE_DATA:
 	case WIRE_PROBE:
-		on_sealed(r, now, from, bytes, size);
+		on_sealed(r, now, &heard, bytes, size);
 		return;
 	default: /* INIT: servers do not begin; RELAY: the endpoint's */
 		return;
@@ -273,30 +297,49 @@ void rendezvous_on_datagram(struct rendezvous *r, cv_time now, uint16_t socket,
 
 /* ---- what goes out ---- */
 
-static bool emit(struct train *out, const struct addr *to, size_t size)
+static bool emit(struct train *out, uint16_t socket, const struct addr *to, size_t size)
 {
 	out->size = size;
 	out->segment_size = size;
 	out->count = 1;
-	out->socket = 0;
+	out->socket = socket;
 	out->to = *to;
 	return true;
 }
 
-/* An INIT is due: which addresses does this round go to? One more with each, from the best. */
+/* Of addresses one more with each round, from the best. */
+static unsigned destinations(const struct rendezvous *r)
+{
+	unsigned tcp = r->tcp.state == TCP_OPEN ? INIT_TCP : 0;
+	unsigned bits = 0;
+
+	switch (r->aim) {
+	case AIM_ANY:
+		bits = (1u << CV_MIN(r->rounds, r->address_count)) - 1;
+		return r->state == STATE_CONNECTING ? bits | tcp : bits;
+	case AIM_TCP:
+		return tcp;
+	case AIM_TRIAL:
+		for (unsigned i = 0; i < r->address_count; i++) {
+			if (addr_equal(&r->addresses[i], &r->tcp.trial_addr))
+				bits |= 1u << i;
+		}
+		return bits;
+	}
+	CV_UNREACHABLE();
+}
+
+/* An INIT is due: where does this round go to? */
 static void turn_initiator(struct rendezvous *r, cv_time now)
 {
-	unsigned count;
-
 	if (now < initiator_deadline(&r->initiator))
 		return;
 	r->rounds++;
 	r->init_at = now;
-	count = CV_MIN(r->rounds, r->address_count);
 	r->init_due = 0;
 	if (initiator_turn(&r->initiator, now, &r->session.assoc, r->opt.me, &r->server,
 	                   HANDSHAKE_SERVER, r->opt.rng, AEAD_BIT_CHACHA, POLICY_AUTO))
-		r->init_due = (1u << count) - 1;
+		r->init_due = destinations(r);
 	if (r->rounds == 1)
 		trace_emit(r->opt.trace, now, TRACE_HANDSHAKE_START, r->opt.number,
 		           r->session.assoc.number_next, r->session.assoc.is_bound);
@@ -304,6 +347,8 @@ static void turn_initiator(struct rendezvous *r, cv_time now)
 
 static bool write_init(struct rendezvous *r, cv_time now, struct train *out)
 {
+	const struct addr *to = &r->tcp.addr;
+	uint16_t socket = SOCKET_TCP;
 	unsigned i = 0;
 
 	if (r->init_due == 0 || !r->initiator.is_running)
@@ -311,9 +356,12 @@ static bool write_init(struct rendezvous *r, cv_time now, struct train *out)
 	while (!(r->init_due & 1u << i))
 		i++;
 	r->init_due &= ~(1u << i);
-	initiator_write(&r->initiator, &r->session.assoc, now, path_of(&r->addresses[i]),
-	                out->bytes);
-	return emit(out, &r->addresses[i], WIRE_INIT_SIZE);
+	if (1u << i != INIT_TCP) {
+		to = &r->addresses[i];
+		socket = SOCKET_MAIN;
+	}
+	initiator_write(&r->initiator, &r->session.assoc, now, path_of(socket, to), out->bytes);
+	return emit(out, socket, to, WIRE_INIT_SIZE);
 }
 
 static bool write_answer(struct rendezvous *r, cv_time now, struct train *out)
@@ -327,7 +375,7 @@ static bool write_answer(struct rendezvous *r, cv_time now, struct train *out)
 	a = r->answers[--r->answer_count];
 	probe.token = a.token;
 	probe.seen = a.to;
-	return emit(out, &a.to, light_write_probe(e, out->bytes, a.size, &probe));
+	return emit(out, a.socket, &a.to, light_write_probe(e, out->bytes, a.size, &probe));
 }
 
 static bool write_challenge(struct rendezvous *r, cv_time now, struct train *out)
@@ -346,7 +394,23 @@ static bool write_challenge(struct rendezvous *r, cv_time now, struct train *out
 	probe.token = rng_u64(r->opt.rng);
 	r->questions[r->question_next] = (struct question){ probe.token, now };
 	r->question_next = (r->question_next + 1) % PROBES_MAX;
-	return emit(out, &r->current, light_write_probe(e, out->bytes, CHALLENGE_SIZE, &probe));
+	return emit(out, r->socket, &r->current,
+	            light_write_probe(e, out->bytes, CHALLENGE_SIZE, &probe));
+}
+
+/* By UDP, while TCP is the path. */
+static bool write_trial(struct rendezvous *r, cv_time now, struct train *out)
+{
+	struct epoch *e = assoc_send_epoch(&r->session.assoc, now);
+	struct wire_probe probe = { .type = PROBE_CHALLENGE,
+		                    .flags = PROBE_FLAG_ASIDE, /* the server is not to follow */
+		                    .token = r->tcp.trial_token };
+	unsigned i;
+
+	if (!e || !rendezvous_trial_next(r, &i))
+		return false;
+	return emit(out, SOCKET_MAIN, &r->addresses[i],
+	            light_write_probe(e, out->bytes, CHALLENGE_SIZE, &probe));
 }
 
 bool rendezvous_write_aside(struct rendezvous *r, cv_time now, uint16_t socket, uint16_t seconds,
@@ -361,16 +425,16 @@ bool rendezvous_write_aside(struct rendezvous *r, cv_time now, uint16_t socket, 
 	};
 
 	CV_ASSERT(socket != SOCKET_MAIN);
-	if (r->state != STATE_UP || !e)
+	/* Where TCP is the path there is no mapping to look after. */
+	if (r->state != STATE_UP || r->socket == SOCKET_TCP || !e)
 		return false;
-	(void)emit(out, &r->current, light_write_probe(e, out->bytes, CHALLENGE_SIZE, &probe));
-	out->socket = socket;
-	return true;
+	return emit(out, socket, &r->current,
+	            light_write_probe(e, out->bytes, CHALLENGE_SIZE, &probe));
 }
 
 static bool seal_data(struct rendezvous *r, struct epoch *e, struct train *out, size_t plain)
 {
-	return emit(out, &r->current, light_seal(&r->session, e, out->bytes, plain));
+	return emit(out, r->socket, &r->current, light_seal(&r->session, e, out->bytes, plain));
 }
 
 /* Room for frames in @out; the header comes before, the tag behind. */
@@ -434,5 +498,5 @@ bool rendezvous_write(struct rendezvous *r, cv_time now, struct train *out)
 	turn_initiator(r, now);
 	return write_init(r, now, out) || write_answer(r, now, out) ||
 	       write_confirmation(r, now, out) || write_data(r, now, out) ||
-	       write_challenge(r, now, out);
+	       write_challenge(r, now, out) || write_trial(r, now, out);
 }

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * rendezvous_state - what the two halves of rendezvous share: states and time
- * (rendezvous.c), datagrams (rendezvous_packets.c). For nobody else.
+ * rendezvous_state - what the parts of rendezvous share: states and time
+ * (rendezvous.c), datagrams (rendezvous_packets.c), TCP for where UDP does not pass
+ * (rendezvous_tcp.c). For nobody else.
  */
 
 #include "tunnel/contacts.h"
@@ -30,6 +31,7 @@ enum {
 
 struct answer {
 	struct addr to;
+	uint16_t socket;
 	uint64_t token;
 	size_t size;
 };
@@ -38,6 +40,37 @@ struct answer {
 struct question {
 	uint64_t token;
 	cv_time sent_at; /* 0: none, or answered */
+};
+
+/* The one TCP connection to the server. */
+enum rendezvous_tcp_state { TCP_CLOSED, TCP_OPENING, TCP_OPEN };
+
+/* Where the INIT in hand goes. */
+enum rendezvous_aim {
+	AIM_ANY, /* addresses of the list, more with each round; and TCP where one is open */
+	AIM_TCP,
+	AIM_TRIAL, /* the UDP address that answers again */
+};
+
+struct rendezvous_tcp {
+	enum rendezvous_tcp_state state;
+	struct addr addr;       /* OPEN: of the server's end */
+	uint16_t port;          /* configured; 0: the server's own, then 443 */
+	bool is_open_due;       /* to be told to the shell: to close the one, then to open one */
+	bool is_close_due;      /* likewise */
+	cv_time wanted_at;      /* CONNECTING: UDP has had its time by then */
+	cv_time tried_at;       /* the newest one began */
+	cv_time retry_at;       /* no other before */
+	cv_duration pause;      /* after the last failure */
+	cv_time close_at;       /* UP by UDP: it is of no use from then on */
+	cv_time left_at;        /* UDP was found good again; 0: never */
+	cv_duration stay;       /* how long TCP stays the path at least */
+	cv_time move_at;        /* from then on UDP may take over, if it is steady */
+	cv_time trial_at;       /* UP by TCP: the next challenge by UDP, or the end of waiting */
+	uint64_t trial_token;   /* that is out; 0: none */
+	unsigned trial_due;     /* bits of addresses that it still goes to */
+	unsigned trial_count;   /* answered in a row */
+	struct addr trial_addr; /* that answered */
 };
 
 /* An event about a peer, as it came from the contacts. */
@@ -56,11 +89,14 @@ struct rendezvous {
 
 	struct addr addresses[RENDEZVOUS_ADDRESSES_MAX];
 	unsigned address_count;
-	unsigned init_due;   /* bits of addresses that the INIT in hand still goes to */
-	unsigned rounds;     /* of INITs in this attempt */
-	cv_time init_at;     /* of the last round */
-	struct addr current; /* where the last RESP came from */
-	struct addr public_address;
+	unsigned init_due; /* bits of addresses that the INIT in hand still goes to; INIT_TCP */
+	enum rendezvous_aim aim;
+	unsigned rounds;            /* of INITs in this attempt */
+	cv_time init_at;            /* of the last round */
+	struct addr current;        /* where the last RESP came from */
+	uint16_t socket;            /* of that: SOCKET_MAIN or SOCKET_TCP */
+	struct addr public_address; /* of UDP */
+	struct rendezvous_tcp tcp;
 
 	cv_time attempt_until; /* CONNECTING: when it is given up */
 	cv_time resume_at;     /* RESOLVING, PAUSED, HELD: the next attempt */
@@ -76,6 +112,7 @@ struct rendezvous {
 	unsigned question_next;
 	cv_duration rtt;
 	bool is_probe_due;
+	bool is_checking;      /* its answer is awaited sooner than that of a keepalive */
 	cv_duration keepalive; /* the longest time between two challenges */
 	uint64_t aside;        /* token of an answer at another socket; 0: none */
 	cv_time asked_at;      /* the newest challenge left */
@@ -94,10 +131,13 @@ struct rendezvous {
 	bool wants_addresses; /* the rest of what next_event() has to tell */
 	bool was_up;
 	bool is_address_new;
+	bool is_leg_new;
 	bool is_refusal_new;
 	bool is_refused;
 	char refusal[FRAME_CLOSE_TEXT_MAX + 1];
 };
+
+#define INIT_TCP (1u << 31) /* beside the bits of addresses */
 
 /* Changes the state, with all that entering the next one means. */
 void rendezvous_enter(struct rendezvous *r, cv_time now, enum rendezvous_state next);
@@ -115,3 +155,34 @@ bool rendezvous_is_server(const struct rendezvous *r, const struct addr *a);
 /* Messages wait while the server is not heard, but the first packet under a new session is what
  * makes it be heard. */
 bool rendezvous_may_talk(const struct rendezvous *r);
+/* Unanswered handshakes and rekeys give up after this. */
+#define RENDEZVOUS_ATTEMPT_TIME CV_SEC(5)
+/* Asks where it sees us, at once. */
+void rendezvous_ask(struct rendezvous *r, cv_time now);
+
+/* ---- rendezvous_tcp.c ---- */
+
+/* The state is entered: an attempt begins, or what TCP was for is over. */
+void rendezvous_tcp_on_state(struct rendezvous *r, cv_time now);
+cv_time rendezvous_tcp_deadline(const struct rendezvous *r);
+void rendezvous_tcp_on_deadline(struct rendezvous *r, cv_time now);
+/* What was found out about TCP may be true no longer. */
+void rendezvous_tcp_forgive(struct rendezvous *r, cv_time now);
+/* The attempt failed, or the connection is silent: it is given up. */
+void rendezvous_tcp_give_up(struct rendezvous *r, cv_time now);
+/* Something was heard by UDP. */
+void rendezvous_tcp_on_udp(struct rendezvous *r, cv_time now);
+/* RESP came from there: that is the path now. */
+void rendezvous_set_path(struct rendezvous *r, cv_time now, uint16_t socket,
+                         const struct addr *from);
+/* False when the path was a connection that has ended. */
+bool rendezvous_has_path(const struct rendezvous *r);
+/* An answer by UDP while TCP is the path; false: to none of our trials. */
+bool rendezvous_trial_on_answer(struct rendezvous *r, cv_time now, const struct addr *from,
+                                uint64_t token);
+/* A handshake that was to move the path was given up. */
+void rendezvous_trial_on_failed(struct rendezvous *r, cv_time now);
+/* The next address that a trial goes to; false: none. */
+bool rendezvous_trial_next(struct rendezvous *r, unsigned *address);
+bool rendezvous_tcp_next_event(struct rendezvous *r, struct rendezvous_event *out);
+bool rendezvous_tcp_check(const struct rendezvous *r);

@@ -266,6 +266,18 @@ void session_set_addresses(struct session *s, cv_time now, const struct addr *li
 	}
 }
 
+static void set_legs(struct session *s, cv_time now, uint8_t slot, bool is_here, bool is_there)
+{
+	struct path *p = &s->paths.list[slot];
+
+	if (p->is_tcp_here == is_here && p->is_tcp_there == is_there)
+		return;
+	if (path_set_legs(p, is_here, is_there) && slot == s->paths.active)
+		s->news |= SESSION_NEWS_PATH;
+	/* What was in flight by the other way may be lost: nobody waits for a timeout's backoff. */
+	path_on_network(p, now);
+}
+
 void session_add_relay(struct session *s, cv_time now, uint32_t server, uint64_t channel,
                        uint32_t rate_kbit, uint8_t leg)
 {
@@ -283,10 +295,22 @@ void session_add_relay(struct session *s, cv_time now, uint32_t server, uint64_t
 			s->init_paths |= UINT32_C(1) << slot;
 	}
 	s->paths.list[slot].is_candidate = true;
-	s->paths.list[slot].leg = leg;
-	s->paths.list[slot].loss.is_tcp_leg = leg == LEG_TCP;
+	set_legs(s, now, slot, s->paths.list[slot].is_tcp_here, leg == LEG_TCP);
 	pacer_set_cap(&s->paths.list[slot].pacer, (uint64_t)rate_kbit * 125);
 	path_check_now(&s->paths.list[slot], now);
+}
+
+void session_set_leg(struct session *s, cv_time now, uint32_t server, bool is_tcp, bool is_blocked)
+{
+	for (uint8_t i = 0; i < PATHS_MAX; i++) {
+		struct path *p = &s->paths.list[i];
+
+		if (p->state == PATH_FREE || !p->to.is_relay || p->to.server != server)
+			continue;
+		p->is_blocked = is_blocked;
+		set_legs(s, now, i, is_tcp, p->is_tcp_there);
+	}
+	session_rechoose(s, now);
 }
 
 void session_drop_relay(struct session *s, cv_time now, uint32_t server)

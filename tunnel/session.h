@@ -219,6 +219,8 @@ void session_set_addresses(struct session *s, cv_time now, const struct addr *li
 void session_add_relay(struct session *s, cv_time now, uint32_t server, uint64_t channel,
                        uint32_t rate_kbit, uint8_t leg);
 void session_drop_relay(struct session *s, cv_time now, uint32_t server);
+/* Our leg of the channels at @server is TCP, or is not; @is_blocked: it takes nothing now. */
+void session_set_leg(struct session *s, cv_time now, uint32_t server, bool is_tcp, bool is_blocked);
 void session_on_candidates_changed(struct session *s, cv_time now);
 void session_want(struct session *s, cv_time now);
 void session_close(struct session *s, cv_time now, uint16_t code);

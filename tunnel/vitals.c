@@ -59,12 +59,14 @@ void vitals_read(struct session *s, cv_time now, struct endpoint_peer_stats *out
 	*out = (struct endpoint_peer_stats){ .state = session_state(s, now) };
 	read_path(s, out);
 	totals(s, &out->tx_bytes, &out->rx_bytes, &out->streams);
-	if (session_policies_clash(s))
+	if (session_policies_clash(s)) {
 		why_clash(out->why);
-	else if (out->state != PEER_CONNECTED)
+	} else if (out->state != PEER_CONNECTED) {
 		why_no_session(s, now, out->why);
-	else if (s->paths.list[s->paths.active].to.is_relay)
+	} else if (s->paths.list[s->paths.active].to.is_relay) {
+		why_tcp(&s->paths.list[s->paths.active], out->why);
 		why_relayed(s, now, out->why);
+	}
 
 	oldest = s->marks[s->mark_next].at ? s->mark_next : 0;
 	out->sent_10s = s->sent_packets - s->marks[oldest].sent;

@@ -121,6 +121,15 @@ static cv_time read_probes(const struct session *s, char out[ENDPOINT_WHY_MAX])
 	return checking > 0 ? 0 : retry_at;
 }
 
+void why_tcp(const struct path *p, char out[ENDPOINT_WHY_MAX])
+{
+	if (p->kind != PATH_KIND_TCP)
+		return;
+	append(out, "UDP to the server does not pass ");
+	append(out, !p->is_tcp_there ? "here" : p->is_tcp_here ? "on either side" : "at the peer");
+	append(out, "; ");
+}
+
 void why_relayed(const struct session *s, cv_time now, char out[ENDPOINT_WHY_MAX])
 {
 	struct punch_plan plan = { .kind = PUNCH_PLAN_NONE };

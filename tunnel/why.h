@@ -10,4 +10,6 @@
 
 void why_clash(char out[ENDPOINT_WHY_MAX]);
 void why_no_session(const struct session *s, cv_time now, char out[ENDPOINT_WHY_MAX]);
+/* Why the relay is reached by TCP, if it is: stands in front of the next one's words. */
+void why_tcp(const struct path *p, char out[ENDPOINT_WHY_MAX]);
 void why_relayed(const struct session *s, cv_time now, char out[ENDPOINT_WHY_MAX]);

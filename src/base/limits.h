@@ -109,6 +109,9 @@ enum {
 	AGENTS_MAX_DEFAULT = 131072,           /* registrations; configurable */
 	AGENTS_PER_ADDRESS_MAX_DEFAULT = 4096, /* of one prefix: a carrier's NAT; configurable */
 	AGENT_SIZE_MAX = 2048,                 /* bytes that one registration may cost */
+	CONNECTIONS_MAX_DEFAULT = 16384,       /* TCP connections, of agents whose UDP is blocked: 2
+	                                          KiB each, and half as much that waits; configurable */
+	CONNECTIONS_PER_ADDRESS_MAX_DEFAULT = 1024, /* of one prefix; configurable */
 };
 #define RELAY_RATE_DEFAULT UINT64_C(50000000) /* bit/s per agent; configurable */
 

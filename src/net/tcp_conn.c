@@ -338,6 +338,16 @@ fail:
 	return r;
 }
 
+void tcp_conn_keep_short(struct tcp_conn *c, int unsent)
+{
+#ifdef TCP_NOTSENT_LOWAT
+	fds_option(c->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, unsent);
+#else
+	(void)unsent;
+	(void)c;
+#endif
+}
+
 void tcp_conn_start(struct tcp_conn *c, const struct tcp_conn_events *events, void *ctx)
 {
 	CV_ASSERT(!c->is_closing);

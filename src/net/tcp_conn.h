@@ -70,6 +70,10 @@ CV_NODISCARD int tcp_conn_new(struct tcp_set *set, int fd, struct tcp_conn **out
  * Reading is off. May be called again to hand the conn to another owner; closing is then his. */
 void tcp_conn_start(struct tcp_conn *conn, const struct tcp_conn_events *events, void *ctx);
 
+/* The kernel keeps at most about @unsent bytes that it has not sent yet, and says that the conn is
+ * writable when it has fewer; without effect where it cannot. */
+void tcp_conn_keep_short(struct tcp_conn *conn, int unsent);
+
 /* Both idempotent; without effect after end of file or error. */
 void tcp_conn_read_start(struct tcp_conn *conn);
 void tcp_conn_read_stop(struct tcp_conn *conn);

@@ -113,6 +113,29 @@ static void drain_errors(struct port_socket *ps, cv_time now)
 	}
 }
 
+static void settle(struct udp_port *port, cv_time now)
+{
+	if (!port->core.settle)
+		return;
+	CV_ASSERT(!port->is_pumping);
+	port->is_pumping = true; /* nor may this close the port */
+	port->core.settle(port->core.ctx, now);
+	port->is_pumping = false;
+}
+
+void udp_port_feed(struct udp_port *port, cv_time now, struct arrival *in)
+{
+	CV_ASSERT(!port->is_pumping);
+	begin_turn(port, now);
+	port->is_dirty = true;
+	port->core.on_arrival(port->core.ctx, now, in);
+}
+
+void udp_port_settle(struct udp_port *port, cv_time now)
+{
+	settle(port, now);
+}
+
 static unsigned feed(struct udp_port *port, cv_time now, struct udp_received *in)
 {
 	uint64_t before = port->counters.rx_packets;
@@ -127,12 +150,7 @@ static unsigned feed(struct udp_port *port, cv_time now, struct udp_received *in
 		a->stays = port->core.settle != NULL;
 		port->core.on_arrival(port->core.ctx, now, a);
 	}
-	if (port->core.settle) {
-		CV_ASSERT(!port->is_pumping);
-		port->is_pumping = true; /* nor may this close the port */
-		port->core.settle(port->core.ctx, now);
-		port->is_pumping = false;
-	}
+	settle(port, now);
 	return (unsigned)(port->counters.rx_packets - before);
 }
 
@@ -257,9 +275,16 @@ static void wait_for_room(struct udp_port *port, struct port_socket *ps, enum ud
 /* False when the train, or the rest of it, has to wait. */
 static bool send_train(struct udp_port *port, cv_time now)
 {
-	struct port_socket *ps = socket_for(port, &port->train);
+	struct port_socket *ps;
 	enum udp_sent sent;
 
+	if (port->train.socket == SOCKET_TCP) {
+		if (port->core.send_tcp)
+			port->core.send_tcp(port->core.ctx, now, &port->train);
+		port->has_train = false;
+		return true;
+	}
+	ps = socket_for(port, &port->train);
 	if (!ps) {
 		port->counters.tx_errors++;
 		port->has_train = false; /* to the core it is loss */

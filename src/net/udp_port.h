@@ -63,6 +63,9 @@ struct udp_core {
 	/* After the arrivals of one call to the kernel, whose memory is then used again: what the
 	 * core has left in it must be read or copied. NULL: nothing is left (arrival.stays). */
 	void (*settle)(void *ctx, cv_time now);
+	/* A train for SOCKET_TCP, which is no socket of this port: it is lost unless the owner
+	 * carries it. May be NULL. */
+	void (*send_tcp)(void *ctx, cv_time now, const struct train *t);
 };
 
 struct udp_port_options {
@@ -112,6 +115,10 @@ void udp_port_close_extra(struct udp_port *port, uint16_t number);
 /* The core has something to send or its deadline moved: pump in this iteration. Cheap, may be
  * called from anywhere on the loop's thread. */
 void udp_port_kick(struct udp_port *port);
+/* A datagram that came another way, by TCP: to the core it is as one from a socket here. Any number
+ * of these from one read, then udp_port_settle(). Not while pumping. */
+void udp_port_feed(struct udp_port *port, cv_time now, struct arrival *in);
+void udp_port_settle(struct udp_port *port, cv_time now);
 /**
  * udp_port_flush() - pump now, until the core has nothing more or the kernel takes no more
  * For the goodbyes of a shutdown. Return: true when nothing is left to send.

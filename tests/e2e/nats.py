@@ -35,11 +35,20 @@ ENDS = {
     "double NAT": End([{"filtering": APDM}, {"filtering": APDM}]),
     "UDP blocked": End([{"filtering": APDM, "udp": "drop"}]),
 }
-# Both agents have one of these.
-ALIKE = {
-    "blacklisting routers": End([{"filtering": APDM, "blacklist_s": 10}]),
-    "random NATs, IPv6 firewalls": End([{**RANDOM, "filtering6": APDM}], ipv6=True),
-    "IPv6 firewalls only": End([{"filtering6": APDM}], ipv4=False, ipv6=True),
+STRICT = End([{"filtering": APDM, "blacklist_s": 10}])
+FIREWALL6 = {"filtering6": APDM}
+# Beside the matrix: what a and b have, and how it has to become direct.
+OTHERS = {
+    "EIM/APDF × sequential in steps of 2": (
+        ENDS["EIM/APDF"], End([{**ENDS["APDM sequential"].routers[0], "port_step": 2}]),
+        "predicted"),
+    "EIM/APDF × a carrier's blocks of 512 ports": (
+        ENDS["EIM/APDF"], End([{**RANDOM, "allocation": "block"}]), "birthday"),
+    "blacklisting routers": (STRICT, STRICT, "cone"),
+    "random NATs, IPv6 firewalls": (*[End([{**RANDOM, **FIREWALL6}], ipv6=True)] * 2, "cone"),
+    "IPv6 firewalls only": (*[End([FIREWALL6], ipv4=False, ipv6=True)] * 2, "cone"),
+    "UDP to port 53 only": (*[End([{"filtering": APDM, "udp": "drop", "udp_ports": [53]}])] * 2,
+                            None),
 }
 # Both agents behind the same router, or behind two routers of the same carrier.
 SHARED = {
@@ -54,15 +63,17 @@ DIRECT = ("direct", "lan")
 
 
 def pairs():
-    """[(name, x, y)] of the whole matrix; y is None where x says it of both."""
+    """[(name, x, y)] of the whole matrix; y is None where x says it all."""
     names = list(ENDS)
     out = [(f"{x} × {y}", x, y) for i, x in enumerate(names) for y in names[i:]]
-    return out + [(name, name, None) for name in (*SHARED, *ALIKE)]
+    return out + [(name, name, None) for name in (*SHARED, *OTHERS)]
 
 
 def expected(x, y):
     """How it has to become direct: "cone", "predicted", "birthday"; None: it need not."""
-    if y is None:
+    if x in OTHERS:
+        return OTHERS[x][2]
+    if x in SHARED:
         return None if x == "one carrier, no hairpin" else "cone"
     if "UDP blocked" in (x, y):
         return None
@@ -90,7 +101,7 @@ class Pair(World):
         if x in SHARED:
             host_a, host_b = self._shared(*SHARED[x])
         else:
-            end_a, end_b = (ENDS[x], ENDS[y]) if y else (ALIKE[x], ALIKE[x])
+            end_a, end_b = (ENDS[x], ENDS[y]) if y else OTHERS[x][:2]
             host_a, self.routers_a = self._end("a", HOME, end_a)
             host_b, self.routers_b = self._end("b", OFFICE, end_b)
         self.a, self.b = self.agent("a", host_a), self.agent("b", host_b)

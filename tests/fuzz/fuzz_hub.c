@@ -17,7 +17,8 @@
 #include "tunnel/hub_session.h"
 #include "tunnel/rendezvous.h"
 
-enum { AGENTS = 3, FLIGHTS = 32, HOSTS = 8, ROOM = 1500 };
+/* Hosts from TCP_HOSTS on are reached by TCP: what stands between is not the hub's matter. */
+enum { AGENTS = 3, FLIGHTS = 32, HOSTS = 8, TCP_HOSTS = 6, ROOM = 1500 };
 
 struct flight {
 	uint8_t bytes[ROOM];
@@ -55,6 +56,11 @@ static struct addr addr_of(uint8_t host)
 	return addr_v4(192, 0, 2, host, 1000);
 }
 
+static uint16_t socket_of(uint8_t host)
+{
+	return host >= TCP_HOSTS ? SOCKET_TCP : SOCKET_MAIN;
+}
+
 static const struct addr server_addr = { .family = ADDR_V4, .port = 1, .ip = { 10, 0, 0, 1 } };
 
 static void put(struct target *t, const uint8_t *bytes, size_t size, uint8_t host, bool to_hub)
@@ -76,14 +82,15 @@ static void note_out(struct target *t, const struct train *out)
 	struct addr expected = addr_of(host);
 
 	CV_ASSERT(host < HOSTS && addr_equal(&out->to, &expected));
-	if (hub_session_at(t->hub, &out->to))
+	CV_ASSERT(out->socket == socket_of(host));
+	if (hub_session_at(t->hub, out->socket, &out->to))
 		t->hosts[host].is_proven = true;
-	if (!t->hosts[host].is_proven)
+	if (!t->hosts[host].is_proven && host < TCP_HOSTS)
 		t->hosts[host].got += out->size;
 	CV_ASSERT(t->hosts[host].got <= t->hosts[host].sent);
 	if ((out->bytes[0] & WIRE_KIND_MASK) != WIRE_RELAY)
 		return;
-	CV_ASSERT(hub_session_at(t->hub, &out->to));
+	CV_ASSERT(hub_session_at(t->hub, out->socket, &out->to));
 	CV_ASSERT(out->segment_size <= WIRE_RELAY_HEADER + WIRE_RELAYED_MAX);
 	t->relayed_out += out->count;
 	CV_ASSERT(t->relayed_out <= t->relayed_in);
@@ -130,6 +137,7 @@ static void to_hub(struct target *t, uint8_t host, uint8_t *bytes, size_t size)
 	struct arrival in = { .bytes = bytes, .size = size, .segment_size = size };
 
 	in.from = addr_of(host);
+	in.socket = socket_of(host);
 	t->hosts[host].sent += size;
 	t->relayed_in += (bytes[0] & WIRE_KIND_MASK) == WIRE_RELAY;
 	hub_on_arrival(t->hub, t->now, &in);
@@ -275,7 +283,9 @@ static void step(struct target *t, struct rd *in)
 	default:
 		refused = addr_of((op >> 3) % HOSTS);
 		size = CV_MIN(rd_left(in), sizeof(raw));
-		if (op & 128)
+		if ((op & 128) && (op >> 3) % HOSTS >= TCP_HOSTS)
+			hub_on_tcp_closed(t->hub, t->now, &refused);
+		else if (op & 128)
 			hub_on_refused(t->hub, t->now, 0, &refused);
 		else if (size > 0) {
 			rd_copy(in, raw, size);

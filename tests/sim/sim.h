@@ -8,6 +8,7 @@
  *
  *	sim.c       clock, queue of events, story, failure
  *	simlink.c   one link; simnet.c the way of a datagram over several; simnat.c translators
+ *	simtcp.c    TCP between an agent and its server
  *	simhost.c   one process: the drain that endpoint.h prescribes
  *	simapp.c    streams with known contents
  *	simworld.c  two agents and a server
@@ -86,8 +87,9 @@ struct sim_datagram {
 	uint8_t ttl;               /* routers that it may pass, and one; 0: enough */
 	bool is_corrupt;
 	bool is_spoofed;
-	bool has_crossed; /* the link that its hosts share with others */
-	uint8_t ecn;      /* enum ecn_codepoint */
+	bool has_crossed;    /* the link that its hosts share with others */
+	uint8_t ecn;         /* enum ecn_codepoint */
+	uint64_t tcp_serial; /* of the connection that it came by; 0: by UDP */
 	uint16_t size;
 	uint8_t bytes[SIM_DATAGRAM_MAX];
 };
@@ -248,6 +250,25 @@ struct sim_nat {
 	struct sim_nat_state *state;
 };
 
+/* ---- TCP ---- */
+
+struct sim_tcp_way {
+	cv_time busy_until, last_at;
+	uint64_t bytes;
+};
+
+/* The one connection of an agent. */
+struct sim_tcp {
+	uint64_t serial; /* tells it from those before */
+	int agent, hub;
+	uint64_t births; /* of the hub's process that it is with */
+	bool is_wanted, is_open;
+	bool is_dead; /* nothing passes, and nobody is told */
+	bool is_blocked;
+	struct addr client, server;
+	struct sim_tcp_way ways[2]; /* to the agent, to the hub */
+};
+
 /* ---- hosts ---- */
 
 struct sim_host {
@@ -285,6 +306,7 @@ struct sim_host {
 	enum cc_kind congestion;
 	uint64_t pool_size;  /* bytes of buffers it may have; 0: 64 MiB */
 	uint64_t relay_rate; /* hub */
+	bool has_tcp;        /* hub: listens to TCP; agents then may use it */
 
 	struct endpoint *endpoint;
 	struct hub *hub;
@@ -391,6 +413,8 @@ struct sim {
 	int host_count;
 	struct sim_nat nats[SIM_NATS_MAX];
 	int nat_count;
+	struct sim_tcp tcps[SIM_HOSTS_MAX]; /* by agent */
+	uint16_t tcp_ports;
 	struct sim_flow flows[SIM_FLOWS_MAX];
 	unsigned flow_count;
 	uint16_t flow_generation;
@@ -486,6 +510,19 @@ bool simnat_has_address(const struct sim_nat *n, const struct addr *a);
 /* Entries of its table now. */
 uint32_t simnat_sessions(struct sim *sim, int nat);
 void simnat_deinit(struct sim_nat *n);
+
+/* simtcp.c */
+/* As ENDPOINT_EVENT_TCP_OPEN and _CLOSE ask. */
+void simtcp_open(struct sim *sim, struct sim_host *h, uint32_t server);
+void simtcp_close(struct sim *sim, struct sim_host *h);
+/* Somebody between ends the connection of @h: both hear. */
+void simtcp_reset(struct sim *sim, struct sim_host *h);
+void simtcp_on_dead(struct sim *sim, struct sim_host *h);
+void simtcp_on_moved(struct sim *sim, struct sim_host *h);
+void simtcp_send(struct sim *sim, struct sim_host *h, const struct train *t);
+/* The connection that brings @d to @to is still the same. */
+bool simtcp_is_whole(const struct sim *sim, const struct sim_host *to,
+                     const struct sim_datagram *d);
 
 /* simhost.c */
 struct sim_host *simhost_add_agent(struct sim *sim, const char *name, int zone,
@@ -659,6 +696,6 @@ static inline unsigned sim_variant(const struct sim *sim, unsigned variants)
 extern const struct sim_case CASES_START[], CASES_PATHS[], CASES_STREAMS[], CASES_LIVES[];
 extern const struct sim_case CASES_LINKS[], CASES_RETURNS[], CASES_MODELS[], CASES_NATS[];
 extern const struct sim_case CASES_OUTAGES[], CASES_ATTACKS[];
-extern const struct sim_case CASES_PUNCH[], CASES_IDLE[];
+extern const struct sim_case CASES_PUNCH[], CASES_IDLE[], CASES_TCP[];
 /* Run with each congestion control. */
 extern const struct sim_case CASES_BULK[], CASES_CHANGES[], CASES_RIVALS[];

@@ -316,6 +316,7 @@ void simhost_kill(struct sim *sim, struct sim_host *h, bool is_polite)
 	memset(h->extra_ports, 0, sizeof(h->extra_ports));
 	h->extra_open = 0;
 	simapp_on_dead(sim, h);
+	simtcp_on_dead(sim, h);
 	if (h->is_hub) {
 		hub_free(h->hub, sim->now);
 		h->hub = NULL;
@@ -414,6 +415,12 @@ static void on_event(struct sim *sim, struct sim_host *h, const struct endpoint_
 	case ENDPOINT_EVENT_SERVER_DOWN:
 		h->server_downs++;
 		return;
+	case ENDPOINT_EVENT_TCP_OPEN:
+		simtcp_open(sim, h, ev->server);
+		return;
+	case ENDPOINT_EVENT_TCP_CLOSE:
+		simtcp_close(sim, h);
+		return;
 	case ENDPOINT_EVENT_SERVER_REFUSED:
 		return;
 	case ENDPOINT_EVENT_OPEN_SOCKETS:
@@ -491,7 +498,10 @@ static void drain(struct sim *sim, struct sim_host *h)
 		}
 	}
 	while (write_train(sim, h)) {
-		send_train(sim, h);
+		if (sim->train.socket == SOCKET_TCP)
+			simtcp_send(sim, h, &sim->train);
+		else
+			send_train(sim, h);
 		if (++trains > TRAINS_MAX || sim->has_failed) {
 			sim_fail(sim, "%s: trains without end", h->name);
 			return;
@@ -536,18 +546,23 @@ static void on_arrival(struct sim *sim, struct sim_host *h, struct sim_datagram 
 		.bytes = d->bytes,
 		.size = d->size,
 		.segment_size = d->size,
+		.socket = d->tcp_serial != 0 ? SOCKET_TCP : SOCKET_MAIN,
 		.ecn = d->ecn,
 		.from = d->src,
 	};
 	unsigned kind = d->bytes[0] & WIRE_KIND_MASK;
 	bool is_damaged = d->is_corrupt && !simwatch_is_whole(sim, d);
 
-	if (!h->is_running || h->is_asleep || !simhost_socket_at(h, d->dst.port, &in.socket)) {
+	if (d->tcp_serial != 0 && !simtcp_is_whole(sim, h, d))
+		return;
+	if (!h->is_running || h->is_asleep ||
+	    (d->tcp_serial == 0 && !simhost_socket_at(h, d->dst.port, &in.socket))) {
 		if (!h->is_silent && !h->is_asleep && h->is_trusted)
 			simnet_refuse(sim, d);
 		return;
 	}
-	simwatch_on_arrival(sim, h, d);
+	if (d->tcp_serial == 0)
+		simwatch_on_arrival(sim, h, d);
 	h->received++;
 	if (d->from >= 0)
 		h->heard_at[d->from] = sim->now;
@@ -597,8 +612,12 @@ static void on_timer(struct sim *sim, struct sim_host *h)
 
 void simhost_poke(struct sim *sim, struct sim_host *h)
 {
-	if (!h->is_running || h->is_asleep || h->is_hub)
+	if (!h->is_running || h->is_asleep)
 		return;
+	if (h->is_hub) {
+		drain(sim, h);
+		return;
+	}
 	endpoint_on_turn(h->endpoint, sim->now);
 	for (int i = 0; i < sim->host_count; i++) {
 		if (h->knows[i] && h->peers[i] != SIM_NO_PEER)
@@ -661,6 +680,7 @@ void simhost_move(struct sim *sim, struct sim_host *h, int zone)
 {
 	h->zone = zone;
 	h->address = address_in(zone, h->number);
+	simtcp_on_moved(sim, h);
 	if (h->address6.family != ADDR_NONE)
 		h->address6 = address6_in(zone, h->number);
 	sim_tell(sim, "moves", h->number, (uint64_t)zone, 0);

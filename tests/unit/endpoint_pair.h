@@ -416,6 +416,8 @@ static inline void pair_on_event(struct pair *p, unsigned i, const struct endpoi
 	case ENDPOINT_EVENT_SERVER_UP:
 	case ENDPOINT_EVENT_SERVER_DOWN:
 	case ENDPOINT_EVENT_SERVER_REFUSED:
+	case ENDPOINT_EVENT_TCP_OPEN:
+	case ENDPOINT_EVENT_TCP_CLOSE:
 	case ENDPOINT_EVENT_CLOSE_SOCKET:
 		return;
 	case ENDPOINT_EVENT_OPEN_SOCKETS: /* this host has no more */

@@ -28,8 +28,15 @@ struct agent {
 	struct indexes indexes;
 	struct rendezvous *rv;
 	struct addr addr;
-	uint16_t socket; /* that what comes to it comes to */
+	uint16_t socket; /* that what comes by UDP comes to */
 	bool is_cut;     /* nothing gets through either way */
+	bool is_udp_cut; /* but TCP does */
+	struct addr tcp; /* its end of its connection to the server; ADDR_NONE: none */
+	struct addr tcp_server;
+	cv_time tcp_at;      /* it is made by then; CV_TIME_NEVER: none is being made */
+	cv_time tcp_last[2]; /* when the newest datagram arrives, at the agent and at the server */
+	unsigned tcp_opens, tcp_closes, legs;
+	uint8_t leg, peer_leg[AGENTS];
 	/* what it was told */
 	unsigned ups, downs, resolves, addresses, refusals, gones;
 	char refusal[128];
@@ -47,6 +54,7 @@ struct agent {
 struct flight {
 	cv_time at;
 	uint64_t order;
+	uint16_t socket;
 	struct addr from, to;
 	size_t size;
 	uint8_t bytes[1600];
@@ -68,6 +76,8 @@ struct world {
 	unsigned loss, duplicate; /* percent */
 	cv_duration delay, jitter;
 	bool is_server_cut;
+	bool has_tcp; /* the server listens, and agents connect */
+	uint16_t tcp_ports;
 	bool is_refusing; /* ICMP for agents that are gone */
 	uint64_t to_unproven, from_unproven;
 	uint8_t train[TRAIN_BYTES_MAX];
@@ -88,6 +98,7 @@ static inline void put(struct world *w, const struct addr *from, const struct ad
 		f = &w->flights[w->flight_count++];
 		f->at = w->now + w->delay + rng_below(&w->rng, w->jitter);
 		f->order = w->order++;
+		f->socket = SOCKET_MAIN;
 		f->from = *from;
 		f->to = *to;
 		f->size = size;
@@ -95,8 +106,68 @@ static inline void put(struct world *w, const struct addr *from, const struct ad
 	}
 }
 
+/* In order and whole. */
+static inline void put_tcp(struct world *w, struct agent *a, bool to_server, const uint8_t *bytes,
+                           size_t size)
+{
+	struct flight *f;
+
+	if (a->tcp.family == ADDR_NONE || a->is_cut)
+		return;
+	assert_true(w->flight_count < FLIGHT_MAX);
+	f = &w->flights[w->flight_count++];
+	f->at = CV_MAX(w->now + w->delay, a->tcp_last[to_server]);
+	a->tcp_last[to_server] = f->at;
+	f->order = w->order++;
+	f->socket = SOCKET_TCP;
+	f->from = to_server ? a->tcp : a->tcp_server;
+	f->to = to_server ? a->tcp_server : a->tcp;
+	f->size = size;
+	memcpy(f->bytes, bytes, size);
+}
+
+/* Both ends notice. */
+static inline void end_tcp(struct world *w, struct agent *a)
+{
+	struct addr tcp = a->tcp;
+
+	a->tcp = (struct addr){ .family = ADDR_NONE };
+	a->tcp_at = CV_TIME_NEVER;
+	for (unsigned i = 0; i < w->flight_count;) {
+		if (w->flights[i].socket == SOCKET_TCP &&
+		    (addr_equal(&w->flights[i].from, &tcp) || addr_equal(&w->flights[i].to, &tcp)))
+			w->flights[i] = w->flights[--w->flight_count];
+		else
+			i++;
+	}
+	if (tcp.family != ADDR_NONE && w->hub)
+		hub_on_tcp_closed(w->hub, w->now, &tcp);
+}
+
+static inline struct agent *agent_with_tcp(struct world *w, const struct addr *end)
+{
+	for (unsigned i = 0; i < AGENTS; i++) {
+		if (addr_equal(&w->agents[i].tcp, end))
+			return &w->agents[i];
+	}
+	return NULL;
+}
+
 static inline void put_train(struct world *w, const struct addr *from, const struct train *t)
 {
+	if (t->socket == SOCKET_TCP) {
+		bool to_server = !addr_equal(from, &w->server_addr);
+		struct agent *a = NULL;
+
+		for (unsigned i = 0; i < AGENTS && to_server; i++)
+			a = addr_equal(&w->agents[i].addr, from) ? &w->agents[i] : a;
+		if (!to_server)
+			a = agent_with_tcp(w, &t->to);
+		for (size_t at = 0; a && at < t->size; at += t->segment_size)
+			put_tcp(w, a, to_server, t->bytes + at,
+			        CV_MIN(t->segment_size, t->size - at));
+		return;
+	}
 	for (size_t at = 0; at < t->size; at += t->segment_size)
 		put(w, from, &t->to, t->bytes + at, CV_MIN(t->segment_size, t->size - at));
 }
@@ -128,16 +199,32 @@ static inline void take_event(struct world *w, struct agent *a, const struct ren
 		return;
 	case RENDEZVOUS_EVENT_OFFER:
 		a->channel[e->peer] = e->channel;
+		a->peer_leg[e->peer] = e->leg;
 		a->offers++;
 		if (e->init)
 			memcpy(a->offered, e->init, WIRE_INIT_SIZE);
 		return;
 	case RENDEZVOUS_EVENT_CHANNEL:
 		a->channel[e->peer] = e->channel;
+		a->peer_leg[e->peer] = e->leg;
 		return;
 	case RENDEZVOUS_EVENT_CHANNEL_GONE:
 		a->channel[e->peer] = 0;
 		a->gones++;
+		return;
+	case RENDEZVOUS_EVENT_TCP_OPEN:
+		a->tcp_opens++;
+		assert_int_equal(a->tcp.family, ADDR_NONE);
+		assert_true(a->tcp_at == CV_TIME_NEVER);
+		a->tcp_at = w->now + 2 * w->delay;
+		return;
+	case RENDEZVOUS_EVENT_TCP_CLOSE:
+		a->tcp_closes++;
+		end_tcp(w, a);
+		return;
+	case RENDEZVOUS_EVENT_LEG:
+		a->legs++;
+		a->leg = e->leg;
 		return;
 	case RENDEZVOUS_EVENT_REFUSED:
 		a->refusals++;
@@ -157,7 +244,7 @@ static inline void pump_agent(struct world *w, struct agent *a)
 		take_event(w, a, &e);
 	while (rendezvous_write(a->rv, w->now, &t)) {
 		assert_int_equal(t.count, 1);
-		if (!a->is_cut)
+		if (!a->is_cut && !(a->is_udp_cut && t.socket != SOCKET_TCP))
 			put_train(w, &a->addr, &t);
 		while (rendezvous_next_event(a->rv, &e))
 			take_event(w, a, &e);
@@ -172,7 +259,7 @@ static inline void pump_hub(struct world *w)
 	if (!w->hub)
 		return;
 	while (hub_write(w->hub, w->now, &t)) {
-		if (!hub_session_at(w->hub, &t.to))
+		if (!hub_session_at(w->hub, t.socket, &t.to))
 			w->to_unproven += t.size;
 		if (!w->is_server_cut)
 			put_train(w, &w->server_addr, &t);
@@ -193,13 +280,15 @@ static inline void deliver_to_agent(struct world *w, struct agent *a, struct fli
 	uint64_t channel;
 	uint32_t peer;
 
-	if (a->is_cut)
+	if (a->is_cut || (a->is_udp_cut && f->socket != SOCKET_TCP))
 		return;
 	if ((f->bytes[0] & WIRE_KIND_MASK) != WIRE_RELAY) {
-		rendezvous_on_datagram(a->rv, w->now, a->socket, &f->from, f->bytes, f->size);
+		rendezvous_on_datagram(a->rv, w->now,
+		                       f->socket == SOCKET_TCP ? f->socket : a->socket, &f->from,
+		                       f->bytes, f->size);
 		return;
 	}
-	assert_true(rendezvous_is_from(a->rv, 0, &f->from));
+	assert_true(rendezvous_is_from(a->rv, f->socket, &f->from));
 	assert_true(wire_read_relay(f->bytes, f->size, &channel));
 	if (!rendezvous_find_channel(a->rv, channel, &peer))
 		return;
@@ -214,10 +303,20 @@ static inline void deliver(struct world *w, struct flight *f)
 		.bytes = f->bytes, .size = f->size, .segment_size = f->size, .from = f->from
 	};
 
+	in.socket = f->socket;
+	if (f->socket == SOCKET_TCP) {
+		struct agent *a = agent_with_tcp(w, &f->to);
+
+		if (a)
+			deliver_to_agent(w, a, f);
+		else if (w->hub && !w->is_server_cut)
+			hub_on_arrival(w->hub, w->now, &in);
+		return;
+	}
 	if (addr_equal(&f->to, &w->server_addr)) {
 		if (!w->hub || w->is_server_cut)
 			return;
-		if (!hub_session_at(w->hub, &f->from))
+		if (!hub_session_at(w->hub, f->socket, &f->from))
 			w->from_unproven += f->size;
 		hub_on_arrival(w->hub, w->now, &in);
 		return;
@@ -241,6 +340,7 @@ static inline cv_time next_at(const struct world *w)
 	for (unsigned i = 0; i < AGENTS; i++) {
 		if (w->agents[i].rv)
 			at = cv_time_min(at, rendezvous_deadline(w->agents[i].rv));
+		at = cv_time_min(at, w->agents[i].tcp_at);
 	}
 	for (unsigned i = 0; i < w->flight_count; i++)
 		at = cv_time_min(at, w->flights[i].at);
@@ -266,9 +366,32 @@ static inline bool pop(struct world *w, struct flight *out)
 	return true;
 }
 
+/* What was asked for is there, or refused. */
+static inline void connect_tcp(struct world *w, struct agent *a)
+{
+	struct addr list[RENDEZVOUS_TCP_ADDRESSES_MAX];
+
+	a->tcp_at = CV_TIME_NEVER;
+	if (!w->has_tcp || a->is_cut || !w->hub) {
+		rendezvous_on_tcp_closed(a->rv, w->now);
+		return;
+	}
+	assert_true(rendezvous_tcp_addresses(a->rv, list) > 0);
+	a->tcp = a->addr;
+	a->tcp.port = (uint16_t)(50000 + w->tcp_ports++);
+	a->tcp_server = list[0];
+	a->tcp_last[0] = a->tcp_last[1] = 0;
+	rendezvous_on_tcp(a->rv, w->now, &list[0]);
+}
+
 static inline void turn(struct world *w)
 {
 	struct flight f;
+
+	for (unsigned i = 0; i < AGENTS; i++) {
+		if (w->agents[i].rv && w->agents[i].tcp_at <= w->now)
+			connect_tcp(w, &w->agents[i]);
+	}
 
 	while (pop(w, &f)) {
 		deliver(w, &f);
@@ -308,6 +431,7 @@ static inline void make_agent(struct world *w, unsigned i)
 		                          .rng = &w->rng,
 		                          .number = i };
 
+	a->tcp_at = CV_TIME_NEVER;
 	assert_int_equal(rendezvous_new(&a->rv, w->now, &opt), 0);
 }
 
@@ -349,6 +473,7 @@ static inline struct world *world_new(uint64_t seed)
 		rng_fill(&w->rng, a->sk, 32);
 		identity_init(&a->me, a->sk);
 		a->addr = addr_v4(198, 51, 100, (uint8_t)(i + 1), 4000);
+		a->tcp_at = CV_TIME_NEVER;
 		assert_int_equal(indexes_init(&a->indexes, 1), 0);
 	}
 	return w;
@@ -383,7 +508,10 @@ static inline void send_relayed(struct world *w, unsigned i, uint64_t channel, s
 
 	wire_write_relay(bytes, channel);
 	memset(bytes + WIRE_RELAY_HEADER, WIRE_DATA, size);
-	put(w, &w->agents[i].addr, &w->server_addr, bytes, WIRE_RELAY_HEADER + size);
+	if (w->agents[i].leg == LEG_TCP)
+		put_tcp(w, &w->agents[i], true, bytes, WIRE_RELAY_HEADER + size);
+	else if (!w->agents[i].is_udp_cut)
+		put(w, &w->agents[i].addr, &w->server_addr, bytes, WIRE_RELAY_HEADER + size);
 }
 
 static inline struct hub_stats stats_of(const struct world *w)

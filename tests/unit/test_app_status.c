@@ -44,7 +44,7 @@ static json_t *agent(void)
 		    .public_address = addr_v4(203, 0, 113, 7, 40001),
 		    .address = addr_v4(192, 0, 2, 1, 28583) } },
 		{ "other.example.net", { .rtt = CV_MS(1), .refused = "not on its list" } },
-		{ "new.example.net", { .is_up = true } },
+		{ "new.example.net", { .is_up = true, .is_tcp = true } },
 	};
 	const struct status_agent_peer peers[] = {
 		{ "home",
@@ -106,11 +106,11 @@ static void test_agent(void **state)
 	       "\",\"uptime_s\":12.346,"
 	       "\"servers\":["
 	       "{\"address\":\"rv.example.net:28583\",\"connected\":true,\"rtt_ms\":21.4,"
-	       "\"public_address\":\"203.0.113.7:40001\",\"why\":null},"
+	       "\"transport\":\"udp\",\"public_address\":\"203.0.113.7:40001\",\"why\":null},"
 	       "{\"address\":\"other.example.net\",\"connected\":false,\"rtt_ms\":null,"
-	       "\"public_address\":null,\"why\":\"not on its list\"},"
+	       "\"transport\":null,\"public_address\":null,\"why\":\"not on its list\"},"
 	       "{\"address\":\"new.example.net\",\"connected\":true,\"rtt_ms\":null,"
-	       "\"public_address\":null,\"why\":null}],"
+	       "\"transport\":\"tcp\",\"public_address\":null,\"why\":null}],"
 	       "\"nat\":{\"mapping\":\"endpoint-independent\",\"filtering\":\"unknown\",\"ports\":"
 	       "\"unknown\"},\"punch\":{\"attempts\":2,\"succeeded\":1,\"packets\":300,\"sockets\":"
 	       "256},"
@@ -158,6 +158,7 @@ static json_t *server(void)
 		.uptime_s = 7200,
 		.listeners = listeners,
 		.listener_count = 1,
+		.tcp_connections = 3,
 		.stats = { .agents = 2,
 		           .channels = 1,
 		           .relay_rx_bytes = 4096,
@@ -176,7 +177,8 @@ static void test_server(void **state)
 	       "{\"version\":\"V\",\"role\":\"server\",\"public_key\":\"" KEY
 	       "\",\"uptime_s\":7200.0,"
 	       "\"listeners\":[{\"kind\":\"udp\",\"address\":\"0.0.0.0:28583\",\"peer\":null}],"
-	       "\"agents\":2,\"channels\":1,\"relay_rx_bytes\":4096,\"relay_tx_bytes\":2048,"
+	       "\"agents\":2,\"tcp_connections\":3,\"channels\":1,\"relay_rx_bytes\":4096,\"relay_"
+	       "tx_bytes\":2048,"
 	       "\"stun_answers\":3,"
 	       "\"drops\":{\"malformed\":0,\"bad_mac\":0,\"limited\":0,\"unknown_index\":0,"
 	       "\"forged\":7,\"replay\":0,\"access\":0,\"unknown_channel\":0,\"wrong_source\":0,"
@@ -240,7 +242,7 @@ static void test_text(void **state)
 		"home    direct  20.1 ms  0.5 %  1.2 Mbit/s  0 bit/s  3\n",
 		"office  none    -        -      0 bit/s     0 bit/s  0\n",
 		"    no server knows it; next try in 5 s\n",
-		"rv.example.net:28583  connected      21.4 ms  203.0.113.7:40001\n",
+		"rv.example.net:28583  connected      21.4 ms  udp  203.0.113.7:40001\n",
 		"    not on its list\n",
 		"nat: mapping endpoint-independent, filtering unknown\n",
 		"port mapping: 203.0.113.7:40001 by nat-pmp\n",

@@ -600,6 +600,33 @@ static void nothing_leaves_without_keys_or_a_path(void **state)
 	pair_deinit(&p);
 }
 
+/* Rule 6.2: not even what is due, until the connection takes more; and nothing spins meanwhile. */
+static void nothing_is_built_for_a_blocked_connection(void **state)
+{
+	struct session *s;
+	struct session_out out;
+
+	(void)state;
+	meet(61);
+	s = pair_session(&p, A);
+	active(A)->to = (struct origin){ .is_relay = true, .server = 3, .channel = 1 };
+	write_bytes(A, 100000);
+	session_set_leg(s, p.now, 3, true, true);
+	assert_int_equal(active(A)->kind, PATH_KIND_TCP);
+	assert_true(active(A)->loss.is_tcp_leg);
+	assert_false(build(A, &out));
+	assert_int_equal(builder_deadline(s), CV_TIME_NEVER);
+	session_set_leg(s, p.now, 2, true, false); /* of another server */
+	assert_false(build(A, &out));
+	session_set_leg(s, p.now, 3, true, false);
+	assert_true(builder_deadline(s) <= p.now);
+	assert_true(build(A, &out));
+	session_set_leg(s, p.now, 3, false, false);
+	assert_int_equal(active(A)->kind, PATH_KIND_RELAY);
+	assert_false(active(A)->loss.is_tcp_leg);
+	pair_deinit(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -615,6 +642,7 @@ int main(void)
 		cmocka_unit_test(with_a_closed_window_only_acks_leave),
 		cmocka_unit_test(a_window_bounds_the_train),
 		cmocka_unit_test(streams_wait_for_a_direct_path),
+		cmocka_unit_test(nothing_is_built_for_a_blocked_connection),
 		cmocka_unit_test(no_number_is_used_twice_and_some_never),
 		cmocka_unit_test(a_close_needs_no_window),
 		cmocka_unit_test(nothing_leaves_without_keys_or_a_path),

@@ -164,7 +164,10 @@ static void smallest_server_has_the_defaults_of_the_manual(void **state)
 	assert_int_equal(s->listen_count, 1);
 	assert_addr(&s->listen[0], 0, "0.0.0.0:28583");
 	assert_addr(&s->listen[0], 1, "[::]:28583");
-	assert_int_equal(s->tcp_count, 0);
+	assert_int_equal(s->tcp_count, 1);
+	assert_int_equal(s->tcp[0].mark.line, 0); /* as `listen` */
+	assert_int_equal(s->connections_max, 16384);
+	assert_int_equal(s->connections_per_address_max, 1024);
 	assert_true(s->relay.is_enabled);
 	assert_int_equal(s->relay.rate, 50000000);
 	assert_int_equal(s->stun, CONFIG_STUN_PADDED);
@@ -283,6 +286,32 @@ static void boundaries_of_numbers_are_kept(void **state)
 	assert_false(l.config->server.relay.is_enabled);
 	assert_int_equal(l.config->server.agents_max, 1);
 	assert_int_equal(l.config->server.agents_per_address_max, 4194304);
+	drop(&l);
+}
+
+static void ports_of_tcp(void **state)
+{
+	struct loaded l = parse_good(
+		AGENT "servers:\n"
+		      "  - { address: rv.example.net, key: "
+		      "v74/b32kgCuBvMM5pK6ukSGy7jeI/wSCQL58HsnRvJU=, tcp: 443 }\n"
+		      "  - { address: rv.example.org, key: "
+		      "6oUVwdrnRzsqWHoysJf2OuybuCQBEgXc5uwmTLdHMXU= }\n"
+		      "server: { access: anyone, tcp: [ 28583, \"192.0.2.1:443\" ],\n"
+		      "  limits: { connections: 1, connections_per_address: 1048576 } }\n");
+
+	(void)state;
+	assert_int_equal(l.config->servers[0].tcp_port, 443);
+	assert_int_equal(l.config->servers[1].tcp_port, 0);
+	assert_int_equal(l.config->server.tcp_count, 2);
+	assert_int_not_equal(l.config->server.tcp[0].mark.line, 0);
+	assert_addr(&l.config->server.tcp[0], 1, "[::]:28583");
+	assert_addr(&l.config->server.tcp[1], 0, "192.0.2.1:443");
+	assert_int_equal(l.config->server.connections_max, 1);
+	assert_int_equal(l.config->server.connections_per_address_max, 1048576);
+	drop(&l);
+	l = parse_good(AGENT "server: { access: anyone, tcp: [] }\n");
+	assert_int_equal(l.config->server.tcp_count, 0);
 	drop(&l);
 }
 
@@ -752,6 +781,7 @@ int main(void)
 		cmocka_unit_test(proxies_forwards_and_peers_are_read),
 		cmocka_unit_test(sections_of_nothing_are_empty),
 		cmocka_unit_test(boundaries_of_numbers_are_kept),
+		cmocka_unit_test(ports_of_tcp),
 		cmocka_unit_test(bom_and_crlf_are_understood),
 		cmocka_unit_test(errors_are_drawn_as_the_manual_shows),
 		cmocka_unit_test(all_errors_come_at_once_in_order),

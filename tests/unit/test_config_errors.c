@@ -595,10 +595,6 @@ static const struct row rows[] = {
 	  "identity: id.key\n"
 	  "sandbox: required\n",
 	  "2:10: 'sandbox: required' is not supported yet" },
-	{ "not yet: a server's tcp",
-	  "identity: id.key\n"
-	  "server: { access: anyone, tcp: [ 28583 ] }\n",
-	  "2:27: 'tcp' is not supported yet" },
 	{ "another word for a server's stun",
 	  "identity: id.key\n"
 	  "server: { access: anyone, stun: on }\n",

@@ -431,8 +431,8 @@ static void a_repeat_from_elsewhere_moves_nothing(void **state)
 	turn(w);
 	assert_true(r->session.assoc.is_bound);
 	run(w, CV_MS(200));
-	assert_null(hub_session_at(w->hub, &victim));
-	assert_non_null(hub_session_at(w->hub, &w->agents[0].addr));
+	assert_null(hub_session_at(w->hub, SOCKET_MAIN, &victim));
+	assert_non_null(hub_session_at(w->hub, SOCKET_MAIN, &w->agents[0].addr));
 	run(w, CV_SEC(60));
 	assert_int_equal(stats_of(w).agents, 2);
 	world_free(w);

@@ -182,7 +182,7 @@ static void an_answer_comes_later_and_elsewhere(void **state)
 {
 	struct world *w = pair_new(41);
 	struct addr home = w->agents[0].addr, aside = home;
-	struct hub_session *s = hub_session_at(w->hub, &home);
+	struct hub_session *s = hub_session_at(w->hub, SOCKET_MAIN, &home);
 	cv_time heard_at;
 	uint64_t token;
 
@@ -197,7 +197,7 @@ static void an_answer_comes_later_and_elsewhere(void **state)
 	assert_true(rendezvous_take_aside(w->agents[0].rv, &token));
 	assert_int_equal(token, 13);
 	/* Neither has the session moved nor is it asked whether it has. */
-	assert_ptr_equal(hub_session_at(w->hub, &home), s);
+	assert_ptr_equal(hub_session_at(w->hub, SOCKET_MAIN, &home), s);
 	assert_int_equal(s->challenge_token, 0);
 	assert_int_equal(s->port.heard_at, heard_at);
 	ask_aside(w, &aside, 30, 12); /* one at most: the newest */

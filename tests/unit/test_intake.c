@@ -46,10 +46,12 @@ static void meet(uint64_t seed)
 }
 
 /* Gives @size bytes to B; returns how many datagrams it sent in answer. */
-static uint64_t give(const uint8_t *bytes, size_t size, const struct addr *from)
+static uint64_t give_by(uint16_t socket, const uint8_t *bytes, size_t size, const struct addr *from)
 {
 	uint8_t copy[2048];
-	struct arrival in = { .bytes = copy, .size = size, .segment_size = size, .from = *from };
+	struct arrival in = {
+		.bytes = copy, .size = size, .segment_size = size, .socket = socket, .from = *from
+	};
 	uint64_t before = p.side[B].datagrams;
 
 	memcpy(copy, bytes, size);
@@ -57,6 +59,11 @@ static uint64_t give(const uint8_t *bytes, size_t size, const struct addr *from)
 	endpoint_on_arrival(p.side[B].e, p.now, &in);
 	pair_drain(&p, B);
 	return p.side[B].datagrams - before;
+}
+
+static uint64_t give(const uint8_t *bytes, size_t size, const struct addr *from)
+{
+	return give_by(SOCKET_MAIN, bytes, size, from);
 }
 
 static struct endpoint_counters counters(void)
@@ -227,6 +234,29 @@ static void a_relayed_datagram_of_nobodys_channel_is_a_stray(void **state)
 	pair_deinit(&p);
 }
 
+/* A server's TCP brings what is the server's, and what is relayed: a bare packet of a peer would
+ * make a path of it. */
+static void no_peer_comes_by_tcp(void **state)
+{
+	const struct pair_datagram *kinds[] = { &init, &data, &probe };
+	struct endpoint_counters before;
+
+	(void)state;
+	pair_init(&p, 9);
+	p.filter = keep;
+	p.side[B].has_address = false;
+	pair_start(&p);
+	assert_true(pair_until(&p, CV_SEC(2), pair_is_up));
+	before = counters();
+	for (size_t k = 0; k < CV_ARRAY_SIZE(kinds); k++)
+		assert_int_equal(
+			give_by(SOCKET_TCP, kinds[k]->bytes, kinds[k]->size, &kinds[k]->from), 0);
+	assert_int_equal(counters().malformed, before.malformed + 1);
+	assert_int_equal(counters().unknown_index, before.unknown_index + 2);
+	assert_int_equal(counters().replayed, before.replayed);
+	pair_deinit(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,6 +267,7 @@ int main(void)
 		cmocka_unit_test(an_init_is_answered_with_the_same_words),
 		cmocka_unit_test(who_is_leaving_takes_no_new_handshake),
 		cmocka_unit_test(peers_are_found_by_their_keys),
+		cmocka_unit_test(no_peer_comes_by_tcp),
 		cmocka_unit_test(a_relayed_datagram_of_nobodys_channel_is_a_stray),
 	};
 

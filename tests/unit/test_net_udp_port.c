@@ -85,6 +85,7 @@ struct side {
 	bool has_marks; /* trains leave with codepoints in turn */
 	uint8_t ecn;    /* of the newest one */
 	uint16_t from_socket, to_socket;
+	unsigned by_tcp, settles;
 };
 
 static unsigned size_of(uint32_t number)
@@ -203,6 +204,24 @@ static void on_deadline(void *ctx, cv_time now)
 	s->due_at = CV_TIME_NEVER;
 }
 
+static void send_tcp(void *ctx, cv_time now, const struct train *t)
+{
+	struct side *s = ctx;
+
+	(void)now;
+	assert_int_equal(t->socket, SOCKET_TCP);
+	assert_true(addr_equal(&t->to, &s->to));
+	s->by_tcp += t->count;
+}
+
+static void settle(void *ctx, cv_time now)
+{
+	struct side *s = ctx;
+
+	(void)now;
+	s->settles++;
+}
+
 static bool drain_events(void *ctx, cv_time now)
 {
 	struct side *s = ctx;
@@ -223,6 +242,8 @@ static void open_side(struct test_loop *t, struct side *s, const struct udp_port
 		.deadline = deadline,
 		.on_deadline = on_deadline,
 		.drain_events = drain_events,
+		.settle = settle,
+		.send_tcp = send_tcp,
 	};
 
 	*s = (struct side){ .due_at = CV_TIME_NEVER };
@@ -682,6 +703,36 @@ static void a_pump_is_bounded(void **state)
 	pair_close(&p);
 }
 
+/* What is no datagram of UDP passes by: trains to their owner, arrivals to the core. */
+static void tcp_passes_by(void **state)
+{
+	struct pair p;
+	uint8_t bytes[4] = { 0, 4, 0, 0 };
+	struct arrival in = { .bytes = bytes, .size = 4, .segment_size = 4, .socket = SOCKET_TCP };
+
+	(void)state;
+	pair_open(&p, false);
+	p.a.other = NULL;
+	p.a.trains_left = 3;
+	p.a.train_count = 2;
+	p.a.to_socket = SOCKET_TCP;
+	udp_port_kick(p.a.port);
+	RUN_UNTIL(&p.t, p.a.by_tcp == 6);
+	assert_int_equal(counters(&p.a).tx_packets, 0);
+	assert_int_equal(counters(&p.a).tx_errors, 0);
+	p.b.other = NULL;
+	p.b.settles = 0;
+	udp_port_feed(p.b.port, clock_now(), &in);
+	udp_port_settle(p.b.port, clock_now());
+	assert_int_equal(p.b.received, 1);
+	assert_int_equal(p.b.from_socket, SOCKET_TCP);
+	assert_int_equal(p.b.settles, 1);
+	p.b.trains_left = 1;
+	p.b.to_socket = SOCKET_TCP;
+	RUN_UNTIL(&p.t, p.b.by_tcp > 0); /* it was kicked */
+	pair_close(&p);
+}
+
 /* What a host tells others about itself: each of its addresses with the port it is bound to. */
 static void each_address_has_its_number(void **state)
 {
@@ -727,6 +778,7 @@ int main(void)
 		cmocka_unit_test(taken_addresses_are_refused),
 		cmocka_unit_test(deadlines_are_kept),
 		cmocka_unit_test(a_pump_is_bounded),
+		cmocka_unit_test(tcp_passes_by),
 		cmocka_unit_test(each_address_has_its_number),
 	};
 

@@ -745,6 +745,27 @@ static void kinds_follow_from_addresses(void **state)
 	}
 }
 
+/* Rule 6.3: either leg makes it TCP, and an answer is late no sooner than after a second. */
+static void legs_of_tcp_make_it_patient(void **state)
+{
+	struct origin to = relay();
+
+	(void)state;
+	begin(&to);
+	assert_int_equal(path_patience(&w.p), CV_MS(200));
+	for (unsigned legs = 1; legs < 4; legs++) {
+		assert_true(path_set_legs(&w.p, legs & 1, legs & 2));
+		assert_false(path_set_legs(&w.p, legs & 1, legs & 2));
+		assert_string_equal(path_kind_name(w.p.kind), "tcp");
+		assert_true(w.p.kind < PATH_KIND_RELAY);
+		assert_true(w.p.loss.is_tcp_leg);
+		assert_int_equal(path_patience(&w.p), CV_SEC(1));
+		assert_true(path_set_legs(&w.p, false, false));
+		assert_int_equal(w.p.kind, PATH_KIND_RELAY);
+		assert_false(w.p.loss.is_tcp_leg);
+	}
+}
+
 static void each_use_of_a_slot_has_another_age(void **state)
 {
 	struct origin to = direct();
@@ -789,6 +810,7 @@ int main(void)
 		cmocka_unit_test(more_than_usual_is_searched_where_it_may_pass),
 		cmocka_unit_test(a_path_is_where_it_leads),
 		cmocka_unit_test(kinds_follow_from_addresses),
+		cmocka_unit_test(legs_of_tcp_make_it_patient),
 		cmocka_unit_test(each_use_of_a_slot_has_another_age),
 	};
 

@@ -115,6 +115,36 @@ static void why_the_path_is_a_relay(void **state)
 	pair_deinit(&p);
 }
 
+/* Which side's network blocks UDP stands first; why there is a relay at all comes behind. */
+static void where_udp_does_not_pass(void **state)
+{
+	static const struct {
+		bool is_here, is_there;
+		const char *words;
+	} rows[] = {
+		{ true, false, "UDP to the server does not pass here; " },
+		{ false, true, "UDP to the server does not pass at the peer; " },
+		{ true, true, "UDP to the server does not pass on either side; " },
+	};
+	struct endpoint_peer_stats stats;
+	struct path *active;
+
+	(void)state;
+	begin(7);
+	active = paths_active(&pair_session(&p, A)->paths);
+	active->to = (struct origin){ .is_relay = true, .channel = 5 };
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		(void)path_set_legs(active, rows[i].is_here, rows[i].is_there);
+		assert_memory_equal(why(&stats), rows[i].words, strlen(rows[i].words));
+		assert_true(strlen(stats.why) > strlen(rows[i].words));
+		assert_string_equal(stats.path_kind, "tcp");
+	}
+	(void)path_set_legs(active, false, false);
+	assert_null(strstr(why(&stats), "UDP"));
+	assert_string_equal(stats.path_kind, "relay");
+	pair_deinit(&p);
+}
+
 static void policies_that_exclude_each_other(void **state)
 {
 	static const struct {
@@ -222,6 +252,7 @@ int main(void)
 		cmocka_unit_test(a_direct_path_needs_no_words),
 		cmocka_unit_test(why_there_is_no_session),
 		cmocka_unit_test(why_the_path_is_a_relay),
+		cmocka_unit_test(where_udp_does_not_pass),
 		cmocka_unit_test(policies_that_exclude_each_other),
 		cmocka_unit_test(bytes_and_rates),
 		cmocka_unit_test(losses_of_ten_seconds),
