@@ -78,6 +78,10 @@ static void on_bound(struct session *s, cv_time now)
 	           cv_load64(s->assoc.incarnation), 0);
 	s->paths.is_relay_only = s->policy == POLICY_RELAY || s->assoc.peer_policy == POLICY_RELAY;
 	s->down_code = CLOSE_NONE;
+	if (session_policies_clash(s)) {
+		s->news |= SESSION_NEWS_CLASH;
+		return; /* no stream is ever opened (rule 5.10) */
+	}
 	if (!s->is_up)
 		s->news |= SESSION_NEWS_UP;
 	s->is_up = true;

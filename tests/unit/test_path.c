@@ -364,10 +364,14 @@ static void beats_while_busy_keepalives_while_not(void **state)
 		bool is_busy, is_idle_path;
 		cv_duration from, to; /* after it was heard; a mapping lives by what goes out, a
 		                         round trip before */
+		cv_duration keepalive;
 	} rows[] = {
-		{ "busy", true, false, PATH_BEAT_BUSY, PATH_BEAT_BUSY },
-		{ "busy, on another path", true, true, PATH_KEEPALIVE / 5 * 4, PATH_KEEPALIVE },
-		{ "idle", false, false, PATH_KEEPALIVE / 5 * 4, PATH_KEEPALIVE },
+		{ "busy", true, false, PATH_BEAT_BUSY, PATH_BEAT_BUSY, PATH_KEEPALIVE },
+		{ "busy, on another path", true, true, PATH_KEEPALIVE / 5 * 4, PATH_KEEPALIVE,
+		  CV_SEC(90) },
+		{ "idle", false, false, PATH_KEEPALIVE / 5 * 4, PATH_KEEPALIVE, PATH_KEEPALIVE },
+		{ "idle, a patient router", false, false, CV_SEC(72), CV_SEC(90), CV_SEC(90) },
+		{ "idle, an impatient one", false, true, CV_SEC(8), CV_SEC(10), CV_SEC(10) },
 	};
 	struct origin to = direct();
 
@@ -377,54 +381,19 @@ static void beats_while_busy_keepalives_while_not(void **state)
 		be_usable(&to);
 		w.is_busy = rows[i].is_busy;
 		w.is_idle_path = rows[i].is_idle_path;
+		path_set_keepalive(&w.p, w.now, rows[i].keepalive);
 		for (unsigned k = 0; k < 5; k++) {
 			cv_time heard = w.now;
 
 			while (!next())
 				;
 			assert_in_range(w.now - heard, rows[i].from, rows[i].to);
+			assert_true(path_can_carry(&w.p, heard + rows[i].keepalive));
 			assert_int_equal(last()->probe.size, WIRE_PROBE_MIN);
 			assert_true(answer(WIRE_PROBE_MIN));
 		}
 		assert_int_equal(w.p.state, PATH_USABLE);
 	}
-}
-
-/* As rare as the router allows; while streams are open there has to be a refuge. */
-static void keepalives_are_as_long_as_they_may(void **state)
-{
-	static const cv_duration lengths[] = { CV_SEC(8), CV_SEC(40), CV_SEC(100) };
-	struct origin to = direct();
-
-	(void)state;
-	for (unsigned i = 0; i < CV_ARRAY_SIZE(lengths); i++) {
-		for (unsigned busy = 0; busy < 2; busy++) {
-			cv_duration k = busy ? CV_MIN(lengths[i], PATH_KEEPALIVE) : lengths[i];
-			cv_time heard;
-
-			be_usable(&to);
-			w.is_busy = busy;
-			w.is_idle_path = true;
-			path_set_keepalive(&w.p, w.now, lengths[i]);
-			heard = w.now;
-			while (!next())
-				;
-			assert_in_range(w.now - heard, k / 5 * 4, k);
-			assert_true(
-				path_can_carry(&w.p, heard + lengths[i] + PATH_ALIVE_MARGIN - 1));
-			assert_false(path_can_carry(
-				&w.p, heard + CV_MAX(lengths[i] + PATH_ALIVE_MARGIN, PATH_ALIVE)));
-		}
-	}
-	/* A shorter one holds at once. */
-	path_set_keepalive(&w.p, w.now, CV_SEC(100));
-	assert_true(answer(WIRE_PROBE_MIN));
-	while (path_deadline(&w.p) <= w.now + CV_SEC(10)) {
-		w.now = path_deadline(&w.p);
-		assert_false(next());
-	}
-	path_set_keepalive(&w.p, w.now, CV_SEC(8));
-	assert_in_range(path_deadline(&w.p), w.now, w.now + CV_SEC(8));
 }
 
 static void traffic_is_as_good_as_a_beat(void **state)
@@ -795,7 +764,6 @@ int main(void)
 		cmocka_unit_test(a_narrow_path_is_found_out),
 		cmocka_unit_test(the_path_of_the_handshake_is_trusted_until_it_fails),
 		cmocka_unit_test(beats_while_busy_keepalives_while_not),
-		cmocka_unit_test(keepalives_are_as_long_as_they_may),
 		cmocka_unit_test(traffic_is_as_good_as_a_beat),
 		cmocka_unit_test(two_missed_beats_are_a_doubt_and_thirty_seconds_the_end),
 		cmocka_unit_test(an_answer_ends_the_doubt),
