@@ -108,16 +108,20 @@ bool path_can_carry(const struct path *p, cv_time now)
 {
 	if (p->state != PATH_USABLE && !(p->state == PATH_VALID && p->is_first))
 		return false;
-	return cv_time_since(now, p->heard_at) < path_alive(p);
+	return cv_time_since(now, p->heard_at) < path_alive(p) || now < p->grace_until;
 }
 
 void path_set_keepalive(struct path *p, cv_time now, cv_duration longest)
 {
-	bool is_shorter = longest < p->keepalive;
+	bool is_shorter = longest < p->keepalive, is_alive = path_can_carry(p, now);
 
 	p->keepalive = longest;
-	if (is_shorter && p->state == PATH_USABLE)
-		p->probe_at = cv_time_min(p->probe_at, cv_time_after(now, longest));
+	if (!is_shorter || p->state != PATH_USABLE)
+		return;
+	p->probe_at = cv_time_min(p->probe_at, cv_time_after(CV_MIN(now, p->heard_at), longest));
+	/* It was not asked because it did not have to be: it may answer first. */
+	if (is_alive)
+		p->grace_until = cv_time_after(now, PATH_ALIVE_MARGIN);
 }
 
 void path_on_heard(struct path *p, cv_time now)
@@ -410,6 +414,16 @@ bool path_on_answer(struct path *p, cv_time now, uint64_t token, uint32_t size)
 		p->probe_at = cv_time_min(p->probe_at, CV_MAX(now, p->settled_at));
 	*found = (struct path_token){ 0 };
 	return true;
+}
+
+bool path_on_seen(struct path *p, const struct addr *seen)
+{
+	struct addr before = p->seen;
+
+	if (seen->family == ADDR_NONE)
+		return false;
+	p->seen = *seen;
+	return addr_equal_ip(&before, seen) && before.port != seen->port;
 }
 
 void path_on_refused(struct path *p, cv_time now)

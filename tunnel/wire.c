@@ -115,8 +115,6 @@ void wire_write_relay(uint8_t out[WIRE_RELAY_HEADER], uint64_t channel)
 }
 
 /* PROBE:  type:8  flags:8  token:64  address  [ seconds:16 ]  padding... */
-enum { PROBE_FLAGS_TIMED = PROBE_FLAG_ASIDE | PROBE_FLAG_INTERVAL };
-
 bool wire_read_probe(const uint8_t *plain, size_t size, struct wire_probe *out)
 {
 	struct rd r = rd_init(plain, size);
@@ -127,8 +125,7 @@ bool wire_read_probe(const uint8_t *plain, size_t size, struct wire_probe *out)
 	p.flags = rd_u8(&r) & (PROBE_FLAG_NOMINATE | PROBE_FLAG_PAD_ANSWER | PROBE_FLAGS_TIMED);
 	p.token = rd_u64(&r);
 	p.seen = rd_addr(&r);
-	if (p.flags & PROBE_FLAGS_TIMED)
-		p.seconds = rd_u16(&r);
+	p.seconds = p.flags & PROBE_FLAGS_TIMED ? rd_u16(&r) : 0;
 	if (r.bad || (p.type != PROBE_CHALLENGE && p.type != PROBE_ANSWER))
 		return false;
 	*out = p;

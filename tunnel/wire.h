@@ -113,6 +113,7 @@ enum {
 	/* To a server only; both have .seconds: */
 	PROBE_FLAG_ASIDE = 0x04, /* from a socket that is not the session's: "answer there, then" */
 	PROBE_FLAG_INTERVAL = 0x08, /* "as long as that you may hear nothing from me" */
+	PROBE_FLAGS_TIMED = PROBE_FLAG_ASIDE | PROBE_FLAG_INTERVAL,
 };
 
 struct wire_probe {

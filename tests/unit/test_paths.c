@@ -649,9 +649,61 @@ static void nobody_is_asked_for_ever(void **state)
 	assert_int_equal(path(i)->asked_count, 0);
 }
 
+/* Heard 40 s ago, as the keepalive was long: it is asked at once, and no dead path meanwhile. */
+static void a_shorter_keepalive_kills_nobody(void **state)
+{
+	struct path_probe out;
+	uint8_t slot, i;
+
+	(void)state;
+	begin(DECIDES);
+	i = add(direct(1), CV_MS(20));
+	path_set_keepalive(path(i), NOW, CV_SEC(100));
+	path(i)->probe_at = NOW + CV_SEC(100);
+	path(i)->pmtud.due_at = CV_TIME_NEVER;
+	path_set_keepalive(path(i), NOW + CV_SEC(40), CV_SEC(25));
+	assert_true(path_can_carry(path(i), NOW + CV_SEC(40)));
+	assert_true(paths_probe_due(&ps, NOW + CV_SEC(40), &rng, false, &slot, &out));
+	assert_true(path_can_carry(path(i), NOW + CV_SEC(44)));
+	assert_false(path_can_carry(path(i), NOW + CV_SEC(46)));
+}
+
+static void a_shorter_keepalive_holds_at_once(void **state)
+{
+	struct path p = { .state = PATH_USABLE,
+		          .keepalive = CV_SEC(100),
+		          .heard_at = CV_SEC(1),
+		          .probe_at = CV_SEC(90) };
+
+	(void)state;
+	path_set_keepalive(&p, CV_SEC(1), CV_SEC(200));
+	assert_int_equal(p.probe_at, CV_SEC(90));
+	path_set_keepalive(&p, CV_SEC(1), CV_SEC(8));
+	assert_int_equal(p.probe_at, CV_SEC(9));
+}
+
+static void another_port_is_a_lost_mapping(void **state)
+{
+	struct addr none = { 0 }, a = addr_v4(198, 51, 100, 7, 4000);
+	struct path p = { 0 };
+
+	(void)state;
+	assert_false(path_on_seen(&p, &none));
+	assert_false(path_on_seen(&p, &a));
+	assert_false(path_on_seen(&p, &a));
+	a.port++;
+	assert_true(path_on_seen(&p, &a));
+	assert_false(path_on_seen(&p, &none));
+	a.ip[0]++; /* another network */
+	assert_false(path_on_seen(&p, &a));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_shorter_keepalive_holds_at_once),
+		cmocka_unit_test(a_shorter_keepalive_kills_nobody),
+		cmocka_unit_test(another_port_is_a_lost_mapping),
 		cmocka_unit_test(the_better_kind_then_the_shorter_way),
 		cmocka_unit_test(what_cannot_carry_is_not_chosen),
 		cmocka_unit_test(the_relay_alone_where_the_policy_says_so),
