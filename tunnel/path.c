@@ -278,7 +278,8 @@ static bool beat_due(struct path *p, cv_time now, const struct rng *rng, bool is
 		p->probe_at = cv_time_min(due, spoke_until);
 		return false;
 	}
-	if (p->beats_missed >= PATH_BEATS_MISSED)
+	if (p->beats_missed >= PATH_BEATS_MISSED &&
+	    cv_time_since(now, p->beat_at) >= path_patience(p))
 		p->is_doubtful = true;
 	return true;
 }
@@ -330,7 +331,11 @@ bool path_probe_due(struct path *p, cv_time now, const struct rng *rng, bool is_
 			return false;
 		p->is_flowing = false;
 		p->is_questioned = false;
-		p->beats_missed++;
+		/* Several events within a round trip make several probes, but one unanswered. */
+		if (p->beats_missed == 0 || cv_time_since(now, p->beat_at) >= path_patience(p)) {
+			p->beats_missed++;
+			p->beat_at = now;
+		}
 		p->probe_at = cv_time_after(
 			now, CV_MIN(path_patience(p) * p->beats_missed, PATH_BEAT_MISSED_MAX));
 		if (cv_time_since(now, p->heard_at) >= path_alive(p) && p->beats_missed > 3) {

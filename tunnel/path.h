@@ -114,6 +114,7 @@ struct path {
 	cv_time made_at, heard_at, sent_at, probe_at, retry_at, refused_at;
 	cv_time asked_at;     /* something left for an address that is not known to answer */
 	cv_time announced_at; /* in the newest list that had it; 0: in none */
+	cv_time beat_at;      /* the newest of beats_missed */
 	cv_time grace_until;  /* alive, though a shorter keepalive says otherwise */
 	cv_time round_at;     /* the newest quick round of checks began */
 	cv_time settled_at;   /* older nominations, of other paths, have arrived or never will */

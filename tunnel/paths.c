@@ -285,6 +285,7 @@ bool paths_probe_due(struct paths *ps, cv_time now, const struct rng *rng, bool 
 {
 	for (uint8_t i = 0; i < PATHS_MAX; i++) {
 		struct path *p = &ps->list[i];
+		uint8_t missed = p->beats_missed;
 
 		if (p->state == PATH_FREE || path_deadline(p) > now || must_wait(ps, p, now))
 			continue;
@@ -294,7 +295,8 @@ bool paths_probe_due(struct paths *ps, cv_time now, const struct rng *rng, bool 
 			if (i == ps->active && ps->has_smaller_key)
 				out->flags |= PROBE_FLAG_NOMINATE;
 			/* One beat was missed: by the second it is known which other ways live. */
-			if (i == ps->active && p->beats_missed == PATH_BEATS_MISSED)
+			if (i == ps->active && missed < PATH_BEATS_MISSED &&
+			    p->beats_missed == PATH_BEATS_MISSED)
 				paths_check_now(ps, now);
 			*slot = i;
 			return true;
