@@ -608,7 +608,7 @@ static void strangers_have_a_budget(void **state)
  * announced once more. */
 static void older_lists_are_left_alone(void **state)
 {
-	uint8_t old, listed;
+	uint8_t old, listed, other;
 
 	(void)state;
 	begin(DECIDES);
@@ -617,10 +617,14 @@ static void older_lists_are_left_alone(void **state)
 	path(old)->is_candidate = path(listed)->is_candidate = true;
 	path(old)->announced_at = NOW - 1;
 	path(listed)->announced_at = ps.announced_at = NOW;
+	other = paths_add(&ps, NOW, &(struct origin){ .is_relay = true, .channel = 7 });
+	path(other)->is_candidate = true;
+	path_fail(path(other), NOW);
 	path_fail(path(old), NOW);
 	path_fail(path(listed), NOW);
 	paths_on_deadline(&ps, NOW + CV_SEC(60));
 	assert_int_equal(path(listed)->state, PATH_CHECKING);
+	assert_int_equal(path(other)->state, PATH_CHECKING);
 	assert_int_equal(path(old)->state, PATH_FAILED);
 	assert_true(paths_check(&ps));
 	paths_check_now(&ps, NOW + CV_SEC(61));
