@@ -410,6 +410,7 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 		return;
 	case RENDEZVOUS_EVENT_LEG:
 		endpoint_tcp_on_leg(e, now, i, ev->leg == LEG_TCP);
+		traversal_on_server(e, now, i);
 		return;
 	}
 	CV_UNREACHABLE();

@@ -119,16 +119,15 @@ static bool write_question(struct endpoint *e, cv_time now, struct train *out)
 void traversal_on_server(struct endpoint *e, cv_time now, uint32_t server)
 {
 	struct rendezvous_stats stats;
-	struct addr none = { 0 };
 
 	choose_server(e, now);
 	rendezvous_stats(e->servers[server].r, &stats);
-	/* Who is down for a moment has not changed our routers. */
-	if (stats.is_up)
+	/* What TCP sees says nothing of UDP, and what UDP saw before is old. */
+	if (stats.is_up && !stats.is_tcp)
 		discovery_set_server(&e->discovery, now, server, &stats.address,
 		                     &stats.public_address);
-	else if (stats.address.family == ADDR_NONE)
-		discovery_set_server(&e->discovery, now, server, &none, &none);
+	else
+		discovery_drop_server(&e->discovery, server);
 }
 
 void traversal_on_network(struct endpoint *e, cv_time now)

@@ -313,12 +313,9 @@ static int all_freed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(says_both_in_one_packet),
-		cmocka_unit_test(waits_for_room),
-		cmocka_unit_test(is_told_again_when_lost),
-		cmocka_unit_test(newest_word_counts),
-		cmocka_unit_test(news_are_kept),
-		cmocka_unit_test(reset_begins_anew),
+		cmocka_unit_test(says_both_in_one_packet), cmocka_unit_test(waits_for_room),
+		cmocka_unit_test(is_told_again_when_lost), cmocka_unit_test(newest_word_counts),
+		cmocka_unit_test(news_are_kept),           cmocka_unit_test(reset_begins_anew),
 		cmocka_unit_test(survives_any_network),
 	};
 
