@@ -86,7 +86,6 @@ uint8_t paths_add(struct paths *ps, cv_time now, const struct origin *o)
 	if (slot == PATHS_NONE)
 		return PATHS_NONE;
 	ps->heard_at = CV_MAX(ps->heard_at, ps->list[slot].heard_at);
-	ps->has_extra |= !o->is_relay && o->socket >= SOCKET_EXTRA;
 	/* An odd constant: every path has another one. */
 	ps->seed += UINT64_C(0x9e3779b97f4a7c15);
 	path_init(&ps->list[slot], now, slot, o, (enum cc_kind)ps->congestion, ps->seed);

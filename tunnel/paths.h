@@ -25,7 +25,6 @@ struct paths {
 	uint8_t congestion;    /* enum cc_kind */
 	uint64_t seed;         /* of the paths' congestion control; moves with each of them */
 	bool has_smaller_key;  /* we decide */
-	bool has_extra;        /* a path has, or had, a socket beside the bound ones */
 	bool is_relay_only;    /* policy `relay` of either side */
 	cv_duration keepalive; /* of each */
 	uint32_t datagram_max; /* of the shell, for new paths; 0: an Ethernet's */

@@ -339,24 +339,6 @@ void session_drop_relay(struct session *s, cv_time now, uint32_t server)
 		doubt_ways(s, now);
 }
 
-void session_drop_socket(struct session *s, cv_time now, uint16_t socket)
-{
-	bool had_any = false;
-
-	for (uint8_t i = 0; i < PATHS_MAX; i++) {
-		struct path *p = &s->paths.list[i];
-
-		if (p->state == PATH_FREE || p->to.is_relay || p->to.socket != socket)
-			continue;
-		if (p->inflight > 0)
-			recovery_take_back(s, now, i);
-		paths_remove(&s->paths, i);
-		had_any = true;
-	}
-	if (had_any)
-		session_rechoose(s, now);
-}
-
 void session_on_candidates_changed(struct session *s, cv_time now)
 {
 	for (uint8_t i = 0; i < PATHS_MAX; i++)

@@ -176,11 +176,14 @@ struct session {
 	} batch[PATHS_MAX];
 
 	struct punch_talk punch;
-	const char *punch_doing; /* static: what is tried now, in words; NULL: nothing */
-	cv_time punch_at;        /* not before */
-	cv_time range_at;        /* no ports at random before, on either side */
-	cv_time punch_ended_at;  /* the last attempt; 0: none yet */
-	uint8_t punches_failed;  /* since the last success or event */
+	const char *punch_doing;   /* static: what is tried now, in words; NULL: nothing */
+	cv_time punch_at;          /* not before */
+	cv_time range_at;          /* no ports at random before, on either side */
+	cv_time punch_ended_at;    /* the last attempt; 0: none yet */
+	uint8_t punches_failed;    /* since the last success or event */
+	cv_time punch_replan_at;   /* nor given up for another plan */
+	cv_time punch_help_at;     /* the peer is not helped again before */
+	struct bucket punch_asked; /* packets at its wish: punch_budget.h */
 
 	/* the newest nomination: epoch and number of its probe */
 	uint32_t nominated_index;
@@ -225,8 +228,6 @@ void session_set_addresses(struct session *s, cv_time now, const struct addr *li
 void session_add_relay(struct session *s, cv_time now, uint32_t server, uint64_t channel,
                        uint32_t rate_kbit, uint8_t leg);
 void session_drop_relay(struct session *s, cv_time now, uint32_t server);
-/* It is closed: no path may have it any longer. */
-void session_drop_socket(struct session *s, cv_time now, uint16_t socket);
 /* Our leg of the channels at @server is TCP, or is not; @is_blocked: it takes nothing now. */
 void session_set_leg(struct session *s, cv_time now, uint32_t server, bool is_tcp, bool is_blocked);
 void session_on_candidates_changed(struct session *s, cv_time now);
