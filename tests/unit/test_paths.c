@@ -702,6 +702,31 @@ static void another_port_is_a_lost_mapping(void **state)
 	assert_false(path_on_seen(&p, &a));
 }
 
+/* Own address, peer's news and a lost beat come within one round trip: nothing was missed yet. */
+static void many_questions_are_one_beat(void **state)
+{
+	struct path_probe out;
+	cv_time now = NOW;
+	uint8_t slot, i;
+
+	(void)state;
+	begin(DECIDES);
+	i = add(direct(1), CV_MS(146));
+	path(i)->pmtud.due_at = CV_TIME_NEVER;
+	for (unsigned k = 0; k < 5; k++, now += CV_MS(20)) {
+		path_check_now(path(i), now);
+		assert_true(paths_probe_due(&ps, now, &rng, true, &slot, &out));
+		assert_int_equal(path(i)->beats_missed, 1);
+		assert_false(path(i)->is_doubtful);
+	}
+	for (unsigned k = 2; k <= 3; k++) {
+		now += path_patience(path(i));
+		path_check_now(path(i), now);
+		assert_true(paths_probe_due(&ps, now, &rng, true, &slot, &out));
+		assert_int_equal(path(i)->is_doubtful, k == 3);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -729,6 +754,7 @@ int main(void)
 		cmocka_unit_test(strangers_have_a_budget),
 		cmocka_unit_test(older_lists_are_left_alone),
 		cmocka_unit_test(nobody_is_asked_for_ever),
+		cmocka_unit_test(many_questions_are_one_beat),
 	};
 
 	return cmocka_run_group_tests_name("paths", tests, NULL, NULL);
