@@ -123,6 +123,14 @@ void discovery_set_local(struct discovery *d, cv_time now, const struct addr *li
 	d->begin_at = cv_time_after(now, ROUND_DELAY);
 }
 
+void discovery_stop(struct discovery *d)
+{
+	end_round(d);
+	d->begin_at = CV_TIME_NEVER;
+	d->foreign_count = 0;
+	memset(d->servers, 0, sizeof(d->servers));
+}
+
 void discovery_suspect(struct discovery *d, cv_time now)
 {
 	if (d->is_suspect || !d->has_profile || d->profile.mapping != NAT_UNKNOWN)

@@ -90,6 +90,8 @@ void discovery_set_foreign(struct discovery *d, cv_time now, const struct addr *
                            unsigned count);
 /* The network is another one, or may be: the present round is given up for a new one. */
 void discovery_set_local(struct discovery *d, cv_time now, const struct addr *list, unsigned count);
+/* No more is asked; what is known holds. */
+void discovery_stop(struct discovery *d);
 /* Something went against the profile: a new round soon. */
 void discovery_restart(struct discovery *d, cv_time now);
 /* Plain probes to and from us fail. Where one server address alone could be asked, the mapping may

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tunnel/traversal.h"
 
+#include "tunnel/punch_sockets.h"
+
 /* Whether streams are open; the deadlines of those that are wake us every 5 s. */
 #define IDLE_LOOK CV_SEC(1)
 
@@ -120,6 +122,8 @@ void traversal_on_server(struct endpoint *e, cv_time now, uint32_t server)
 {
 	struct rendezvous_stats stats;
 
+	if (e->is_closing)
+		return;
 	choose_server(e, now);
 	rendezvous_stats(e->servers[server].r, &stats);
 	/* What TCP sees says nothing of UDP, and what UDP saw before is old. */
@@ -161,18 +165,27 @@ void traversal_turn(struct endpoint *e, cv_time now)
 	punch_on_deadline(e, now);
 }
 
-bool traversal_next_event(struct endpoint *e, struct endpoint_event *out)
+bool traversal_next_event(struct endpoint *e, cv_time now, struct endpoint_event *out)
 {
 	struct extras_wish wish;
 
 	if (!extras_next_wish(&e->extras, &wish))
 		return false;
+	if (wish.is_close)
+		punch_sockets_on_close(e, now, wish.first);
 	*out = (struct endpoint_event){
 		.kind = wish.is_close ? ENDPOINT_EVENT_CLOSE_SOCKET : ENDPOINT_EVENT_OPEN_SOCKETS,
 		.socket = wish.first,
 		.count = wish.count,
 	};
 	return true;
+}
+
+void traversal_close(struct endpoint *e, cv_time now)
+{
+	punch_stop(e, now);
+	discovery_stop(&e->discovery);
+	lifetime_stop(&e->lifetime);
 }
 
 bool traversal_write(struct endpoint *e, cv_time now, struct train *out)
