@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <sodium.h>
@@ -218,6 +219,11 @@ static void on_event(struct agent *a, cv_time now, const struct endpoint_event *
 	case ENDPOINT_EVENT_CLOSE_SOCKET:
 		udp_port_close_extra(a->port, ev->socket);
 		return;
+	case ENDPOINT_EVENT_CLASH:
+		log_warn("peer refused peer=%s cause=\"one side says path: direct, the other "
+		         "path: relay\"",
+		         a->config->peers[ev->peer].name);
+		return;
 	case ENDPOINT_EVENT_DUPLICATE:
 		log_warn("another agent uses this identity");
 		return;
@@ -229,19 +235,21 @@ static void answer_pings(struct agent *a, cv_time now)
 {
 	for (size_t i = 0; i < CV_ARRAY_SIZE(a->pings); i++) {
 		struct ping *p = &a->pings[i];
-		struct endpoint_peer_stats stats;
+		struct endpoint_ping got;
+		const char *address;
 		char text[ADDR_TEXT_MAX];
-		cv_duration rtt;
 
-		if (p->id == 0 || !endpoint_ping_result(a->endpoint, p->peer, &rtt))
+		if (p->id == 0 || !endpoint_ping_result(a->endpoint, now, p->peer, &got))
 			continue;
-		endpoint_peer_stats(a->endpoint, now, p->peer, &stats);
+		/* A relay is known by the name that the user gave it. */
+		address = got.server == UINT32_MAX ? addr_format(&got.address, text)
+		                                   : a->config->servers[got.server].address.text;
 		for (size_t k = i; k < CV_ARRAY_SIZE(a->pings); k++) {
 			/* One answer serves all who asked about this peer. */
 			if (a->pings[k].id == 0 || a->pings[k].peer != p->peer)
 				continue;
-			control_ping_done(a->control, a->pings[k].id, rtt, stats.path_kind,
-			                  addr_format(&stats.path_address, text));
+			control_ping_done(a->control, a->pings[k].id, got.rtt, got.path_kind,
+			                  address);
 			if (k != i)
 				a->pings[k].id = 0;
 		}
@@ -377,10 +385,20 @@ end:
 	return out;
 }
 
+/* Valid until the next call. */
+static const char *why_down(struct agent *a, cv_time now, uint32_t peer)
+{
+	static char text[ENDPOINT_WHY_MAX + 32];
+	struct endpoint_peer_stats stats;
+
+	endpoint_peer_stats(a->endpoint, now, peer, &stats);
+	(void)snprintf(text, sizeof(text), "the peer is not connected: %s", stats.why);
+	return text;
+}
+
 static int on_ping(void *ctx, const char *peer, uint64_t id, const char **why)
 {
 	struct agent *a = ctx;
-	struct endpoint_peer_stats stats;
 
 	for (uint32_t i = 0; i < a->config->peer_count; i++) {
 		if (strcmp(a->config->peers[i].name, peer) != 0)
@@ -390,11 +408,10 @@ static int on_ping(void *ctx, const char *peer, uint64_t id, const char **why)
 
 			if (a->pings[k].id != 0)
 				continue;
-			endpoint_peer_stats(a->endpoint, now, i, &stats);
 			endpoint_want_peer(a->endpoint, now, i);
 			udp_port_kick(a->port);
-			if (stats.state == PEER_DOWN) {
-				*why = "the peer is not connected";
+			if (endpoint_peer_state(a->endpoint, i) == PEER_DOWN) {
+				*why = why_down(a, now, i);
 				return EXIT_UNREACHABLE;
 			}
 			a->pings[k] = (struct ping){ .id = id, .peer = i };

@@ -255,8 +255,11 @@ void bridge_on_stream(struct bridge *b, cv_time now, const struct endpoint_event
 void bridge_on_peer(struct bridge *b, cv_time now, uint32_t peer)
 {
 	struct list *at, *next;
+	enum peer_state state = endpoint_peer_state(b->endpoint, peer);
+	cv_duration since;
 
-	if (endpoint_peer_state(b->endpoint, peer) != PEER_DOWN)
+	if (state != PEER_DOWN &&
+	    !(state == PEER_CONNECTED && endpoint_peer_is_held(b->endpoint, now, peer, &since)))
 		return;
 	list_for_each(at, next, &b->flows)
 	{

@@ -23,7 +23,7 @@ struct pinger {
 	struct client client;
 	long sent, received;
 	double min, max, sum; /* ms */
-	char kind[16];        /* of the latest path, escaped; empty: none yet */
+	char way[TEXT_MAX];   /* the latest path, escaped; empty: none yet */
 };
 
 static volatile sig_atomic_t is_interrupted;
@@ -57,16 +57,16 @@ static void print_reply(struct pinger *p, const json_t *answer)
 {
 	const json_t *path = json_object_get(answer, "path");
 	double ms = json_number_value(json_object_get(answer, "rtt_ms"));
-	char address[TEXT_MAX], kind[sizeof(p->kind)];
+	char address[TEXT_MAX / 2], kind[16], way[TEXT_MAX];
 
 	(void)text_of(address, sizeof(address), path, "address");
 	(void)text_of(kind, sizeof(kind), path, "kind");
-	if (p->kind[0] && strcmp(p->kind, kind) != 0)
-		(void)printf("path changed: %s -> %s\n", p->kind, kind);
-	memcpy(p->kind, kind, sizeof(kind));
+	(void)snprintf(way, sizeof(way), "via %s%s%s", kind, address[0] ? " " : "", address);
+	if (p->way[0] && strcmp(p->way, way) != 0)
+		(void)printf("path changed: %s -> %s\n", p->way, way);
+	memcpy(p->way, way, sizeof(way));
 	count(p, ms);
-	(void)printf("reply from %s: %.1f ms %s%s%s\n", p->peer, ms, kind, address[0] ? " " : "",
-	             address);
+	(void)printf("reply from %s: %.1f ms %s\n", p->peer, ms, way);
 }
 
 /* An exit code that ends the command; EXIT_DONE: go on. */

@@ -74,10 +74,13 @@ static void connected(struct flow *f, cv_time now, struct tcp_conn *conn)
 {
 	uint8_t status[TARGET_STATUS_MAX];
 	struct wr w = wr_init(status, sizeof(status));
-	struct addr bound = tcp_conn_local_address(conn);
+	struct addr bound = { .family = ADDR_NONE };
 	char text[HOSTPORT_TEXT_MAX];
 
 	f->conn = conn;
+	/* Who wants a relay does not want his network known. */
+	if (!endpoint_peer_is_relay_only(f->b->endpoint, f->peer))
+		bound = tcp_conn_local_address(conn);
 	target_write_status(&w, &bound);
 	stream_accept(f->streams, f->stream);
 	if (stream_write(f->streams, f->stream, status, wr_size(&w)) != wr_size(&w)) {

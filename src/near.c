@@ -7,6 +7,7 @@
 #include "bridge.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -20,6 +21,12 @@
 /* A peer that is not connected is reported within 10 s, a target's fault within 12 s. */
 #define PEER_TIMEOUT CV_MS(9500)
 #define ANSWER_TIMEOUT CV_MS(11800)
+/* A direct path that did not come for that long is known to be missing: who asks then hears so
+ * within a second, in which it is looked for once more. */
+#define HELD_KNOWN CV_SEC(10)
+#define HELD_TIMEOUT CV_MS(700)
+
+enum { CAUSE_MAX = ENDPOINT_WHY_MAX + 64 };
 
 void near_free(struct flow *f)
 {
@@ -41,15 +48,34 @@ static bool say(struct flow *f, const void *bytes, size_t size)
 	return tcp_conn_writev(f->conn, &piece, 1, &taken) == 0 && taken == size;
 }
 
+/* In words; of a peer that cannot be reached, why. */
+static const char *cause_of(const struct flow *f, enum target_code code, char out[CAUSE_MAX])
+{
+	struct endpoint_peer_stats stats;
+
+	if (code != TARGET_PEER_DOWN)
+		return target_code_text(code);
+	endpoint_peer_stats(f->b->endpoint, clock_now(), f->peer, &stats);
+	/* Held back by `path: direct` it is connected, and the reason says all. */
+	if (stats.state == PEER_CONNECTED && stats.why[0])
+		(void)snprintf(out, CAUSE_MAX, "%s", stats.why);
+	else
+		(void)snprintf(out, CAUSE_MAX, "%s%s%s", target_code_text(code),
+		               stats.why[0] ? ": " : "", stats.why);
+	return out;
+}
+
 static void refuse(struct flow *f, enum target_code code)
 {
+	char cause_text[CAUSE_MAX];
+	const char *cause = cause_of(f, code, cause_text);
 	char text[HOSTPORT_TEXT_MAX];
 	uint8_t reply[SOCKS5_REPLY_MAX];
 	struct wr w = wr_init(reply, sizeof(reply));
 
 	log_info("refused peer=%s target=%s cause=\"%s\"",
 	         f->peer == ROUTE_NO_PEER ? "-" : flow_peer_name(f),
-	         hostport_format(&f->near->to, text), target_code_text(code));
+	         hostport_format(&f->near->to, text), cause);
 	if (f->kind == FLOW_PROXY) {
 		socks5_write_reply(&w, code, NULL);
 		(void)say(f, reply, wr_size(&w)); /* a client that is gone needs no answer */
@@ -59,8 +85,7 @@ static void refuse(struct flow *f, enum target_code code)
 	}
 	if (f->kind == FLOW_NC) {
 		char line[CONTROL_LINE_MAX];
-		size_t size =
-			control_nc_error_line(line, target_code_exit(code), target_code_text(code));
+		size_t size = control_nc_error_line(line, target_code_exit(code), cause);
 
 		(void)say(f, line, size);
 		flow_abandon(f, TARGET_ABORTED, false);
@@ -459,6 +484,19 @@ void near_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev
 	CV_UNREACHABLE();
 }
 
+/* Only a relay is there, and `path: direct` holds the stream back. False: it may still come. */
+static bool refuse_held(struct flow *f, cv_time now)
+{
+	cv_duration waited = cv_time_since(now, f->began_at), since;
+
+	if (!endpoint_peer_is_held(f->b->endpoint, now, f->peer, &since))
+		return false;
+	if (waited < (since >= HELD_KNOWN ? HELD_TIMEOUT : PEER_TIMEOUT))
+		return false;
+	refuse(f, TARGET_PEER_DOWN);
+	return true;
+}
+
 void near_on_deadline(struct flow *f, cv_time now)
 {
 	if (f->state == FLOW_HANDSHAKE) {
@@ -469,6 +507,8 @@ void near_on_deadline(struct flow *f, cv_time now)
 		refuse(f, TARGET_PEER_DOWN);
 		return;
 	}
+	if (refuse_held(f, now) || now < cv_time_after(f->began_at, PEER_TIMEOUT))
+		return;
 	if (now >= cv_time_after(f->began_at, ANSWER_TIMEOUT)) {
 		refuse(f, TARGET_TIMEOUT);
 		return;

@@ -458,6 +458,7 @@ static void pull_news(struct endpoint *e, struct session *s)
 		{ SESSION_NEWS_PATH, ENDPOINT_EVENT_PATH },
 		{ SESSION_NEWS_RESOLVE, ENDPOINT_EVENT_RESOLVE_PEER },
 		{ SESSION_NEWS_DUPLICATE, ENDPOINT_EVENT_DUPLICATE },
+		{ SESSION_NEWS_CLASH, ENDPOINT_EVENT_CLASH },
 	};
 
 	for (size_t i = 0; i < CV_ARRAY_SIZE(table); i++) {
@@ -487,6 +488,7 @@ bool endpoint_next_event(struct endpoint *e, cv_time now, struct endpoint_event 
 
 		session_settle(s, now);
 		ask_servers(e, now, s);
+		traversal_on_session(e, now, s);
 		punch_consider(e, now, s);
 		pull_news(e, s);
 	}
@@ -704,76 +706,6 @@ void endpoint_want_peer(struct endpoint *e, cv_time now, uint32_t peer)
 struct streams *endpoint_streams(struct endpoint *e, uint32_t peer)
 {
 	return session_of(e, peer)->streams;
-}
-
-void endpoint_ping(struct endpoint *e, cv_time now, uint32_t peer)
-{
-	struct session *s = session_of(e, peer);
-	struct path *p = paths_active(&s->paths);
-
-	if (!p)
-		return;
-	p->is_pinging = true;
-	p->ping_rtt = 0;
-	path_check_now(p, now);
-	endpoint_touch_session(e, s);
-}
-
-bool endpoint_ping_result(struct endpoint *e, uint32_t peer, cv_duration *rtt)
-{
-	struct session *s = session_of(e, peer);
-
-	for (unsigned i = 0; i < PATHS_MAX; i++) {
-		struct path *p = &s->paths.list[i];
-
-		if (p->state != PATH_FREE && p->ping_rtt != 0) {
-			*rtt = p->ping_rtt;
-			p->ping_rtt = 0;
-			return true;
-		}
-	}
-	return false;
-}
-
-void endpoint_peer_stats(struct endpoint *e, cv_time now, uint32_t peer,
-                         struct endpoint_peer_stats *out)
-{
-	struct session *s = session_of(e, peer);
-
-	vitals_read(s, now, out);
-	if (s->paths.active != PATHS_NONE && s->paths.list[s->paths.active].to.is_relay &&
-	    out->state == PEER_CONNECTED) {
-		struct rendezvous_stats stats;
-
-		rendezvous_stats(e->servers[s->paths.list[s->paths.active].to.server].r, &stats);
-		out->path_address = stats.address;
-	}
-}
-
-void endpoint_server_stats(const struct endpoint *e, uint32_t server, struct rendezvous_stats *out)
-{
-	CV_ASSERT(server < e->server_count);
-	rendezvous_stats(e->servers[server].r, out);
-}
-
-void endpoint_nat_stats(const struct endpoint *e, struct endpoint_nat_stats *out)
-{
-	*out = (struct endpoint_nat_stats){
-		.nat = e->core.nat,
-		.attempts = e->punch.stats.attempts,
-		.succeeded = e->punch.stats.succeeded,
-		.packets = e->punch.stats.packets,
-		.sockets = e->punch.stats.sockets,
-	};
-}
-
-void endpoint_counters(const struct endpoint *e, struct endpoint_counters *out)
-{
-	*out = e->counters;
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		out->forged += e->sessions[i]->forged;
-		out->replayed += e->sessions[i]->replayed;
-	}
 }
 
 bool endpoint_check(const struct endpoint *e)

@@ -165,6 +165,7 @@ enum endpoint_event_kind {
 	ENDPOINT_EVENT_OPEN_SOCKETS,   /* wants sockets .socket ... + .count - 1 of IPv4 and
 	                                  endpoint_on_sockets_opened() */
 	ENDPOINT_EVENT_CLOSE_SOCKET,   /* .socket is not needed any longer */
+	ENDPOINT_EVENT_CLASH,          /* one side says `path: direct`, the other `path: relay` */
 	ENDPOINT_EVENT_DUPLICATE,      /* another agent uses this identity (.peer, or .server) */
 	ENDPOINT_EVENT_TCP_OPEN,       /* wants a TCP connection to .server */
 	ENDPOINT_EVENT_TCP_CLOSE,      /* wants it no longer, be it made or not */
@@ -194,11 +195,26 @@ void endpoint_want_peer(struct endpoint *e, cv_time now, uint32_t peer);
 /* The streams that new opens belong to; changes when the object is replaced, so ask each time. */
 struct streams *endpoint_streams(struct endpoint *e, uint32_t peer);
 
-/* What a stream may be held up by; used by `ping`: measures a round trip on the active path. The
- * answer is in endpoint_ping_result(). */
+/* True while streams to the peer wait because one side says `path: direct` and only a relay is
+ * there; @since: for how long. */
+bool endpoint_peer_is_held(const struct endpoint *e, cv_time now, uint32_t peer,
+                           cv_duration *since);
+
+/* `path: relay` holds: neither side tells the other an address of its network. */
+bool endpoint_peer_is_relay_only(const struct endpoint *e, uint32_t peer);
+
+struct endpoint_ping {
+	cv_duration rtt;
+	const char *path_kind; /* that it took, as in endpoint_peer_stats */
+	struct addr address;   /* of the peer, or of the relaying server */
+	uint32_t server;       /* that relayed it; UINT32_MAX: none */
+};
+/* What a stream may be held up by; used by `ping`: measures a round trip on the active path, or on
+ * the first there is. The answer is in endpoint_ping_result(). */
 void endpoint_ping(struct endpoint *e, cv_time now, uint32_t peer);
-/* True once for each answer: round trip, and the kind of path and address it took. */
-bool endpoint_ping_result(struct endpoint *e, uint32_t peer, cv_duration *rtt);
+/* To be asked after events; true once for each answer. */
+bool endpoint_ping_result(struct endpoint *e, cv_time now, uint32_t peer,
+                          struct endpoint_ping *out);
 
 enum { ENDPOINT_WHY_MAX = 320 };
 

@@ -25,8 +25,8 @@
  */
 
 #define LAPSE_TIME CV_SEC(60)
-/* Beyond the interval that an agent told: repeats of its challenge, then an attempt. */
-#define LAPSE_MARGIN CV_SEC(35)
+/* Beyond the silence that an agent announced: repeats of its challenge, then an attempt. */
+#define LAPSE_MARGIN CV_SEC(30)
 #define CHECK_INTERVAL CV_MS(500)
 #define RETRY_TIME CV_SEC(1)
 /* For what is still in the queue of a TCP connection that a session leaves: 96 KiB at 150 kbit/s.

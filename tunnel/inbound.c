@@ -78,6 +78,10 @@ static void on_bound(struct session *s, cv_time now)
 	           cv_load64(s->assoc.incarnation), 0);
 	s->paths.is_relay_only = s->policy == POLICY_RELAY || s->assoc.peer_policy == POLICY_RELAY;
 	s->down_code = CLOSE_NONE;
+	if (session_policies_clash(s)) {
+		s->news |= SESSION_NEWS_CLASH;
+		return; /* no stream is ever opened (rule 5.10) */
+	}
 	if (!s->is_up)
 		s->news |= SESSION_NEWS_UP;
 	s->is_up = true;
@@ -503,14 +507,18 @@ static struct path *asker(struct session *s, uint8_t slot, uint64_t token)
 	return &s->paths.list[slot];
 }
 
-static void on_answer(struct session *s, cv_time now, uint8_t slot, uint64_t token, size_t size)
+static void on_answer(struct session *s, cv_time now, uint8_t slot, const struct wire_data *head,
+                      const struct wire_probe *answer, size_t size)
 {
-	struct path *p = asker(s, slot, token);
+	struct path *p = asker(s, slot, answer->token);
 	enum path_state before = (enum path_state)p->state;
 
-	if (!path_on_answer(p, now, token, (uint32_t)size + path_overhead(p)))
+	if (!path_on_answer(p, now, answer->token, (uint32_t)size + path_overhead(p)))
 		return;
 	slot = (uint8_t)(p - s->paths.list);
+	s->has_lost_mapping |= path_on_seen(p, &answer->seen);
+	if ((answer->flags & PROBE_FLAG_NOMINATE) && is_newest_nomination(s, head))
+		on_nomination(s, now, slot);
 	if (p->state != PATH_USABLE || before == PATH_USABLE)
 		return;
 	trace_emit(s->core->trace, now, TRACE_PATH_VALIDATED, s->number, slot, p->probe_rtt / 1000);
@@ -548,6 +556,6 @@ void inbound_on_probe(struct session *s, cv_time now, const struct origin *from,
 	if (probe.type == PROBE_CHALLENGE)
 		on_challenge(s, slot, &probe, from, size);
 	else
-		on_answer(s, now, slot, probe.token, size);
+		on_answer(s, now, slot, &head, &probe, size);
 	session_rechoose(s, now);
 }

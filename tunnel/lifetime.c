@@ -30,7 +30,11 @@ enum {
 #define WARM_SPACING CV_SEC(3)
 #define REPEAT CV_SEC(1)
 #define ASK_SPACING CV_MS(300)
+/* Not while ways to the peers are looked for: each new mapping moves the ports that are predicted.
+ */
+#define BEGIN_DELAY CV_SEC(8)
 #define LATENESS CV_SEC(3) /* of an answer: a round trip, and queues */
+#define LOSS_SPACING CV_SEC(30)
 #define OPEN_AGAIN CV_SEC(600)
 #define LEARN_AGAIN CV_SEC(3600)
 
@@ -122,7 +126,7 @@ void lifetime_begin(struct lifetime *l, cv_time now)
 		return;
 	}
 	l->state = LIFETIME_OPENING;
-	l->due_at = now;
+	l->due_at = cv_time_after(now, BEGIN_DELAY);
 }
 
 void lifetime_stop(struct lifetime *l)
@@ -142,8 +146,9 @@ void lifetime_forget(struct lifetime *l, cv_time now)
 
 void lifetime_on_lost(struct lifetime *l, cv_time now)
 {
-	if (l->proven_s == 0)
+	if (l->proven_s == 0 || (l->lost_at != 0 && cv_time_since(now, l->lost_at) < LOSS_SPACING))
 		return;
+	l->lost_at = now;
 	l->refuted_s = l->proven_s;
 	l->proven_s = 0;
 	for (unsigned i = 0; i <= TOP_STEP && ladder[i] <= l->refuted_s / 2; i++)

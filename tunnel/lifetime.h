@@ -42,6 +42,7 @@ struct lifetime {
 	uint16_t proven_s;     /* a mapping lived for so long unused; 0: nothing is known */
 	uint16_t refuted_s;    /* and not for so long; 0: nothing is known */
 	uint16_t asked_s;      /* WARMING, WAITING: the step that is tried */
+	cv_time lost_at;       /* the newest lifetime_on_lost() */
 	uint64_t token;        /* of the newest question; 0: none */
 	cv_time asked_at;      /* when it left */
 	cv_time due_at;        /* OPENING, RESTING: begins again; WARMING, WAITING: next question */
@@ -55,8 +56,8 @@ void lifetime_begin(struct lifetime *l, cv_time now);
 void lifetime_stop(struct lifetime *l);
 /* The network is another one, or may be: all is learnt anew. */
 void lifetime_forget(struct lifetime *l, cv_time now);
-/* A server sees us elsewhere though the network is the same: a mapping may have been lost while it
- * was idle. */
+/* Somebody sees us elsewhere though the network is the same: a mapping may have been lost while it
+ * was idle. What several tell within half a minute is one loss. */
 void lifetime_on_lost(struct lifetime *l, cv_time now);
 /* Idle mappings should be used at least as often. */
 cv_duration lifetime_keepalive(const struct lifetime *l);

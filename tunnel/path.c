@@ -411,6 +411,16 @@ bool path_on_answer(struct path *p, cv_time now, uint64_t token, uint32_t size)
 	return true;
 }
 
+bool path_on_seen(struct path *p, const struct addr *seen)
+{
+	struct addr before = p->seen;
+
+	if (seen->family == ADDR_NONE)
+		return false;
+	p->seen = *seen;
+	return addr_equal_ip(&before, seen) && before.port != seen->port;
+}
+
 void path_on_refused(struct path *p, cv_time now)
 {
 	/* One refusal a quarter second counts: a burst of packets draws a burst of ICMP. */

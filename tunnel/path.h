@@ -107,6 +107,7 @@ struct path {
 	bool is_tcp_there; /* and the peer's */
 	bool is_blocked;   /* the connection takes no more now: nothing is built for it */
 	struct origin to;
+	struct addr seen; /* whence the peer says that our probes come */
 	struct path_token tokens[PATH_TOKENS];
 	cv_time made_at, heard_at, sent_at, probe_at, retry_at, refused_at;
 	cv_time round_at;   /* the newest quick round of checks began */
@@ -181,6 +182,9 @@ bool path_has_asked(const struct path *p, uint64_t token);
 /* An answer came by this path. @size: of the datagram. True when the token was ours; state and RTT
  * are updated. */
 bool path_on_answer(struct path *p, cv_time now, uint64_t token, uint32_t size);
+/* The peer told in an answer whence the challenge came. True: another port than before, so the
+ * mapping between was lost or made anew. */
+bool path_on_seen(struct path *p, const struct addr *seen);
 /* ICMP refusal. */
 void path_on_refused(struct path *p, cv_time now);
 /* Congestion control begins again after the time in which this path carried nothing. */

@@ -46,6 +46,9 @@ enum {
 #define EVENT_SPACING CV_SEC(5)
 #define HINTED_TIME CV_SEC(4) /* plain probes have had this time */
 #define WAIT_TIME CV_SEC(1)   /* for what an attempt needs */
+/* A router that keeps 1,024 entries has room for one range; what nobody answered goes within a
+ * minute (RFC 4787 asks for two, netfilter takes half of one). */
+#define RANGE_SPACING CV_SEC(75)
 #define SWEEP_SPACING CV_SEC(10)
 
 void punch_init(struct punch *p, const struct punch_limits *limits, struct extras *extras,
@@ -117,6 +120,9 @@ static void finish(struct endpoint *e, cv_time now, struct punch_attempt *a, boo
 
 	trace_emit(e->core.trace, now, TRACE_PUNCH_END, a->peer, has_succeeded, a->packets);
 	release_sockets(e, now, a);
+	if ((a->role == PUNCH_LEAD_RANGE || a->order.size > 0) &&
+	    a->packets > e->punch.budget.limits.packets_max / 2)
+		s->range_at = cv_time_after(now, RANGE_SPACING);
 	a->role = PUNCH_NOBODY;
 	s->punch_ended_at = now;
 	s->punch_doing = NULL;
@@ -307,7 +313,7 @@ static void begin_spray(struct endpoint *e, cv_time now, struct session *s,
 	bool is_range = in->kind == PUNCH_RANGE;
 	struct punch_attempt *a;
 
-	if (is_range ? in->port_high < low : in->count == 0)
+	if (is_range ? in->port_high < low || now < s->range_at : in->count == 0)
 		return;
 	/* The next round of the same attempt spends what is left of its budget. */
 	a = help(e, now, s, PUNCH_HELP_SPRAY, in->round);
@@ -687,6 +693,10 @@ void punch_consider(struct endpoint *e, cv_time now, struct session *s)
 		return;
 	if (role_in(plan) == PUNCH_NOBODY)
 		return;
+	if (plan.kind == PUNCH_PLAN_BIRTHDAY && now < s->range_at) {
+		s->punch_at = s->range_at;
+		return;
+	}
 	if (s->paths.active == PATHS_NONE || is_validating(s) ||
 	    e->core.nat.address.family != ADDR_V4 ||
 	    !candidate_is_allowed(&e->core.scope, &s->punch.peer.address) ||

@@ -14,7 +14,7 @@
  *
  *   RESOLVING -> CONNECTING -> UP -> (silence) CONNECTING ...
  *
- * Keepalive: a PROBE challenge every 20-25 s (random; as rendezvous_set_keepalive() says), answered
+ * Keepalive: a PROBE challenge as often as rendezvous_set_keepalive() says, 25 s at first, answered
  * with the address seen; an unanswered one is repeated after 1, 2, 3 s, then the session is taken
  * for lost and a continuing INIT goes out. A challenge of the server's means that it sees us
  * elsewhere, or not at all: it is answered, and answered by one of ours, which brings the new

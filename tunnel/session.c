@@ -203,6 +203,12 @@ enum path_policy session_policy(const struct session *s)
 	return (enum path_policy)s->policy;
 }
 
+bool session_is_held(const struct session *s)
+{
+	return s->paths.active != PATHS_NONE && s->paths.list[s->paths.active].to.is_relay &&
+	       session_policy(s) == POLICY_DIRECT && !session_policies_clash(s);
+}
+
 bool session_policies_clash(const struct session *s)
 {
 	return (s->policy == POLICY_RELAY && s->assoc.peer_policy == POLICY_DIRECT) ||
@@ -221,6 +227,8 @@ void session_rechoose(struct session *s, cv_time now)
 	p = paths_active(&s->paths);
 	trace_emit(s->core->trace, now, TRACE_PATH_ACTIVE, s->number, s->paths.active,
 	           p ? p->kind : PATH_KIND_NONE);
+	if (p && (!p->to.is_relay || s->relayed_at == 0))
+		s->relayed_at = p->to.is_relay ? now : 0;
 	if (before == PATHS_NONE)
 		return;
 	was_dead = s->paths.list[before].is_doubtful || s->paths.list[before].state == PATH_FAILED;
@@ -352,6 +360,10 @@ void session_want(struct session *s, cv_time now)
 		s->is_wanted = true; /* what runs may be in its last second */
 	else
 		doubt_ways(s, now);
+	if (!session_is_held(s) || (s->held_at && cv_time_since(now, s->held_at) < PATH_ROUND))
+		return;
+	s->held_at = now;
+	paths_check_now(&s->paths, now);
 }
 
 void session_close(struct session *s, cv_time now, uint16_t code)
@@ -445,6 +457,10 @@ static bool write_answer(struct session *s, cv_time now, struct train *train,
 			.seen = s->answers[i].seen,
 		};
 
+		/* Who follows may have left it by itself, and we need not ask while we are asked.
+		 */
+		if (s->has_smaller_key && s->answers[i].slot == s->paths.active)
+			probe.flags = PROBE_FLAG_NOMINATE;
 		if (p->state != PATH_FREE &&
 		    put_probe(s, now, &p->to, s->answers[i].size, &probe, train, out)) {
 			p->sent_at = now;

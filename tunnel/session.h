@@ -86,6 +86,7 @@ enum {
 	SESSION_NEWS_PATH = 1 << 2,
 	SESSION_NEWS_RESOLVE = 1 << 3,
 	SESSION_NEWS_DUPLICATE = 1 << 4,
+	SESSION_NEWS_CLASH = 1 << 5,
 };
 
 struct session {
@@ -158,6 +159,10 @@ struct session {
 	bool must_settle; /* ACKs were read in this batch: loss, congestion and windows are due */
 	struct bucket candidates; /* new addresses that the peer may have us probe (T40) */
 	cv_time hint_at;          /* newest continuing INIT that a doubt caused */
+	bool has_lost_mapping;    /* the peer sees us at another port than before */
+	bool wants_ping;          /* as soon as there is a path */
+	cv_time relayed_at;       /* since when all goes by a relay; 0: it does not */
+	cv_time held_at;    /* other ways were last asked for by somebody who waits for them */
 	bool asks_servers;  /* a way died: perhaps we have another address now, and they see it */
 	bool wants_servers; /* streams wait: no server is left alone for a minute */
 	struct session_batch { /* per path, within a batch of ACKs */
@@ -172,6 +177,7 @@ struct session {
 	struct punch_talk punch;
 	const char *punch_doing;   /* static: what is tried now, in words; NULL: nothing */
 	cv_time punch_at;          /* not before */
+	cv_time range_at;          /* no ports at random before, on either side */
 	cv_time punch_ended_at;    /* the last attempt; 0: none yet */
 	uint8_t punches_failed;    /* since the last success or event */
 	cv_time punch_replan_at;   /* nor given up for another plan */
@@ -249,6 +255,8 @@ bool session_next_stream_event(struct session *s, struct streams **streams,
 enum peer_state session_state(const struct session *s, cv_time now);
 enum path_policy session_policy(const struct session *s);
 bool session_is_busy(const struct session *s);
+/* Streams wait: one side says `direct`, and only a relay is there. */
+bool session_is_held(const struct session *s);
 bool session_check(const struct session *s);
 
 /* ---- used inside the room ---- */

@@ -78,6 +78,15 @@ void traversal_on_address(struct endpoint *e, cv_time now, uint32_t server)
 	set_keepalives(e, now);
 }
 
+void traversal_on_session(struct endpoint *e, cv_time now, struct session *s)
+{
+	if (s->has_lost_mapping && e->is_idle) {
+		lifetime_on_lost(&e->lifetime, now);
+		set_keepalives(e, now);
+	}
+	s->has_lost_mapping = false;
+}
+
 static void look_for_streams(struct endpoint *e, cv_time now)
 {
 	bool is_idle = true;

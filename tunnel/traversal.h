@@ -16,6 +16,8 @@ void traversal_on_server(struct endpoint *e, cv_time now, uint32_t server);
 void traversal_on_network(struct endpoint *e, cv_time now);
 /* A server sees us at another address than before. */
 void traversal_on_address(struct endpoint *e, cv_time now, uint32_t server);
+/* A peer may see us at another port. */
+void traversal_on_session(struct endpoint *e, cv_time now, struct session *s);
 /* What changed since the last time; before events are told. */
 void traversal_turn(struct endpoint *e, cv_time now);
 bool traversal_next_event(struct endpoint *e, cv_time now, struct endpoint_event *out);

@@ -143,6 +143,8 @@ void why_relayed(const struct session *s, cv_time now, char out[ENDPOINT_WHY_MAX
 		append(out, "the peer's configuration says path: relay");
 		return;
 	}
+	if (session_is_held(s))
+		append(out, "path: direct, so streams wait: ");
 	if (s->core->nat_version != 0 && s->punch.has_peer)
 		plan = punch_plan(&s->core->nat, &s->punch.peer, s->has_smaller_key);
 	if (s->punch_doing) {

@@ -158,7 +158,7 @@ def with_agents(w):
     report("ping")
     got = w.a.ask("ping", "far", "-n", "2")
     assert got.returncode == 0, got
-    assert re.search(r"reply from far: \d+\.\d ms direct 192\.0\.2\.33:\d+", got.stdout), got
+    assert re.search(r"reply from far: \d+\.\d ms via direct 192\.0\.2\.33:\d+", got.stdout), got
     assert "2 sent, 2 received" in got.stdout, got
     assert w.a.ask("ping", "nobody", "-n", "1").returncode == 2
     w.lone.start()

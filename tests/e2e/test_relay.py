@@ -5,7 +5,8 @@ import collections
 import socket
 import threading
 
-from world import SERVER, World, main, report
+import socks
+from world import PROXY, SERVER, World, main, report
 
 SIZE = 20_000_000
 ETH_P_ALL = 3
@@ -41,6 +42,15 @@ class Listener(threading.Thread):
         self._socket.close()
 
 
+def hides(w):
+    """Not even the address that the far side's own connection has is told."""
+    s = w.connect(PROXY)
+    socks.greet(s)
+    s.sendall(bytes([5, socks.CONNECT, 0]) + socks.address(w.web.address, 80))
+    assert socks.read_exactly(s, 10) == b"\x05\0\0\x01" + bytes(6), "an address"
+    s.close()
+
+
 def transfer(w, digest):
     got = w.fetch().result()
     assert got["error"] is None and got["sha256"] == digest, got
@@ -56,6 +66,7 @@ def story():
         listeners = [Listener(w.a.host), Listener(w.b.host)]
         w.start(wait=["relay"])
         transfer(w, digest)
+        hides(w)
         for agent, peer in ((w.a, "far"), (w.b, "near")):
             path = agent.path(peer)
             assert path["kind"] == "relay" and path["address"] == f"{SERVER}:28583", path

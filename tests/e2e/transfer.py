@@ -61,7 +61,7 @@ def split(text):
 
 def connect(options, target):
     s = socket.create_connection(split(options.proxy) if options.proxy else target, 20)
-    s.settimeout(30)
+    s.settimeout(90)
     return socks.connect(s, *target) if options.proxy else s
 
 

@@ -98,7 +98,7 @@ static void hint(unsigned side, unsigned what)
 	struct pair_side *s = &p.side[side];
 	struct endpoint_peer_stats stats;
 	struct addr local = s->addr[what % PAIR_NETWORKS];
-	cv_duration rtt;
+	struct endpoint_ping ping;
 
 	if (!s->e || s->is_asleep)
 		return;
@@ -118,7 +118,7 @@ static void hint(unsigned side, unsigned what)
 		break;
 	case 4:
 		endpoint_ping(s->e, p.now, s->peer);
-		(void)endpoint_ping_result(s->e, s->peer, &rtt);
+		(void)endpoint_ping_result(s->e, p.now, s->peer, &ping);
 		break;
 	case 5:
 		endpoint_peer_stats(s->e, p.now, s->peer, &stats);

@@ -31,8 +31,8 @@ static const struct {
 	{ "outages", CASES_OUTAGES, false }, { "returns", CASES_RETURNS, false },
 	{ "attacks", CASES_ATTACKS, false }, { "streams", CASES_STREAMS, false },
 	{ "lives", CASES_LIVES, false },     { "tcp", CASES_TCP, false },
-	{ "bulk", CASES_BULK, true },        { "changes", CASES_CHANGES, true },
-	{ "rivals", CASES_RIVALS, true },
+	{ "idle", CASES_IDLE, false },       { "bulk", CASES_BULK, true },
+	{ "changes", CASES_CHANGES, true },  { "rivals", CASES_RIVALS, true },
 };
 
 /* What runs now, for the last words of an assertion. */

@@ -429,6 +429,8 @@ static void on_event(struct sim *sim, struct sim_host *h, const struct endpoint_
 	case ENDPOINT_EVENT_CLOSE_SOCKET:
 		simhost_close_socket(sim, h, ev->socket);
 		return;
+	case ENDPOINT_EVENT_CLASH:
+		return;
 	case ENDPOINT_EVENT_DUPLICATE:
 		h->duplicates++;
 		return;

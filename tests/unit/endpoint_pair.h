@@ -409,6 +409,8 @@ static inline void pair_on_event(struct pair *p, unsigned i, const struct endpoi
 	case ENDPOINT_EVENT_STREAM:
 		pair_on_stream(p, s, ev);
 		return;
+	case ENDPOINT_EVENT_CLASH:
+		return;
 	case ENDPOINT_EVENT_DUPLICATE:
 		s->duplicates++;
 		return;

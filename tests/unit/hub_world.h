@@ -28,6 +28,7 @@ struct agent {
 	struct indexes indexes;
 	struct rendezvous *rv;
 	struct addr addr;
+	uint16_t socket; /* that UDP to it comes to */
 	bool is_cut;     /* nothing gets through either way */
 	bool is_udp_cut; /* but TCP does */
 	struct addr tcp; /* its end of its connection to the server; ADDR_NONE: none */
@@ -282,7 +283,9 @@ static inline void deliver_to_agent(struct world *w, struct agent *a, struct fli
 	if (a->is_cut || (a->is_udp_cut && f->socket != SOCKET_TCP))
 		return;
 	if ((f->bytes[0] & WIRE_KIND_MASK) != WIRE_RELAY) {
-		rendezvous_on_datagram(a->rv, w->now, f->socket, &f->from, f->bytes, f->size);
+		rendezvous_on_datagram(a->rv, w->now,
+		                       f->socket == SOCKET_TCP ? SOCKET_TCP : a->socket, &f->from,
+		                       f->bytes, f->size);
 		return;
 	}
 	assert_true(rendezvous_is_from(a->rv, f->socket, &f->from));

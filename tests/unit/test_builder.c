@@ -534,6 +534,35 @@ static void streams_wait_for_a_direct_path(void **state)
 	pair_deinit(&p);
 }
 
+/* Where the relay is wanted, the peer hears no address and nothing of the routers. */
+static void a_policy_of_relay_tells_no_address(void **state)
+{
+	struct session_out out;
+	struct session *s;
+	struct opened o;
+
+	(void)state;
+	meet(17);
+	s = pair_session(&p, A);
+	s->core->candidates[0].kind = CANDIDATE_HOST;
+	s->core->candidates[0].addr = p.side[A].addr[PAIR_PUBLIC];
+	s->core->candidate_count = 1;
+	active(A)->to = (struct origin){ .is_relay = true, .channel = 1 };
+	for (unsigned relay_only = 2; relay_only-- > 0;) {
+		s->paths.is_relay_only = relay_only;
+		s->candidate_told = 0;
+		s->core->nat_version++;
+		s->is_pinging = true;
+		assert_true(build(A, &out));
+		open_packet(A, p.train_bytes + WIRE_RELAY_HEADER, p.train.size - WIRE_RELAY_HEADER,
+		            &o);
+		assert_int_equal(has(&o, FRAME_CANDIDATES), !relay_only);
+		assert_int_equal(has(&o, FRAME_NAT), !relay_only);
+		assert_false(has(&o, FRAME_PUNCH));
+	}
+	pair_deinit(&p);
+}
+
 static void no_number_is_used_twice_and_some_never(void **state)
 {
 	struct session_out out;
@@ -642,6 +671,7 @@ int main(void)
 		cmocka_unit_test(with_a_closed_window_only_acks_leave),
 		cmocka_unit_test(a_window_bounds_the_train),
 		cmocka_unit_test(streams_wait_for_a_direct_path),
+		cmocka_unit_test(a_policy_of_relay_tells_no_address),
 		cmocka_unit_test(nothing_is_built_for_a_blocked_connection),
 		cmocka_unit_test(no_number_is_used_twice_and_some_never),
 		cmocka_unit_test(a_close_needs_no_window),

@@ -315,20 +315,74 @@ static void a_datagram_too_large_shrinks_the_path(void **state)
 
 static void a_ping_is_answered_once(void **state)
 {
-	cv_duration rtt = 0;
+	struct endpoint_ping got = { 0 };
 
 	(void)state;
 	meet(10);
 	pair_run(&p, CV_SEC(2));
-	assert_false(endpoint_ping_result(p.side[A].e, p.side[A].peer, &rtt));
+	assert_false(endpoint_ping_result(p.side[A].e, p.now, p.side[A].peer, &got));
 	endpoint_ping(p.side[A].e, p.now, p.side[A].peer);
 	pair_drain(&p, A);
 	pair_run(&p, 2 * p.delay - 1);
-	assert_false(endpoint_ping_result(p.side[A].e, p.side[A].peer, &rtt));
+	assert_false(endpoint_ping_result(p.side[A].e, p.now, p.side[A].peer, &got));
 	pair_run(&p, 1);
-	assert_true(endpoint_ping_result(p.side[A].e, p.side[A].peer, &rtt));
-	assert_int_equal(rtt, 2 * p.delay);
-	assert_false(endpoint_ping_result(p.side[A].e, p.side[A].peer, &rtt));
+	assert_true(endpoint_ping_result(p.side[A].e, p.now, p.side[A].peer, &got));
+	assert_int_equal(got.rtt, 2 * p.delay);
+	assert_int_equal(got.server, UINT32_MAX);
+	assert_false(endpoint_ping_result(p.side[A].e, p.now, p.side[A].peer, &got));
+	pair_deinit(&p);
+}
+
+/* Asked before there is a session it leaves with the first path. */
+static void a_ping_waits_for_a_path(void **state)
+{
+	struct endpoint_ping got = { 0 };
+	cv_time begin;
+
+	(void)state;
+	pair_init(&p, 11);
+	pair_start(&p);
+	endpoint_ping(p.side[A].e, p.now, p.side[A].peer);
+	begin = p.now;
+	for (;;) {
+		pair_run(&p, CV_MS(1));
+		if (endpoint_ping_result(p.side[A].e, p.now, p.side[A].peer, &got))
+			break;
+		pair_poke(&p, A);
+		assert_true(p.now < begin + CV_SEC(2));
+	}
+	assert_in_range(got.rtt, 2 * p.delay, 2 * p.delay + CV_MS(1));
+	assert_string_equal(got.path_kind, "direct");
+	pair_deinit(&p);
+}
+
+/* Streams wait while the way that there is is not the one that is wanted. */
+static void a_policy_of_direct_holds_streams(void **state)
+{
+	struct session *s;
+	cv_duration since;
+	uint8_t slot;
+
+	(void)state;
+	meet(12);
+	s = pair_session(&p, A);
+	slot = s->paths.active;
+	assert_false(endpoint_peer_is_held(p.side[A].e, p.now, p.side[A].peer, &since));
+	s->policy = POLICY_DIRECT;
+	assert_false(endpoint_peer_is_held(p.side[A].e, p.now, p.side[A].peer, &since));
+	s->paths.list[slot].to.is_relay = true;
+	s->relayed_at = p.now;
+	assert_true(endpoint_peer_is_held(p.side[A].e, p.now + 7, p.side[A].peer, &since));
+	assert_int_equal(since, 7);
+	s->policy = POLICY_AUTO;
+	assert_false(endpoint_peer_is_held(p.side[A].e, p.now, p.side[A].peer, &since));
+	s->assoc.peer_policy = POLICY_DIRECT;
+	assert_true(endpoint_peer_is_held(p.side[A].e, p.now, p.side[A].peer, &since));
+	s->policy = POLICY_RELAY; /* refused altogether */
+	assert_false(endpoint_peer_is_held(p.side[A].e, p.now, p.side[A].peer, &since));
+	s->paths.list[slot].to.is_relay = false;
+	s->policy = POLICY_AUTO;
+	s->assoc.peer_policy = POLICY_AUTO;
 	pair_deinit(&p);
 }
 
@@ -500,6 +554,8 @@ int main(void)
 		cmocka_unit_test(counters_count),
 		cmocka_unit_test(a_datagram_too_large_shrinks_the_path),
 		cmocka_unit_test(a_ping_is_answered_once),
+		cmocka_unit_test(a_ping_waits_for_a_path),
+		cmocka_unit_test(a_policy_of_direct_holds_streams),
 		cmocka_unit_test(candidates_lead_to_the_lan),
 		cmocka_unit_test(a_port_mapping_is_a_way_in),
 		cmocka_unit_test(a_forgotten_mapping_is_followed),

@@ -146,6 +146,74 @@ static void silence_for_a_minute_is_absence(void **state)
 	world_free(w);
 }
 
+/* Who said that it may be silent for longer is waited for, and gets what is sent meanwhile. */
+static void announced_silence_is_no_absence(void **state)
+{
+	struct world *w = pair_new(40);
+
+	(void)state;
+	rendezvous_open(w->agents[0].rv, w->now, 1, NULL);
+	run(w, CV_SEC(1));
+	rendezvous_set_keepalive(w->agents[0].rv, w->now, CV_SEC(100));
+	run(w, CV_SEC(26)); /* the next challenge tells it */
+	w->agents[0].is_cut = true;
+	run(w, CV_SEC(70));
+	send_relayed(w, 1, w->agents[1].channel[0], 100);
+	run(w, CV_SEC(1));
+	assert_int_equal(stats_of(w).drop_silent_peer, 0);
+	assert_true(w->agents[1].is_present[0]);
+	run(w, CV_SEC(70));
+	assert_false(w->agents[1].is_present[0]);
+	world_free(w);
+}
+
+/* Fills @t with a challenge of agent 0's from another port of its router, and sends it. */
+static void ask_aside(struct world *w, const struct addr *from, uint16_t seconds, uint64_t token)
+{
+	struct train t = { .bytes = w->train };
+
+	assert_true(
+		rendezvous_write_aside(w->agents[0].rv, w->now, SOCKET_EXTRA, seconds, token, &t));
+	assert_int_equal(t.socket, SOCKET_EXTRA);
+	put_train(w, from, &t);
+}
+
+static void an_answer_comes_later_and_elsewhere(void **state)
+{
+	struct world *w = pair_new(41);
+	struct addr home = w->agents[0].addr, aside = home;
+	struct hub_session *s = hub_session_at(w->hub, SOCKET_MAIN, &home);
+	cv_time heard_at;
+	uint64_t token;
+
+	(void)state;
+	aside.port = (uint16_t)(home.port + 7);
+	heard_at = s->port.heard_at;
+	ask_aside(w, &aside, 30, 11);
+	ask_aside(w, &aside, 0, 13);
+	w->agents[0].addr = aside; /* where the answer goes; else nobody would take it */
+	w->agents[0].socket = SOCKET_EXTRA;
+	run(w, CV_SEC(1));
+	assert_true(rendezvous_take_aside(w->agents[0].rv, &token));
+	assert_int_equal(token, 13);
+	/* Neither has the session moved nor is it asked whether it has. */
+	assert_ptr_equal(hub_session_at(w->hub, SOCKET_MAIN, &home), s);
+	assert_int_equal(s->challenge_token, 0);
+	assert_int_equal(s->port.heard_at, heard_at);
+	ask_aside(w, &aside, 30, 12); /* one at most: the newest */
+	/* Its keepalives seem to come from there too, now, and their answers. */
+	for (unsigned i = 0; i < 299; i++) {
+		run(w, CV_MS(100));
+		if (rendezvous_take_aside(w->agents[0].rv, &token))
+			assert_true(token != 11 && token != 12);
+	}
+	run(w, CV_MS(500));
+	assert_true(rendezvous_take_aside(w->agents[0].rv, &token));
+	assert_int_equal(token, 12);
+	assert_false(rendezvous_take_aside(w->agents[0].rv, &token));
+	world_free(w);
+}
+
 static void a_closed_agent_is_gone_at_once(void **state)
 {
 	struct world *w = pair_new(27);
@@ -384,6 +452,8 @@ int main(void)
 		cmocka_unit_test(a_restarted_agent_replaces_itself),
 		cmocka_unit_test(twins_do_not_fight),
 		cmocka_unit_test(silence_for_a_minute_is_absence),
+		cmocka_unit_test(announced_silence_is_no_absence),
+		cmocka_unit_test(an_answer_comes_later_and_elsewhere),
 		cmocka_unit_test(a_closed_agent_is_gone_at_once),
 		cmocka_unit_test(a_refusing_port_is_gone_within_two_seconds),
 		cmocka_unit_test(a_forged_refusal_changes_nothing),

@@ -364,12 +364,14 @@ static void beats_while_busy_keepalives_while_not(void **state)
 		bool is_busy, is_idle_path;
 		cv_duration from, to; /* after it was heard; a mapping lives by what goes out, a
 		                         round trip before */
+		cv_duration keepalive;
 	} rows[] = {
-		{ "busy", true, false, PATH_BEAT_BUSY, PATH_BEAT_BUSY },
-		{ "busy, on another path", true, true, PATH_KEEPALIVE_MIN - RTT,
-		  PATH_KEEPALIVE_MIN + PATH_KEEPALIVE_SPAN },
-		{ "idle", false, false, PATH_KEEPALIVE_MIN - RTT,
-		  PATH_KEEPALIVE_MIN + PATH_KEEPALIVE_SPAN },
+		{ "busy", true, false, PATH_BEAT_BUSY, PATH_BEAT_BUSY, PATH_KEEPALIVE },
+		{ "busy, on another path", true, true, PATH_KEEPALIVE / 5 * 4, PATH_KEEPALIVE,
+		  CV_SEC(90) },
+		{ "idle", false, false, PATH_KEEPALIVE / 5 * 4, PATH_KEEPALIVE, PATH_KEEPALIVE },
+		{ "idle, a patient router", false, false, CV_SEC(72), CV_SEC(90), CV_SEC(90) },
+		{ "idle, an impatient one", false, true, CV_SEC(8), CV_SEC(10), CV_SEC(10) },
 	};
 	struct origin to = direct();
 
@@ -379,12 +381,14 @@ static void beats_while_busy_keepalives_while_not(void **state)
 		be_usable(&to);
 		w.is_busy = rows[i].is_busy;
 		w.is_idle_path = rows[i].is_idle_path;
+		path_set_keepalive(&w.p, w.now, rows[i].keepalive);
 		for (unsigned k = 0; k < 5; k++) {
 			cv_time heard = w.now;
 
 			while (!next())
 				;
 			assert_in_range(w.now - heard, rows[i].from, rows[i].to);
+			assert_true(path_can_carry(&w.p, heard + rows[i].keepalive));
 			assert_int_equal(last()->probe.size, WIRE_PROBE_MIN);
 			assert_true(answer(WIRE_PROBE_MIN));
 		}

@@ -599,9 +599,38 @@ static void strangers_have_a_budget(void **state)
 	assert_true(paths_may_ask(&ps, now, path(add(relay(1), 0)), WIRE_INIT_SIZE));
 }
 
+static void a_shorter_keepalive_holds_at_once(void **state)
+{
+	struct path p = { .state = PATH_USABLE, .keepalive = CV_SEC(100), .probe_at = CV_SEC(90) };
+
+	(void)state;
+	path_set_keepalive(&p, CV_SEC(1), CV_SEC(200));
+	assert_int_equal(p.probe_at, CV_SEC(90));
+	path_set_keepalive(&p, CV_SEC(1), CV_SEC(8));
+	assert_int_equal(p.probe_at, CV_SEC(9));
+}
+
+static void another_port_is_a_lost_mapping(void **state)
+{
+	struct addr none = { 0 }, a = addr_v4(198, 51, 100, 7, 4000);
+	struct path p = { 0 };
+
+	(void)state;
+	assert_false(path_on_seen(&p, &none));
+	assert_false(path_on_seen(&p, &a));
+	assert_false(path_on_seen(&p, &a));
+	a.port++;
+	assert_true(path_on_seen(&p, &a));
+	assert_false(path_on_seen(&p, &none));
+	a.ip[0]++; /* another network */
+	assert_false(path_on_seen(&p, &a));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_shorter_keepalive_holds_at_once),
+		cmocka_unit_test(another_port_is_a_lost_mapping),
 		cmocka_unit_test(the_better_kind_then_the_shorter_way),
 		cmocka_unit_test(what_cannot_carry_is_not_chosen),
 		cmocka_unit_test(the_relay_alone_where_the_policy_says_so),

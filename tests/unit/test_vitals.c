@@ -108,6 +108,11 @@ static void why_the_path_is_a_relay(void **state)
 	way->is_narrow = true;
 	assert_string_equal(why(&stats),
 	                    "a direct path passes small packets only; next try in 2 s");
+	s->policy = POLICY_DIRECT;
+	assert_string_equal(why(&stats),
+	                    "path: direct, so streams wait: a direct path passes small "
+	                    "packets only; next try in 2 s");
+	s->policy = POLICY_AUTO;
 	s->assoc.peer_policy = POLICY_RELAY;
 	assert_string_equal(why(&stats), "the peer's configuration says path: relay");
 	s->policy = POLICY_RELAY;

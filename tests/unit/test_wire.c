@@ -122,6 +122,29 @@ static void probe_there_and_back(void **state)
 	}
 }
 
+static void probes_with_seconds(void **state)
+{
+	static const uint8_t flags[] = { PROBE_FLAG_ASIDE, PROBE_FLAG_INTERVAL };
+	uint8_t plain[WIRE_PROBE_PLAIN];
+	struct wire_probe out;
+
+	(void)state;
+	for (unsigned i = 0; i < CV_ARRAY_SIZE(flags); i++) {
+		const struct wire_probe in = {
+			.type = PROBE_CHALLENGE, .flags = flags[i], .token = 7, .seconds = 0x1234
+		};
+
+		wire_write_probe(plain, sizeof(plain), &in);
+		for (size_t size = 0; size <= sizeof(plain); size++)
+			assert_int_equal(wire_read_probe(plain, size, &out), size >= 13);
+		assert_true(out.flags == flags[i] && out.token == 7 && out.seconds == 0x1234);
+	}
+	wire_write_probe(plain, sizeof(plain),
+	                 &(struct wire_probe){ .type = PROBE_CHALLENGE, .seconds = 9 });
+	assert_true(wire_read_probe(plain, sizeof(plain), &out));
+	assert_int_equal(out.seconds, 0); /* nobody asked */
+}
+
 static void bad_probes(void **state)
 {
 	uint8_t plain[WIRE_PROBE_MIN];
@@ -131,7 +154,8 @@ static void bad_probes(void **state)
 	wire_write_probe(plain, sizeof(plain), &(struct wire_probe){ .type = PROBE_ANSWER });
 	plain[1] = 0xff; /* unknown flags are ignored */
 	assert_true(wire_read_probe(plain, sizeof(plain), &out));
-	assert_int_equal(out.flags, PROBE_FLAG_NOMINATE | PROBE_FLAG_PAD_ANSWER);
+	assert_int_equal(out.flags, PROBE_FLAG_NOMINATE | PROBE_FLAG_PAD_ANSWER | PROBE_FLAG_ASIDE |
+	                                    PROBE_FLAG_INTERVAL);
 	plain[0] = 0;
 	assert_false(wire_read_probe(plain, sizeof(plain), &out));
 	plain[0] = 3;
@@ -729,6 +753,7 @@ int main(void)
 		cmocka_unit_test(handshake_header),
 		cmocka_unit_test(relay_header),
 		cmocka_unit_test(probe_there_and_back),
+		cmocka_unit_test(probes_with_seconds),
 		cmocka_unit_test(bad_probes),
 		cmocka_unit_test(varints),
 		cmocka_unit_test(simple_frames_there_and_back),
