@@ -381,6 +381,7 @@ static void row_is_sprayed_twice(void **state)
 	row = asks(PUNCH_ROW, 1);
 	row.address.port = 65533;
 	world_says_punch(&w, &row);
+	world_run(&w, CV_MS(100));
 	world_says_punch(&w, &row); /* told again: the same round */
 	world_run(&w, CV_SEC(5));
 	assert_int_equal(w.probe_count, 16);
