@@ -259,13 +259,13 @@ static inline void world_on_request(struct punch_world *w, const struct train *t
 	struct stun_message m;
 
 	w->requests++;
-	CV_ASSERT(stun_read(t->bytes, t->size, &m) && addr_equal(&t->to, &w->server));
+	CV_ASSERT(stun_read(t->bytes, t->size, &m) && addr_equal_ip(&t->to, &w->server));
 	told.mapped.port = world_map(w, t->socket);
 	if (w->is_mute || w->answer_count == WORLD_ANSWERS)
 		return;
 	a->at = cv_time_after(w->now, CV_MS(20));
 	a->socket = t->socket;
-	a->from = w->server;
+	a->from = t->to;
 	a->size = stun_write_answer(a->bytes, sizeof(a->bytes), &m, &told);
 	w->answer_count++;
 }
