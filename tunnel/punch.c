@@ -44,11 +44,11 @@ enum {
 #define RETRY_MIN CV_SEC(20)
 #define RETRY_MAX CV_SEC(1800)
 #define EVENT_SPACING CV_SEC(5)
-#define HINTED_TIME CV_SEC(4) /* plain probes have had this time */
-#define WAIT_TIME CV_SEC(1)   /* for what an attempt needs */
 /* A router that keeps 1,024 entries has room for one range; what nobody answered goes within a
  * minute (RFC 4787 asks for two, netfilter takes half of one). */
 #define RANGE_SPACING CV_SEC(75)
+#define HINTED_TIME CV_SEC(4) /* plain probes have had this time */
+#define WAIT_TIME CV_SEC(1)   /* for what an attempt needs */
 #define SWEEP_SPACING CV_SEC(10)
 
 void punch_init(struct punch *p, const struct punch_limits *limits, struct extras *extras,
