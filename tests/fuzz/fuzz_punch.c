@@ -14,7 +14,6 @@
 enum { INPUT_MAX = 2048, STEPS_MAX = 400, FRAME_MAX_SIZE = 20 };
 
 static struct punch_world w;
-static bool has_rounds; /* discovery asks by itself */
 
 static void run(cv_duration d)
 {
@@ -22,10 +21,9 @@ static void run(cv_duration d)
 
 	w.steps = 0;
 	do {
-		if (has_rounds) {
-			discovery_on_deadline(&w.e->discovery, w.now, w.e->core.rng);
-			traversal_turn(w.e, w.now);
-		}
+		world_deliver(&w);
+		discovery_on_deadline(&w.e->discovery, w.now, w.e->core.rng);
+		traversal_turn(w.e, w.now);
 		world_turn(&w);
 	} while (world_step(&w, until));
 }
@@ -160,7 +158,6 @@ static void change(struct rd *in, unsigned what)
 		discovery_drop_server(&w.e->discovery, 0);
 		return;
 	case 6:
-		has_rounds = true;
 		discovery_restart(&w.e->discovery, w.now);
 		return;
 	case 7:
@@ -215,7 +212,6 @@ static void calm_down(void)
 	w.is_slow = false;
 	world_answer_shell(&w);
 	w.s->paths.is_relay_only = false;
-	has_rounds = false;
 	discovery_stop(&w.e->discovery);
 	w.e->core.nat_version = 0; /* nothing new is begun */
 	world_choose(w.s, NULL);
@@ -239,7 +235,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned steps = 0;
 	uint8_t first = rd_u8(&in);
 
-	has_rounds = false;
 	world_init(&w, first & 1, 1);
 	learn(&in, first >> 1 & 7);
 	say(&in, FRAME_NAT);

@@ -345,7 +345,7 @@ static inline void world_turn(struct punch_world *w)
 		w->s->epochs[i].made_at = w->now;
 	w->s->paths.list[w->s->paths.active].heard_at = w->now;
 	world_deliver(w);
-	w->e->discovery.turn_at = CV_TIME_NEVER; /* there are no rounds here */
+	w->e->discovery.turn_at = CV_TIME_NEVER; /* whoever wants rounds had his turn */
 	punch_on_deadline(w->e, w->now);
 	punch_consider(w->e, w->now, w->s);
 	world_pull_events(w);
