@@ -314,6 +314,25 @@ static void a_question_to_the_silent_is_repeated_soon(void **state)
 	assert_true(w.now - at <= 3 * path_patience(&w.p));
 }
 
+/* Something happens again and again while the first padded probe is under way: that is no answer.
+ */
+static void questions_make_no_path_narrow(void **state)
+{
+	struct origin to = relay();
+
+	(void)state;
+	begin(&to);
+	reach(PATH_VALID);
+	for (unsigned i = 0; i < 4 * PATH_PAD_TRIES; i++) {
+		path_check_now(&w.p, w.now);
+		(void)next();
+		w.now += CV_MS(2);
+	}
+	assert_int_equal(w.p.state, PATH_VALID);
+	assert_true(answer(WIRE_DATAGRAM_BASE));
+	assert_int_equal(w.p.state, PATH_USABLE);
+}
+
 static void a_narrow_path_is_found_out(void **state)
 {
 	struct origin to = direct();
@@ -791,6 +810,7 @@ int main(void)
 		cmocka_unit_test(events_without_end_are_no_flood),
 		cmocka_unit_test(a_question_does_not_wait_for_the_beat),
 		cmocka_unit_test(a_question_to_the_silent_is_repeated_soon),
+		cmocka_unit_test(questions_make_no_path_narrow),
 		cmocka_unit_test(a_narrow_path_is_found_out),
 		cmocka_unit_test(the_path_of_the_handshake_is_trusted_until_it_fails),
 		cmocka_unit_test(beats_while_busy_keepalives_while_not),
