@@ -45,6 +45,9 @@ enum {
 #define RETRY_MIN CV_SEC(20)
 #define RETRY_MAX CV_SEC(1800)
 #define EVENT_SPACING CV_SEC(5)
+/* A router that keeps 1,024 entries has room for one range; what nobody answered goes within a
+ * minute (RFC 4787 asks for two, netfilter takes half of one). */
+#define RANGE_SPACING CV_SEC(75)
 #define SWEEP_SPACING CV_SEC(10)
 
 void punch_init(struct punch *p, const struct punch_limits *limits, struct extras *extras,
@@ -153,6 +156,9 @@ static void finish(struct endpoint *e, cv_time now, struct punch_attempt *a, boo
 
 	trace_emit(e->core.trace, now, TRACE_PUNCH_END, a->peer, has_succeeded, a->packets);
 	release_sockets(e, now, a);
+	if ((a->role == LEAD_RANGE || a->order.size > 0) &&
+	    a->packets > e->punch.limits.packets_max / 2)
+		s->range_at = cv_time_after(now, RANGE_SPACING);
 	a->role = NOBODY;
 	s->punch_ended_at = now;
 	s->punch_doing = NULL;
@@ -166,7 +172,23 @@ static void finish(struct endpoint *e, cv_time now, struct punch_attempt *a, boo
 	endpoint_touch_session(e, s);
 }
 
+/* What is known has changed: this attempt means nothing any more, and another plan may follow. */
+static void give_up(struct endpoint *e, cv_time now, struct punch_attempt *a)
+{
+	struct session *s = e->sessions[a->peer];
+
+	finish(e, now, a, false);
+	s->punches_failed--;
+	s->punch_at = cv_time_after(now, START_DELAY);
+}
+
 /* ---- beginnings ---- */
+
+static const enum role roles[] = {
+	[PUNCH_PLAN_NONE] = NOBODY,         [PUNCH_PLAN_PREDICT] = LEAD_ROW,
+	[PUNCH_PLAN_BIRTHDAY] = LEAD_RANGE, [PUNCH_PLAN_BOTH] = LEAD_PAIR,
+	[PUNCH_PLAN_HOPELESS] = NOBODY,
+};
 
 /* In words for the user. */
 static const char *describe(enum role role)
@@ -246,11 +268,6 @@ static void next_round(struct endpoint *e, cv_time now, struct punch_attempt *a)
 
 static void lead(struct endpoint *e, cv_time now, struct session *s, enum punch_plan_kind kind)
 {
-	static const enum role roles[] = {
-		[PUNCH_PLAN_PREDICT] = LEAD_ROW,
-		[PUNCH_PLAN_BIRTHDAY] = LEAD_RANGE,
-		[PUNCH_PLAN_BOTH] = LEAD_PAIR,
-	};
 	const struct nat_profile *mine = &e->core.nat;
 	struct punch_limits *l = &e->punch.limits;
 	struct punch_attempt *a = begin(e, now, s, roles[kind]);
@@ -279,7 +296,7 @@ static void begin_spray(struct endpoint *e, cv_time now, struct session *s,
 	uint32_t low = CV_MAX(in->address.port, (uint32_t)NAT_PORT_MIN);
 	bool is_range = in->kind == PUNCH_RANGE;
 
-	if (is_range && in->port_high < low)
+	if (is_range && (in->port_high < low || now < s->range_at))
 		return;
 	/* The next round of the same attempt spends what is left of its budget. */
 	if (a && a->role != HELP_SPRAY)
@@ -317,8 +334,7 @@ static void on_punch(struct endpoint *e, cv_time now, struct session *s,
 		return;
 	/* What each knew of the other was not the same: both lead, and the larger key gives way. */
 	if (a && in->kind != PUNCH_ANSWER && is_lead(a) && !s->has_smaller_key) {
-		finish(e, now, a, false);
-		s->punches_failed--;
+		give_up(e, now, a);
 		a = NULL;
 	}
 	switch ((enum punch_kind)in->kind) {
@@ -653,6 +669,7 @@ static bool have_failed(const struct session *s)
 
 void punch_consider(struct endpoint *e, cv_time now, struct session *s)
 {
+	struct punch_attempt *a;
 	struct punch_plan plan;
 	struct wire_punch in;
 
@@ -664,14 +681,23 @@ void punch_consider(struct endpoint *e, cv_time now, struct session *s)
 	if (punch_talk_next(&s->punch, &in) && !is_direct(s))
 		on_punch(e, now, s, &in);
 	if (is_direct(s) || e->core.nat_version == 0 || !s->punch.has_peer ||
-	    s->punch.peer.address.family != ADDR_V4 || now < s->punch_at ||
-	    find(&e->punch, s->number))
+	    s->punch.peer.address.family != ADDR_V4)
 		return;
 	plan = punch_plan(&e->core.nat, &s->punch.peer, s->has_smaller_key);
-	if (plan.kind == PUNCH_PLAN_NONE && have_failed(s))
+	/* If the peer only suspects itself it may as well be us. */
+	if ((plan.kind == PUNCH_PLAN_NONE || s->punch.peer.is_suspect) && have_failed(s))
 		discovery_suspect(&e->discovery, now);
+	a = find(&e->punch, s->number);
+	if (a && is_lead(a) && roles[plan.kind] != a->role)
+		give_up(e, now, a);
+	if (a || now < s->punch_at)
+		return;
 	if (plan.kind == PUNCH_PLAN_NONE || plan.kind == PUNCH_PLAN_HOPELESS || !plan.leads)
 		return;
+	if (plan.kind == PUNCH_PLAN_BIRTHDAY && now < s->range_at) {
+		s->punch_at = s->range_at;
+		return;
+	}
 	if (s->paths.active == PATHS_NONE || is_validating(s) ||
 	    !candidate_is_allowed(&e->core.scope, &s->punch.peer.address) ||
 	    !has_hourly(&e->punch, now, e->punch.limits.packets_max)) {

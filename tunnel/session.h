@@ -177,6 +177,7 @@ struct session {
 	struct punch_talk punch;
 	const char *punch_doing; /* static: what is tried now, in words; NULL: nothing */
 	cv_time punch_at;        /* not before */
+	cv_time range_at;        /* no ports at random before, on either side */
 	cv_time punch_ended_at;  /* the last attempt; 0: none yet */
 	uint8_t punches_failed;  /* since the last success or event */
 

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * wire - the only file that knows layouts of datagrams and frames; everything
- * above handles plain structs in host order. All integers are big-endian.
+ * wire - the only room that knows layouts: of datagrams and frames (wire.c), and of what agents and
+ * servers say to each other (wire_message.c). Everything above handles plain structs in host order. All integers are big-endian.
  * tunnel/PROTOCOL.md is the specification, true with this file.
  *
  * Datagrams are told apart by the high nibble of the first byte. STUN (RFC 8489)

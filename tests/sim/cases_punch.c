@@ -131,7 +131,7 @@ static void punch_suspect(struct sim *sim)
 	};
 
 	add_pair(sim, &hard, &EASY);
-	expect_direct(sim, CV_SEC(10), CV_SEC(20));
+	expect_direct(sim, CV_SEC(12), CV_SEC(20));
 }
 
 static void punch_pair(struct sim *sim)

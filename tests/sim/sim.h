@@ -696,6 +696,6 @@ static inline unsigned sim_variant(const struct sim *sim, unsigned variants)
 extern const struct sim_case CASES_START[], CASES_PATHS[], CASES_STREAMS[], CASES_LIVES[];
 extern const struct sim_case CASES_LINKS[], CASES_RETURNS[], CASES_MODELS[], CASES_NATS[];
 extern const struct sim_case CASES_OUTAGES[], CASES_ATTACKS[];
-extern const struct sim_case CASES_PUNCH[], CASES_IDLE[], CASES_TCP[];
+extern const struct sim_case CASES_PUNCH[], CASES_TCP[], CASES_IDLE[];
 /* Run with each congestion control. */
 extern const struct sim_case CASES_BULK[], CASES_CHANGES[], CASES_RIVALS[];

@@ -30,8 +30,8 @@ static const struct {
 	{ "punch", CASES_PUNCH, false },     { "nats", CASES_NATS, false },
 	{ "outages", CASES_OUTAGES, false }, { "returns", CASES_RETURNS, false },
 	{ "attacks", CASES_ATTACKS, false }, { "streams", CASES_STREAMS, false },
-	{ "idle", CASES_IDLE, false },       { "lives", CASES_LIVES, false },
-	{ "tcp", CASES_TCP, false },         { "bulk", CASES_BULK, true },
+	{ "lives", CASES_LIVES, false },     { "tcp", CASES_TCP, false },
+	{ "idle", CASES_IDLE, false },       { "bulk", CASES_BULK, true },
 	{ "changes", CASES_CHANGES, true },  { "rivals", CASES_RIVALS, true },
 };
 

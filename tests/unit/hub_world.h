@@ -28,7 +28,7 @@ struct agent {
 	struct indexes indexes;
 	struct rendezvous *rv;
 	struct addr addr;
-	uint16_t socket; /* that what comes by UDP comes to */
+	uint16_t socket; /* that UDP to it comes to */
 	bool is_cut;     /* nothing gets through either way */
 	bool is_udp_cut; /* but TCP does */
 	struct addr tcp; /* its end of its connection to the server; ADDR_NONE: none */
@@ -284,7 +284,7 @@ static inline void deliver_to_agent(struct world *w, struct agent *a, struct fli
 		return;
 	if ((f->bytes[0] & WIRE_KIND_MASK) != WIRE_RELAY) {
 		rendezvous_on_datagram(a->rv, w->now,
-		                       f->socket == SOCKET_TCP ? f->socket : a->socket, &f->from,
+		                       f->socket == SOCKET_TCP ? SOCKET_TCP : a->socket, &f->from,
 		                       f->bytes, f->size);
 		return;
 	}

@@ -251,7 +251,7 @@ static void a_slow_reader_loses_whole_packets(void **state)
 {
 	const struct tcp_carrier_options opt = { .conns_max = 4 };
 	struct room *r = &room;
-	unsigned last, count;
+	unsigned last, count = 0;
 	int fd;
 
 	(void)state;
@@ -280,7 +280,7 @@ static void old_packets_are_dropped(void **state)
 	const struct tcp_carrier_options opt = { .conns_max = 4, .age_max = CV_MS(50) };
 	struct room *r = &room;
 	cv_time until;
-	unsigned last, count;
+	unsigned last, count = 0;
 	int fd;
 
 	(void)state;
