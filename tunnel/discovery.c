@@ -12,7 +12,14 @@
 #define REPEAT_FIRST CV_MS(150) /* doubles; RFC 8489's 39.5 s are for who has no other way */
 #define FILTER_PATIENCE CV_MS(600)
 
-enum { TRIES_MAX = 4 };
+enum {
+	TRIES_MAX = 4,
+	/* A round makes up to 21 mappings in a router that may have 1,024, and a server that tells
+	 * another address each time begins one each time. In tenths of a round. */
+	ROUND_COST = 10,
+	ROUND_RATE = 1,
+	ROUND_BURST = 6 * ROUND_COST,
+};
 
 enum state { IDLE, ASKING, SAMPLING };
 
@@ -41,30 +48,66 @@ void discovery_restart(struct discovery *d, cv_time now)
 void discovery_set_server(struct discovery *d, cv_time now, unsigned i, const struct addr *address,
                           const struct addr *seen)
 {
-	struct discovery_server next = { *address, *seen };
+	struct discovery_server next = { .address = *address, .is_up = true };
+	struct discovery_server *s;
 
 	if (i >= DISCOVERY_SERVERS_MAX)
 		return;
-	if (address->family != ADDR_V4 || seen->family != ADDR_V4)
-		next = (struct discovery_server){ 0 };
-	if (addr_equal(&next.address, &d->servers[i].address) &&
-	    addr_equal(&next.seen, &d->servers[i].seen))
+	s = &d->servers[i];
+	if (address->family != ADDR_V4) {
+		*s = (struct discovery_server){ 0 };
 		return;
-	d->servers[i] = next;
-	if (next.address.family != ADDR_NONE)
-		discovery_restart(d, now);
+	}
+	if (seen->family == ADDR_V4)
+		next.seen = *seen;
+	next.was_asked = s->was_asked && addr_equal(&next.address, &s->address) &&
+	                 addr_equal(&next.seen, &s->seen);
+	*s = next;
+	if (next.was_asked)
+		return;
+	d->answering |= 1u << i; /* until it is known better */
+	discovery_restart(d, now);
+}
+
+void discovery_drop_server(struct discovery *d, unsigned i)
+{
+	if (i < DISCOVERY_SERVERS_MAX)
+		d->servers[i].is_up = false;
 }
 
 void discovery_set_foreign(struct discovery *d, cv_time now, const struct addr *list,
                            unsigned count)
 {
+	unsigned before = d->foreign_count;
+	bool is_new = false;
+
 	d->foreign_count = 0;
 	for (unsigned i = 0; i < count && d->foreign_count < DISCOVERY_FOREIGN_MAX; i++) {
-		if (list[i].family == ADDR_V4)
-			d->foreign[d->foreign_count++] = list[i];
+		unsigned at = d->foreign_count;
+
+		if (list[i].family != ADDR_V4)
+			continue;
+		is_new |= at >= before || !addr_equal(&d->foreign[at], &list[i]);
+		d->foreign[d->foreign_count++] = list[i];
 	}
-	if (d->foreign_count > 0)
+	if (is_new)
 		discovery_restart(d, now);
+}
+
+/* Whatever it found out by now. */
+static void end_round(struct discovery *d)
+{
+	d->state = IDLE;
+	d->until = d->turn_at = CV_TIME_NEVER;
+	if (d->filter)
+		extras_give_back(d->extras, d->filter, 1);
+	if (d->samples)
+		extras_give_back(d->extras, d->samples, DISCOVERY_SAMPLES);
+	d->filter = d->samples = 0;
+	for (unsigned i = 0; i < DISCOVERY_QUESTIONS_MAX; i++) {
+		if (d->questions[i].purpose != PUNCH)
+			d->questions[i].purpose = NOTHING;
+	}
 }
 
 void discovery_set_local(struct discovery *d, cv_time now, const struct addr *list, unsigned count)
@@ -75,7 +118,17 @@ void discovery_set_local(struct discovery *d, cv_time now, const struct addr *li
 			d->local[d->local_count++] = list[i];
 	}
 	d->is_suspect = false;
-	discovery_restart(d, now);
+	end_round(d);
+	/* Such news come in flocks: after the last of them. */
+	d->begin_at = cv_time_after(now, ROUND_DELAY);
+}
+
+void discovery_stop(struct discovery *d)
+{
+	end_round(d);
+	d->begin_at = CV_TIME_NEVER;
+	d->foreign_count = 0;
+	memset(d->servers, 0, sizeof(d->servers));
 }
 
 void discovery_suspect(struct discovery *d, cv_time now)
@@ -116,14 +169,6 @@ static uint8_t ask(struct discovery *d, cv_time now, const struct rng *rng, enum
 	return DISCOVERY_NOBODY;
 }
 
-static void forget_all(struct discovery *d)
-{
-	for (unsigned i = 0; i < DISCOVERY_QUESTIONS_MAX; i++) {
-		if (d->questions[i].purpose != PUNCH)
-			d->questions[i].purpose = NOTHING;
-	}
-}
-
 static bool are_answered(const struct discovery *d, unsigned purposes)
 {
 	for (unsigned i = 0; i < DISCOVERY_QUESTIONS_MAX; i++) {
@@ -144,27 +189,48 @@ static const struct discovery_question *find(const struct discovery *d, enum pur
 	return NULL;
 }
 
-/* Whom samples are asked of: the same one each time, so that nothing but the socket differs. */
-static bool find_server(const struct discovery *d, struct addr *out)
+/* The one with bit @i of .answering, if it can be asked. */
+static bool server_at(const struct discovery *d, unsigned i, struct addr *out)
 {
-	for (unsigned i = 0; i < DISCOVERY_SERVERS_MAX; i++) {
-		if (d->servers[i].address.family == ADDR_NONE)
-			continue;
+	unsigned foreign = i - DISCOVERY_SERVERS_MAX;
+
+	if (i < DISCOVERY_SERVERS_MAX) {
 		*out = d->servers[i].address;
-		return true;
+		return d->servers[i].is_up;
 	}
-	if (d->foreign_count > 0)
-		*out = d->foreign[0];
-	return d->foreign_count > 0;
+	if (foreign >= d->foreign_count)
+		return false;
+	*out = d->foreign[foreign];
+	return true;
 }
 
-static void give_back(struct discovery *d)
+/* Whom samples are asked of: the same one each time, so that nothing but the socket differs; one
+ * that answered when all were asked, if any did. */
+static bool find_server(const struct discovery *d, struct addr *out)
 {
-	if (d->filter)
-		extras_give_back(d->extras, d->filter, 1);
-	if (d->samples)
-		extras_give_back(d->extras, d->samples, DISCOVERY_SAMPLES);
-	d->filter = d->samples = 0;
+	for (unsigned wanted = d->answering ? 1 : 0;; wanted--) {
+		for (unsigned i = 0; i < DISCOVERY_SERVERS_MAX + DISCOVERY_FOREIGN_MAX; i++) {
+			if ((d->answering >> i & 1) >= wanted && server_at(d, i, out))
+				return true;
+		}
+		if (wanted == 0)
+			return false;
+	}
+}
+
+static void note_who_answers(struct discovery *d)
+{
+	d->answering = 0;
+	for (unsigned i = 0; i < DISCOVERY_SERVERS_MAX + DISCOVERY_FOREIGN_MAX; i++) {
+		struct addr to;
+
+		for (unsigned k = 0; k < DISCOVERY_QUESTIONS_MAX && server_at(d, i, &to); k++) {
+			const struct discovery_question *q = &d->questions[k];
+
+			if (q->purpose == MAPPING && q->is_answered && addr_equal(&q->to, &to))
+				d->answering |= 1u << i;
+		}
+	}
 }
 
 /* ---- a round ---- */
@@ -176,13 +242,18 @@ static void begin_round(struct discovery *d, cv_time now, const struct rng *rng)
 	d->begin_at = CV_TIME_NEVER;
 	if (!find_server(d, &to))
 		return; /* the next one that is told begins */
+	(void)bucket_take(&d->rounds, now, ROUND_RATE, ROUND_BURST, ROUND_COST);
 	d->state = ASKING;
 	d->began_at = now;
 	d->until = cv_time_after(now, ROUND_TIME);
 	for (unsigned i = 0; i < DISCOVERY_SERVERS_MAX; i++) {
 		struct addr next = d->servers[i].address;
 
-		if (next.family == ADDR_NONE || next.port == UINT16_MAX)
+		d->servers[i].was_asked = d->servers[i].is_up;
+		if (!d->servers[i].is_up)
+			continue;
+		(void)ask(d, now, rng, MAPPING, SOCKET_MAIN, &next);
+		if (next.port == UINT16_MAX)
 			continue;
 		next.port++;
 		(void)ask(d, now, rng, MAPPING, SOCKET_MAIN, &next);
@@ -202,12 +273,42 @@ static void begin_samples(struct discovery *d, cv_time now, const struct rng *rn
 
 	d->state = SAMPLING;
 	d->until = CV_MAX(d->until, cv_time_after(now, SAMPLING_TIME));
+	note_who_answers(d);
 	d->samples = find_server(d, &to) ? extras_take(d->extras, DISCOVERY_SAMPLES) : 0;
+	if (!d->samples)
+		d->turn_at = now; /* nothing is to be waited for */
 	/* Their order is what is wanted: apart, so that nothing between us and the router mixes
 	 * them up. */
 	for (uint16_t i = 0; d->samples && i < DISCOVERY_SAMPLES; i++)
 		(void)ask(d, cv_time_after(now, i * SAMPLE_SPACING), rng, SAMPLE,
 		          (uint16_t)(d->samples + i), &to);
+}
+
+/* Ours answer what is as large as their answer; foreign ones may not know PADDING. */
+static bool is_own(const struct discovery *d, const struct addr *to)
+{
+	for (unsigned i = 0; i < DISCOVERY_SERVERS_MAX; i++) {
+		if (addr_equal_ip(&d->servers[i].address, to))
+			return true;
+	}
+	return false;
+}
+
+/* Somebody who answered saw this address, or nobody answered at all. */
+static bool is_current(const struct discovery *d, const struct addr *seen)
+{
+	bool is_anybody = false;
+
+	for (unsigned i = 0; i < DISCOVERY_QUESTIONS_MAX; i++) {
+		const struct discovery_question *q = &d->questions[i];
+
+		if (q->purpose != MAPPING || !q->is_answered)
+			continue;
+		if (addr_equal_ip(&q->seen, seen))
+			return true;
+		is_anybody = true;
+	}
+	return !is_anybody;
 }
 
 static void read_mapping(const struct discovery *d, struct nat_profile *out)
@@ -220,12 +321,10 @@ static void read_mapping(const struct discovery *d, struct nat_profile *out)
 	for (unsigned i = 0; i < DISCOVERY_SERVERS_MAX; i++) {
 		const struct discovery_server *s = &d->servers[i];
 
-		if (s->address.family == ADDR_NONE)
-			continue;
-		nat_view_add(&v, &s->address, &s->seen);
-		if (out->address.family == ADDR_NONE)
-			out->address = s->seen;
+		if (s->is_up && s->seen.family != ADDR_NONE && is_current(d, &s->seen))
+			nat_view_add(&v, &s->address, &s->seen);
 	}
+	/* Newer than what the same servers saw before. */
 	for (unsigned i = 0; i < DISCOVERY_QUESTIONS_MAX; i++) {
 		const struct discovery_question *q = &d->questions[i];
 
@@ -235,6 +334,8 @@ static void read_mapping(const struct discovery *d, struct nat_profile *out)
 		if (out->address.family == ADDR_NONE)
 			out->address = q->seen;
 	}
+	if (out->address.family == ADDR_NONE && v.count > 0)
+		out->address = v.list[0].as;
 	for (unsigned i = 0; i < d->local_count; i++) {
 		if (nat_view_is_open(&v, &d->local[i]))
 			v.local = d->local[i];
@@ -242,6 +343,21 @@ static void read_mapping(const struct discovery *d, struct nat_profile *out)
 	mapping = nat_mapping(&v);
 	out->mapping = (uint8_t)mapping;
 	out->is_suspect = d->is_suspect && mapping == NAT_UNKNOWN;
+}
+
+/* The other port of @server answers when it is asked itself. */
+static bool has_other_port(const struct discovery *d, const struct addr *server)
+{
+	struct addr other = *server;
+
+	other.port++;
+	for (unsigned i = 0; i < DISCOVERY_QUESTIONS_MAX; i++) {
+		const struct discovery_question *q = &d->questions[i];
+
+		if (q->purpose == MAPPING && q->is_answered && addr_equal(&q->to, &other))
+			return true;
+	}
+	return false;
 }
 
 static bool is_filter_known(const struct discovery *d, cv_time now, uint8_t *filtering)
@@ -259,8 +375,9 @@ static bool is_filter_known(const struct discovery *d, cv_time now, uint8_t *fil
 	if (!plain->is_answered || changed->tries < 3 ||
 	    now < cv_time_after(d->began_at, FILTER_PATIENCE))
 		return false;
-	/* Silence says something only of a server that would answer: one whose other port does. */
-	if (are_answered(d, 1u << MAPPING))
+	/* Silence says something only of a server that would answer: one whose other port does. Of
+	 * a foreign one we do not even know that it has another. */
+	if (is_own(d, &plain->to) && has_other_port(d, &plain->to))
 		*filtering = NAT_ADDRESS_AND_PORT_DEPENDENT;
 	return true;
 }
@@ -315,10 +432,8 @@ static void turn(struct discovery *d, cv_time now, const struct rng *rng)
 	publish(d, &next);
 	if (!has_filter)
 		return;
-	d->state = IDLE;
-	d->until = CV_TIME_NEVER;
-	give_back(d);
-	forget_all(d);
+	note_who_answers(d);
+	end_round(d);
 }
 
 /* ---- samples for a punch ---- */
@@ -374,16 +489,6 @@ bool discovery_on_datagram(struct discovery *d, cv_time now, uint16_t socket,
 		q->due_at = CV_TIME_NEVER;
 		d->turn_at = now;
 		return true;
-	}
-	return false;
-}
-
-/* Ours answer what is as large as their answer; foreign ones may not know PADDING. */
-static bool is_own(const struct discovery *d, const struct addr *to)
-{
-	for (unsigned i = 0; i < DISCOVERY_SERVERS_MAX; i++) {
-		if (addr_equal_ip(&d->servers[i].address, to))
-			return true;
 	}
 	return false;
 }
@@ -448,12 +553,42 @@ void discovery_on_deadline(struct discovery *d, cv_time now, const struct rng *r
 	d->turn_at = CV_TIME_NEVER;
 	if (d->state != IDLE)
 		turn(d, now, rng);
-	if (d->state == IDLE && now >= d->begin_at)
+	if (d->state != IDLE || now < d->begin_at)
+		return;
+	d->begin_at = bucket_ready_at(&d->rounds, now, ROUND_RATE, ROUND_BURST, ROUND_COST);
+	if (now >= d->begin_at)
 		begin_round(d, now, rng);
+}
+
+static bool is_socket_valid(const struct discovery *d, const struct discovery_question *q)
+{
+	switch ((enum purpose)q->purpose) {
+	case NOTHING:
+		return true;
+	case MAPPING:
+		return q->socket == SOCKET_MAIN;
+	case FILTER_PLAIN:
+	case FILTER_CHANGED:
+		return d->filter != 0 && q->socket == d->filter;
+	case SAMPLE:
+		return d->samples != 0 && q->socket >= d->samples &&
+		       q->socket < d->samples + DISCOVERY_SAMPLES;
+	case PUNCH:
+		return q->socket >= SOCKET_EXTRA && q->socket < SOCKET_EXTRA + SOCKETS_EXTRA_MAX;
+	}
+	return false;
 }
 
 bool discovery_check(const struct discovery *d)
 {
+	for (unsigned i = 0; i < DISCOVERY_QUESTIONS_MAX; i++) {
+		const struct discovery_question *q = &d->questions[i];
+		bool is_of_round = q->purpose != NOTHING && q->purpose != PUNCH;
+
+		if (!is_socket_valid(d, q) || q->tries > TRIES_MAX ||
+		    (is_of_round && d->state == IDLE))
+			return false;
+	}
 	return (d->state == IDLE) == (d->until == CV_TIME_NEVER) &&
 	       (d->state != IDLE || (d->filter == 0 && d->samples == 0));
 }

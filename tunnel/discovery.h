@@ -12,14 +12,19 @@
  * ASKING: from the main socket what two ports of each server of ours and the foreign servers see;
  * from a fresh one whether an answer from the server's other port comes in. SAMPLING, only where
  * new destinations get new ports: eight fresh sockets, in order. A router thus gets at most one
- * mapping a destination asked and eight more, and only when the network has changed. What is known
- * is told at once: that nothing comes from the other port takes longer than all else.
+ * mapping a destination asked and nine more, and only when the network has changed: six rounds at
+ * once, then one in ten seconds, whatever servers say. What is known is told at once: that nothing
+ * comes from the other port takes longer than all else.
+ *
+ * What a server's session saw of us stands in for its answer where it gives none (`stun: off`), and
+ * only if somebody who did answer saw the same address: it may be from before the network changed.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "base/ratelimit.h"
 #include "base/rng.h"
 #include "base/time.h"
 #include "tunnel/extras.h"
@@ -35,8 +40,10 @@ enum {
 };
 
 struct discovery_server {
-	struct addr address; /* ADDR_NONE: not known, or not up */
-	struct addr seen;    /* our main socket, as it sees it */
+	struct addr address; /* ADDR_NONE: none */
+	struct addr seen;    /* our main socket, as it sees it; ADDR_NONE: not told */
+	bool is_up;          /* by UDP */
+	bool was_asked;      /* in the newest round */
 };
 
 struct discovery_question {
@@ -63,6 +70,9 @@ struct discovery {
 	cv_time began_at, until;  /* the present round */
 	cv_time turn_at;          /* an answer came */
 	uint16_t filter, samples; /* sockets taken for the round, the first of them; 0: none */
+	unsigned answering; /* bit a server, then bit a foreign one: it answered in the newest round
+	                     */
+	struct bucket rounds;
 	bool is_suspect; /* plain probes failed, though nothing is known against the mapping */
 	struct nat_profile profile;
 	bool has_profile;
@@ -71,13 +81,18 @@ struct discovery {
 };
 
 void discovery_init(struct discovery *d, struct extras *extras);
-/* IPv4 only; what does not change starts no round. */
+/* It is up by UDP. IPv4 only; what does not change starts no round. */
 void discovery_set_server(struct discovery *d, cv_time now, unsigned i, const struct addr *address,
                           const struct addr *seen);
+/* It is down, or reached by TCP: it is not asked, and what it saw does not count. */
+void discovery_drop_server(struct discovery *d, unsigned i);
 void discovery_set_foreign(struct discovery *d, cv_time now, const struct addr *list,
                            unsigned count);
+/* The network is another one, or may be: the present round is given up for a new one. */
 void discovery_set_local(struct discovery *d, cv_time now, const struct addr *list, unsigned count);
-/* The network is another one, or something went against the profile: a new round soon. */
+/* No more is asked; what is known holds. */
+void discovery_stop(struct discovery *d);
+/* Something went against the profile: a new round soon. */
 void discovery_restart(struct discovery *d, cv_time now);
 /* Plain probes to and from us fail. Where one server address alone could be asked, the mapping may
  * depend on it: ports are sampled, and the profile says so. */

@@ -410,6 +410,7 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 		return;
 	case RENDEZVOUS_EVENT_LEG:
 		endpoint_tcp_on_leg(e, now, i, ev->leg == LEG_TCP);
+		traversal_on_server(e, now, i);
 		return;
 	}
 	CV_UNREACHABLE();
@@ -497,7 +498,7 @@ bool endpoint_next_event(struct endpoint *e, cv_time now, struct endpoint_event 
 		e->notice_count--;
 		return true;
 	}
-	if (traversal_next_event(e, out))
+	if (traversal_next_event(e, now, out))
 		return true;
 	list_for_each(at, next, &e->ready)
 	{
@@ -673,6 +674,7 @@ void endpoint_on_deadline(struct endpoint *e, cv_time now)
 void endpoint_close(struct endpoint *e, cv_time now)
 {
 	e->is_closing = true;
+	traversal_close(e, now);
 	for (uint32_t i = 0; i < e->session_count; i++) {
 		session_close(e->sessions[i], now, CLOSE_SHUTDOWN);
 		endpoint_touch_session(e, e->sessions[i]);

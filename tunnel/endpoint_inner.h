@@ -3,7 +3,8 @@
 
 /*
  * endpoint_inner - the endpoint's state, for endpoint.c (the order of work), intake.c (whose
- * datagram is this?), punch.c (whose session?), endpoint_tcp.c (TCP to servers) and nobody else.
+ * datagram is this?), traversal.c, punch.c and punch_sockets.c (whose session?), endpoint_tcp.c
+ * (TCP to servers) and nobody else.
  */
 
 #include "base/heap.h"

@@ -344,7 +344,7 @@ static int on_frame(struct session *s, cv_time now, uint64_t number, const struc
 	case FRAME_NAT:
 	case FRAME_PUNCH:
 		if (!s->paths.is_relay_only)
-			punch_talk_on_frame(&s->punch, f);
+			punch_talk_on_frame(&s->punch, number, f);
 		return 0;
 	case FRAME_CLOSE:
 		on_close(s, now, f->close.code);

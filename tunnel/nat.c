@@ -88,25 +88,28 @@ static bool are_preserved(const struct nat_samples *s)
 }
 
 /* The step, when nearly all ports follow each other in one direction; 0: they do not. Others take
- * ports too, so a difference may be several steps; one may be anything: the range begins anew. */
+ * ports too, so a difference may be several steps; one may be anything: the range begins anew, or
+ * two packets changed places. */
 static int16_t find_step(const struct nat_samples *s)
 {
 	unsigned up = 0, down = 0, count = s->count - 1;
-	int step = NAT_STEP_MAX + 1;
+	int least_up = NAT_STEP_MAX, least_down = NAT_STEP_MAX;
 
 	for (unsigned i = 0; i < count; i++) {
 		int delta = (int16_t)(s->list[i + 1].seen - s->list[i].seen);
 
-		if (delta == 0 || delta > NAT_STEP_MAX || delta < -NAT_STEP_MAX)
-			continue;
-		up += delta > 0;
-		down += delta < 0;
-		step = CV_MIN(step, delta > 0 ? delta : -delta);
+		if (delta > 0 && delta <= NAT_STEP_MAX) {
+			up++;
+			least_up = CV_MIN(least_up, delta);
+		} else if (delta < 0 && delta >= -NAT_STEP_MAX) {
+			down++;
+			least_down = CV_MIN(least_down, -delta);
+		}
 	}
 	if (up + 1 >= count && up >= 3)
-		return (int16_t)step;
+		return (int16_t)least_up;
 	if (down + 1 >= count && down >= 3)
-		return (int16_t)-step;
+		return (int16_t)-least_down;
 	return 0;
 }
 

@@ -11,19 +11,20 @@
  * first packet that opens under the session's keys makes its source a path like any other. When a
  * direct path carries data, or the budget is spent, the sockets that it does not need are closed.
  *
- * Budget: packets and sockets of an attempt, packets a second of all, packets an hour of all. What
+ * Budget: packets and sockets of an attempt, and what punch_budget.h bounds over all of them. What
  * a peer asks for is spent from ours: it cannot make us send more, nor anywhere else than to
- * addresses that candidate.h allows (T40).
+ * addresses that candidate.h allows (T40); three peers at most are helped at once, each not more
+ * often than every five seconds, and no attempt is longer than its rounds, whatever is heard.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/compiler.h"
-#include "base/ratelimit.h"
 #include "base/time.h"
 #include "tunnel/discovery.h"
 #include "tunnel/extras.h"
+#include "tunnel/punch_budget.h"
 #include "tunnel/punch_plan.h"
 #include "tunnel/train.h"
 #include "tunnel/wire.h"
@@ -33,25 +34,26 @@ struct session;
 
 enum {
 	PUNCH_ATTEMPTS_MAX = 4, /* at once; of different peers */
-	PUNCH_SOCKETS_DEFAULT = 256,
-	PUNCH_PACKETS_DEFAULT = 768,
-	PUNCH_RATE_DEFAULT = 100,
-	PUNCH_HOURLY_DEFAULT = 6144,
+	PUNCH_HELPS_MAX = 3,    /* of them at a peer's wish */
 };
 
-struct punch_limits {
-	uint32_t sockets_max; /* of an attempt */
-	uint32_t packets_max;
-	uint32_t rate;   /* packets a second, all attempts */
-	uint32_t hourly; /* packets an hour, all attempts */
+/* Ours in an attempt; what each does is told in punch.c. */
+enum punch_role {
+	PUNCH_NOBODY, /* no attempt */
+	PUNCH_LEAD_ROW,
+	PUNCH_LEAD_RANGE,
+	PUNCH_LEAD_PAIR,
+	PUNCH_HELP_PAIR,
+	PUNCH_HELP_SPRAY,
 };
 
 struct punch_attempt {
-	uint8_t role; /* 0: free */
+	uint8_t role; /* enum punch_role */
 	uint8_t phase;
 	uint8_t question; /* of discovery; DISCOVERY_NOBODY: none */
 	uint8_t rounds;   /* that have begun */
 	uint8_t shift;
+	bool has_sample; /* the first of the sockets is for a server to see */
 	uint16_t number; /* of the round, as told */
 	uint32_t peer;
 	uint16_t first, count; /* sockets taken; 0: none */
@@ -62,6 +64,7 @@ struct punch_attempt {
 	unsigned at, sweeps;      /* where in the row or among the sockets */
 	unsigned packets;         /* sent */
 	cv_time began_at, due_at, until;
+	cv_time held_at; /* something was heard for the first time; 0: not yet */
 };
 
 struct punch_stats {
@@ -69,10 +72,9 @@ struct punch_stats {
 };
 
 struct punch {
-	struct punch_limits limits;
+	struct punch_budget budget;
 	struct extras *extras;       /* borrowed */
 	struct discovery *discovery; /* borrowed */
-	struct bucket rate, hourly;
 	struct punch_attempt list[PUNCH_ATTEMPTS_MAX];
 	uint16_t number; /* of the newest round */
 	cv_time sweep_at;
@@ -89,4 +91,6 @@ void punch_on_network(cv_time now, struct session *s);
 bool punch_write(struct endpoint *e, cv_time now, struct train *out);
 cv_time punch_deadline(const struct punch *p);
 void punch_on_deadline(struct endpoint *e, cv_time now);
+/* The agent closes: what is tried ends, and its sockets are given back. */
+void punch_stop(struct endpoint *e, cv_time now);
 bool punch_check(const struct punch *p);

@@ -6,26 +6,46 @@ static bool is_predictable(const struct nat_profile *p)
 	return p->ports == NAT_PORTS_REGULAR || p->ports == NAT_PORTS_PRESERVED;
 }
 
+/* One side is hard. */
+static struct punch_plan one_hard(const struct nat_profile *hard, bool is_mine)
+{
+	return (struct punch_plan){
+		.kind = is_predictable(hard) ? PUNCH_PLAN_PREDICT : PUNCH_PLAN_BIRTHDAY,
+		.leads = is_mine,
+	};
+}
+
+/* Which of two hard routers is perhaps none, as only failed probes speak against it: the other one
+ * leads. Of two such the one whose ports are known, as that costs little. */
+static struct punch_plan both_hard(const struct nat_profile *mine, const struct nat_profile *theirs,
+                                   bool has_smaller_key)
+{
+	bool is_mine = has_smaller_key;
+
+	if (is_predictable(mine) && is_predictable(theirs))
+		return (struct punch_plan){ PUNCH_PLAN_BOTH, has_smaller_key };
+	if (!mine->is_suspect && !theirs->is_suspect)
+		return (struct punch_plan){ PUNCH_PLAN_HOPELESS, has_smaller_key };
+	if (mine->is_suspect != theirs->is_suspect)
+		is_mine = theirs->is_suspect;
+	else if (is_predictable(mine) != is_predictable(theirs))
+		is_mine = is_predictable(mine);
+	return one_hard(is_mine ? mine : theirs, is_mine);
+}
+
 struct punch_plan punch_plan(const struct nat_profile *mine, const struct nat_profile *theirs,
                              bool has_smaller_key)
 {
-	struct punch_plan plan = { .kind = PUNCH_PLAN_NONE };
 	const bool i_am = nat_is_hard(mine), they_are = nat_is_hard(theirs);
-	const struct nat_profile *hard = i_am ? mine : theirs, *easy = i_am ? theirs : mine;
+	const struct nat_profile *easy = i_am ? theirs : mine;
 
-	if (i_am && they_are) {
-		plan.leads = has_smaller_key;
-		plan.kind = is_predictable(mine) && is_predictable(theirs) ? PUNCH_PLAN_BOTH
-		                                                           : PUNCH_PLAN_HOPELESS;
-		return plan;
-	}
+	if (i_am && they_are)
+		return both_hard(mine, theirs, has_smaller_key);
 	/* Whose filter lets any port of an address in takes what comes from wherever it was sent,
 	 * once it has probed that address. */
 	if ((!i_am && !they_are) || easy->filtering == NAT_ENDPOINT_INDEPENDENT)
-		return plan;
-	plan.leads = i_am;
-	plan.kind = is_predictable(hard) ? PUNCH_PLAN_PREDICT : PUNCH_PLAN_BIRTHDAY;
-	return plan;
+		return (struct punch_plan){ .kind = PUNCH_PLAN_NONE };
+	return one_hard(i_am ? mine : theirs, i_am);
 }
 
 unsigned punch_plan_sockets(unsigned ports, unsigned sockets_max, unsigned packets)
@@ -35,6 +55,14 @@ unsigned punch_plan_sockets(unsigned ports, unsigned sockets_max, unsigned packe
 	unsigned wanted = 7 * ports / probes + 1;
 
 	return CV_MAX(CV_MIN(wanted, sockets_max), 1u);
+}
+
+uint16_t punch_plan_port(uint16_t from, int steps)
+{
+	const int size = UINT16_MAX + 1 - NAT_PORT_MIN;
+	int at = (from - NAT_PORT_MIN + steps) % size;
+
+	return (uint16_t)(NAT_PORT_MIN + (at < 0 ? at + size : at));
 }
 
 static uint32_t divisor(uint32_t a, uint32_t b)

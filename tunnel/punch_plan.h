@@ -20,7 +20,7 @@ enum punch_plan_kind {
 	PUNCH_PLAN_PREDICT,  /* one side is hard, its next ports are known */
 	PUNCH_PLAN_BIRTHDAY, /* one side is hard, its ports are random */
 	PUNCH_PLAN_BOTH,     /* both are hard, the next ports of both are known */
-	PUNCH_PLAN_HOPELESS, /* both are hard, and one at least is random */
+	PUNCH_PLAN_HOPELESS, /* both are known to be hard, and one at least is random */
 };
 
 struct punch_plan {
@@ -38,6 +38,10 @@ struct punch_plan punch_plan(const struct nat_profile *mine, const struct nat_pr
  * As few as leave one attempt in a thousand without a meeting, where the range is small.
  */
 unsigned punch_plan_sockets(unsigned ports, unsigned sockets_max, unsigned packets);
+
+/* The port that lies @steps further, in a range that ends at 65535 and begins again at
+ * NAT_PORT_MIN: routers give no lower ones, and nobody can have us probe them. */
+uint16_t punch_plan_port(uint16_t from, int steps);
 
 /* Every number below .size once, in an order that looks random. */
 struct punch_order {

@@ -22,14 +22,22 @@ bool punch_talk_next(struct punch_talk *t, struct wire_punch *out)
 	return true;
 }
 
-void punch_talk_on_frame(struct punch_talk *t, const struct wire_frame *f)
+/* Packets overtake each other, and what was lost is told again: the newest word counts. */
+void punch_talk_on_frame(struct punch_talk *t, uint64_t number, const struct wire_frame *f)
 {
 	if (f->type == FRAME_NAT) {
-		t->is_peer_new = !t->has_peer || !nat_profile_is_equal(&t->peer, &f->nat);
+		if (number + 1 < t->peer_at)
+			return;
+		t->peer_at = number + 1;
+		/* News stay news until somebody has looked, also when they are told twice. */
+		t->is_peer_new |= !t->has_peer || !nat_profile_is_equal(&t->peer, &f->nat);
 		t->peer = f->nat;
 		t->has_peer = true;
 		return;
 	}
+	if (number + 1 < t->in_at)
+		return;
+	t->in_at = number + 1;
 	t->in = f->punch;
 	t->has_in = true;
 }

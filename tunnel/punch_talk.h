@@ -19,6 +19,7 @@ struct punch_talk {
 	struct nat_profile peer; /* what the peer told of itself */
 	bool has_peer;
 	bool is_peer_new; /* it told something new, and nobody has looked at it yet */
+	uint64_t peer_at; /* packet number of that, plus 1: older ones may arrive later */
 	uint64_t told;    /* version of our profile in the newest NAT sent */
 
 	struct wire_punch out; /* ours, newest */
@@ -27,6 +28,7 @@ struct punch_talk {
 
 	struct wire_punch in; /* the peer's, newest */
 	bool has_in;          /* and not yet looked at */
+	uint64_t in_at;       /* packet number of that, plus 1 */
 };
 
 /* The object is a new one: the peer may be, too. */
@@ -35,7 +37,8 @@ void punch_talk_say(struct punch_talk *t, const struct wire_punch *what);
 /* True once for each PUNCH that came. */
 bool punch_talk_next(struct punch_talk *t, struct wire_punch *out);
 
-void punch_talk_on_frame(struct punch_talk *t, const struct wire_frame *f);
+/* @number: of the packet; of several frames that of the largest holds. */
+void punch_talk_on_frame(struct punch_talk *t, uint64_t number, const struct wire_frame *f);
 /* @version: of our profile @nat, 0: nothing is known yet. */
 bool punch_talk_is_due(const struct punch_talk *t, uint64_t version);
 void punch_talk_write(struct punch_talk *t, uint64_t version, const struct nat_profile *nat,

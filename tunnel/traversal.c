@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tunnel/traversal.h"
 
+#include "tunnel/punch_sockets.h"
+
 /* Whether streams are open; the deadlines of those that are wake us every 5 s. */
 #define IDLE_LOOK CV_SEC(1)
 
@@ -128,16 +130,17 @@ static bool write_question(struct endpoint *e, cv_time now, struct train *out)
 void traversal_on_server(struct endpoint *e, cv_time now, uint32_t server)
 {
 	struct rendezvous_stats stats;
-	struct addr none = { 0 };
 
+	if (e->is_closing)
+		return;
 	choose_server(e, now);
 	rendezvous_stats(e->servers[server].r, &stats);
-	/* Who is down for a moment has not changed our routers. */
-	if (stats.is_up)
+	/* What TCP sees says nothing of UDP, and what UDP saw before is old. */
+	if (stats.is_up && !stats.is_tcp)
 		discovery_set_server(&e->discovery, now, server, &stats.address,
 		                     &stats.public_address);
-	else if (stats.address.family == ADDR_NONE)
-		discovery_set_server(&e->discovery, now, server, &none, &none);
+	else
+		discovery_drop_server(&e->discovery, server);
 }
 
 void traversal_on_network(struct endpoint *e, cv_time now)
@@ -171,18 +174,27 @@ void traversal_turn(struct endpoint *e, cv_time now)
 	punch_on_deadline(e, now);
 }
 
-bool traversal_next_event(struct endpoint *e, struct endpoint_event *out)
+bool traversal_next_event(struct endpoint *e, cv_time now, struct endpoint_event *out)
 {
 	struct extras_wish wish;
 
 	if (!extras_next_wish(&e->extras, &wish))
 		return false;
+	if (wish.is_close)
+		punch_sockets_on_close(e, now, wish.first);
 	*out = (struct endpoint_event){
 		.kind = wish.is_close ? ENDPOINT_EVENT_CLOSE_SOCKET : ENDPOINT_EVENT_OPEN_SOCKETS,
 		.socket = wish.first,
 		.count = wish.count,
 	};
 	return true;
+}
+
+void traversal_close(struct endpoint *e, cv_time now)
+{
+	punch_stop(e, now);
+	discovery_stop(&e->discovery);
+	lifetime_stop(&e->lifetime);
 }
 
 bool traversal_write(struct endpoint *e, cv_time now, struct train *out)

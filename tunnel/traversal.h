@@ -20,7 +20,9 @@ void traversal_on_address(struct endpoint *e, cv_time now, uint32_t server);
 void traversal_on_session(struct endpoint *e, cv_time now, struct session *s);
 /* What changed since the last time; before events are told. */
 void traversal_turn(struct endpoint *e, cv_time now);
-bool traversal_next_event(struct endpoint *e, struct endpoint_event *out);
+bool traversal_next_event(struct endpoint *e, cv_time now, struct endpoint_event *out);
+/* The agent closes: nothing is asked or tried any more. */
+void traversal_close(struct endpoint *e, cv_time now);
 bool traversal_write(struct endpoint *e, cv_time now, struct train *out);
 cv_time traversal_deadline(const struct endpoint *e);
 void traversal_on_deadline(struct endpoint *e, cv_time now);

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Goal: in no second, hour or two minutes more leaves or opens than the header promises, whoever
+ * asks and however often; and what was spent comes back. Method: someone who takes whatever he can
+ * get, for hours of virtual time, and windows of time moved over what he took.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "base/compiler.h"
+#include "tunnel/punch_budget.h"
+
+enum { TAKEN_MAX = 40000 };
+
+static cv_time taken[TAKEN_MAX];
+static unsigned taken_count;
+
+/* The most in any window of this length. */
+static unsigned most_in(cv_duration window)
+{
+	unsigned first = 0, most = 0;
+
+	for (unsigned i = 0; i < taken_count; i++) {
+		while (taken[i] - taken[first] >= window)
+			first++;
+		most = CV_MAX(most, i + 1 - first);
+	}
+	return most;
+}
+
+static void spend(struct punch_budget *b, cv_time now, cv_duration d, struct bucket *asked)
+{
+	cv_time end = now + d;
+
+	while (now < end) {
+		cv_time at = punch_budget_ready_at(b, now, asked);
+
+		if (at <= now) {
+			punch_budget_take_packet(b, now, asked);
+			assert_true(taken_count < TAKEN_MAX);
+			taken[taken_count++] = now;
+		} else {
+			now = cv_time_min(
+				CV_MAX(at == CV_TIME_NEVER ? now + CV_MS(100) : at, now + 1), end);
+		}
+	}
+}
+
+static struct punch_budget make(uint32_t sockets, uint32_t packets, uint32_t rate, uint32_t hourly)
+{
+	struct punch_limits limits = { sockets, packets, rate, hourly };
+	struct punch_budget b;
+
+	punch_budget_init(&b, &limits);
+	taken_count = 0;
+	return b;
+}
+
+static void defaults_and_bounds(void **state)
+{
+	struct punch_budget b = make(0, 0, 0, 0);
+
+	(void)state;
+	assert_int_equal(b.limits.sockets_max, PUNCH_SOCKETS_DEFAULT);
+	assert_int_equal(b.limits.packets_max, PUNCH_PACKETS_DEFAULT);
+	assert_int_equal(b.limits.rate, PUNCH_RATE_DEFAULT);
+	assert_int_equal(b.limits.hourly, PUNCH_HOURLY_DEFAULT);
+	/* The largest that can be said are no overflow. */
+	b = make(UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX);
+	assert_true(punch_budget_has_attempt(&b, CV_SEC(1), 1024));
+	assert_true(punch_budget_ready_at(&b, CV_SEC(1), NULL) <= CV_SEC(1));
+	punch_budget_take_packet(&b, CV_SEC(1), NULL);
+}
+
+static void no_second_and_no_hour_has_more(void **state)
+{
+	static const struct {
+		uint32_t rate, hourly;
+	} rows[] = { { 100, 6144 }, { 10, 6144 }, { 1, 50 }, { 10000, 1000 }, { 100, 1 } };
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		struct punch_budget b = make(256, 768, rows[i].rate, rows[i].hourly);
+
+		spend(&b, CV_SEC(100), CV_SEC(3 * 3600), NULL);
+		assert_true(most_in(CV_SEC(3600)) <= rows[i].hourly);
+		/* A full bucket and a second's worth. */
+		assert_true(most_in(CV_SEC(1)) <= CV_MIN(rows[i].rate, 25u) + rows[i].rate);
+		/* And nothing is withheld for ever: of three hours two and a half. */
+		if (rows[i].hourly > 1 && rows[i].rate * 3600 > rows[i].hourly)
+			assert_true(taken_count >= rows[i].hourly * 17 / 10);
+	}
+}
+
+/* Each peer on its own: all at once, then as much in twenty seconds; one does not cost the other.
+ */
+static void peers_cannot_have_more(void **state)
+{
+	struct punch_budget b = make(256, 768, 10000, 1000000);
+	struct bucket first = { 0 }, second = { 0 };
+
+	(void)state;
+	spend(&b, CV_SEC(100), CV_SEC(100), &first);
+	assert_true(most_in(CV_SEC(20)) <= 2 * 768);
+	assert_true(taken_count <= 768 * 6);
+	assert_true(taken_count >= 768 * 5);
+	taken_count = 0;
+	spend(&b, CV_SEC(200), CV_MS(200), &second);
+	assert_int_equal(taken_count, 768 + 7);
+	assert_true(punch_budget_ready_at(&b, CV_MS(200200), NULL) <= CV_MS(200200));
+}
+
+static void sockets_are_few(void **state)
+{
+	struct punch_budget b = make(256, 768, 100, 6144);
+	cv_time now = CV_SEC(100);
+	unsigned sum = 0;
+
+	(void)state;
+	assert_true(punch_budget_has_sockets(&b, now, 256));
+	assert_false(punch_budget_has_sockets(&b, now, 257));
+	assert_false(punch_budget_take_sockets(&b, now, 257));
+	assert_true(punch_budget_take_sockets(&b, now, 256));
+	assert_true(punch_budget_take_sockets(&b, now, 256));
+	assert_false(punch_budget_has_sockets(&b, now, 1));
+	assert_false(punch_budget_take_sockets(&b, now, 1));
+	assert_false(punch_budget_has_sockets(&b, now + CV_SEC(119), 256));
+	assert_true(punch_budget_take_sockets(&b, now + CV_SEC(120), 256));
+	/* One by one, as fast as it goes: never more in the life of a mapping than the router has
+	 * room for. */
+	b = make(256, 768, 100, 6144);
+	for (unsigned i = 0; i < 600 * 100; i++) {
+		if (!punch_budget_take_sockets(&b, now + i * CV_MS(10), 1))
+			continue;
+		taken[taken_count++] = now + i * CV_MS(10);
+		sum++;
+	}
+	assert_true(most_in(CV_SEC(120)) <= 3 * 256);
+	assert_true(sum >= 2 * 256 + 4 * 256);
+	/* A low limit leaves the rounds of a prediction. */
+	b = make(5, 768, 100, 6144);
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(punch_budget_take_sockets(&b, now, 5));
+	assert_false(punch_budget_take_sockets(&b, now, 6));
+}
+
+static void attempts_need_a_whole_share(void **state)
+{
+	struct punch_budget b = make(256, 768, 10000, 2 * 1000);
+	cv_time now = CV_SEC(100);
+
+	(void)state;
+	assert_true(punch_budget_has_attempt(&b, now, 256));
+	spend(&b, now, CV_MS(30), NULL);
+	assert_true(taken_count > 240);
+	assert_false(punch_budget_has_attempt(&b, now + CV_MS(30), 256));
+	/* Unless a whole share is less. */
+	b = make(256, 768, 100, 100);
+	assert_true(punch_budget_has_attempt(&b, now, 256));
+	punch_budget_take_packet(&b, now, NULL);
+	assert_false(punch_budget_has_attempt(&b, now, 256));
+	/* Nor without sockets. */
+	b = make(256, 768, 100, 6144);
+	assert_true(punch_budget_take_sockets(&b, now, 256));
+	assert_true(punch_budget_has_attempt(&b, now, 256));
+	assert_true(punch_budget_take_sockets(&b, now, 1));
+	assert_false(punch_budget_has_attempt(&b, now, 256));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults_and_bounds),
+		cmocka_unit_test(no_second_and_no_hour_has_more),
+		cmocka_unit_test(peers_cannot_have_more),
+		cmocka_unit_test(sockets_are_few),
+		cmocka_unit_test(attempts_need_a_whole_share),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

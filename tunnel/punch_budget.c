@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+#include "tunnel/punch_budget.h"
+
+#include "base/compiler.h"
+
+/*
+ * Tokens of a bucket are what accrues in a second for each packet or socket of its limit: a packet
+ * then costs as many tokens as there are seconds until it has accrued, and nothing is rounded.
+ */
+enum {
+	RATE_BURST = 25,
+	HOUR = 3600,
+	HOURLY_COST =
+		2 * HOUR, /* a full bucket, and what accrues in an hour: half the share each */
+	ASKED_COST = 20,
+	SOCKET_COST = 120,
+	SOCKETS_MIN = 16,    /* predictions need a few even where the limit is low */
+	LIMIT_MAX = 1 << 21, /* times HOUR it is a bucket's depth */
+};
+
+static void limit(uint32_t *value, uint32_t fallback)
+{
+	*value = CV_MIN(*value ? *value : fallback, (uint32_t)LIMIT_MAX);
+}
+
+void punch_budget_init(struct punch_budget *b, const struct punch_limits *limits)
+{
+	*b = (struct punch_budget){ .limits = *limits };
+	limit(&b->limits.sockets_max, PUNCH_SOCKETS_DEFAULT);
+	limit(&b->limits.packets_max, PUNCH_PACKETS_DEFAULT);
+	limit(&b->limits.rate, PUNCH_RATE_DEFAULT);
+	limit(&b->limits.hourly, PUNCH_HOURLY_DEFAULT);
+}
+
+/* ---- depths of the buckets ---- */
+
+static uint64_t rate_burst(const struct punch_budget *b)
+{
+	return CV_MIN(b->limits.rate, (uint32_t)RATE_BURST);
+}
+
+static uint64_t hourly_burst(const struct punch_budget *b)
+{
+	return CV_MAX((uint64_t)b->limits.hourly * HOURLY_COST / 2, (uint64_t)HOURLY_COST);
+}
+
+static uint64_t asked_burst(const struct punch_budget *b)
+{
+	return (uint64_t)b->limits.packets_max * ASKED_COST;
+}
+
+static uint64_t sockets_rate(const struct punch_budget *b)
+{
+	return CV_MAX(b->limits.sockets_max, (uint32_t)SOCKETS_MIN);
+}
+
+static uint64_t sockets_burst(const struct punch_budget *b)
+{
+	return 2 * sockets_rate(b) * SOCKET_COST;
+}
+
+/* ---- what is left ---- */
+
+cv_time punch_budget_ready_at(const struct punch_budget *b, cv_time now, const struct bucket *asked)
+{
+	const struct punch_limits *l = &b->limits;
+	cv_time at = bucket_ready_at(&b->rate, now, l->rate, rate_burst(b), 1);
+
+	if (bucket_ready_at(&b->hourly, now, l->hourly, hourly_burst(b), HOURLY_COST) > now)
+		return CV_TIME_NEVER;
+	if (!asked)
+		return at;
+	return CV_MAX(at, bucket_ready_at(asked, now, l->packets_max, asked_burst(b), ASKED_COST));
+}
+
+void punch_budget_take_packet(struct punch_budget *b, cv_time now, struct bucket *asked)
+{
+	const struct punch_limits *l = &b->limits;
+
+	(void)bucket_take(&b->rate, now, l->rate, rate_burst(b), 1);
+	(void)bucket_take(&b->hourly, now, l->hourly, hourly_burst(b), HOURLY_COST);
+	if (asked)
+		(void)bucket_take(asked, now, l->packets_max, asked_burst(b), ASKED_COST);
+}
+
+bool punch_budget_has_sockets(const struct punch_budget *b, cv_time now, unsigned count)
+{
+	return count <= b->limits.sockets_max &&
+	       bucket_ready_at(&b->sockets, now, sockets_rate(b), sockets_burst(b),
+	                       (uint64_t)count * SOCKET_COST) <= now;
+}
+
+bool punch_budget_take_sockets(struct punch_budget *b, cv_time now, unsigned count)
+{
+	return count <= b->limits.sockets_max &&
+	       bucket_take(&b->sockets, now, sockets_rate(b), sockets_burst(b),
+	                   (uint64_t)count * SOCKET_COST);
+}
+
+bool punch_budget_has_attempt(const struct punch_budget *b, cv_time now, unsigned sockets)
+{
+	uint64_t cost = (uint64_t)b->limits.packets_max * HOURLY_COST;
+	uint64_t burst = hourly_burst(b);
+
+	return punch_budget_has_sockets(b, now, sockets) &&
+	       bucket_ready_at(&b->hourly, now, b->limits.hourly, burst, CV_MIN(cost, burst)) <=
+	               now;
+}
