@@ -320,7 +320,9 @@ void paths_on_deadline(struct paths *ps, cv_time now)
 
 		if (p->state != PATH_FAILED || now < p->retry_at)
 			continue;
-		if (p->is_candidate && p->announced_at == ps->announced_at)
+		/* Relays, and what else is in no list, are tried for ever. */
+		if (p->is_candidate &&
+		    (p->announced_at == 0 || p->announced_at == ps->announced_at))
 			path_retry(p, now);
 		else if (!p->is_candidate && i != ps->active && p->inflight == 0)
 			paths_remove(ps, i);

@@ -454,30 +454,6 @@ static void a_ping_is_one_round_trip_measured_now(void **state)
 	assert_false(w.p.is_pinging);
 }
 
-/* Own address, peer's news and a lost beat come within one round trip: nothing was missed yet. */
-static void many_questions_are_one_beat(void **state)
-{
-	struct origin to = direct();
-	struct path_probe out;
-
-	(void)state;
-	be_usable(&to);
-	w.p.pmtud.due_at = CV_TIME_NEVER;
-	for (unsigned i = 0; i < 5; i++) {
-		path_check_now(&w.p, w.now);
-		assert_true(path_probe_due(&w.p, w.now, &w.rng, true, true, &out));
-		assert_int_equal(w.p.beats_missed, 1);
-		assert_false(w.p.is_doubtful);
-		w.now += path_patience(&w.p) / 10;
-	}
-	for (unsigned i = 2; i <= 3; i++) {
-		w.now += path_patience(&w.p);
-		path_check_now(&w.p, w.now);
-		assert_true(path_probe_due(&w.p, w.now, &w.rng, true, true, &out));
-		assert_int_equal(w.p.is_doubtful, i == 3);
-	}
-}
-
 static void refusals_are_counted_by_the_quarter_second(void **state)
 {
 	struct origin to = direct();
@@ -554,7 +530,6 @@ int main(void)
 		cmocka_unit_test(a_nomination_is_repeated_until_it_is_answered),
 		cmocka_unit_test(a_nomination_is_said_again_when_all_is_settled),
 		cmocka_unit_test(a_ping_is_one_round_trip_measured_now),
-		cmocka_unit_test(many_questions_are_one_beat),
 		cmocka_unit_test(refusals_are_counted_by_the_quarter_second),
 		cmocka_unit_test(after_a_sleep_silence_begins_anew),
 	};

@@ -608,7 +608,7 @@ static void strangers_have_a_budget(void **state)
  * announced once more. */
 static void older_lists_are_left_alone(void **state)
 {
-	uint8_t old, listed;
+	uint8_t old, listed, other;
 
 	(void)state;
 	begin(DECIDES);
@@ -617,10 +617,14 @@ static void older_lists_are_left_alone(void **state)
 	path(old)->is_candidate = path(listed)->is_candidate = true;
 	path(old)->announced_at = NOW - 1;
 	path(listed)->announced_at = ps.announced_at = NOW;
+	other = paths_add(&ps, NOW, &(struct origin){ .is_relay = true, .channel = 7 });
+	path(other)->is_candidate = true;
+	path_fail(path(other), NOW);
 	path_fail(path(old), NOW);
 	path_fail(path(listed), NOW);
 	paths_on_deadline(&ps, NOW + CV_SEC(60));
 	assert_int_equal(path(listed)->state, PATH_CHECKING);
+	assert_int_equal(path(other)->state, PATH_CHECKING);
 	assert_int_equal(path(old)->state, PATH_FAILED);
 	assert_true(paths_check(&ps));
 	paths_check_now(&ps, NOW + CV_SEC(61));
@@ -698,6 +702,31 @@ static void another_port_is_a_lost_mapping(void **state)
 	assert_false(path_on_seen(&p, &a));
 }
 
+/* Own address, peer's news and a lost beat come within one round trip: nothing was missed yet. */
+static void many_questions_are_one_beat(void **state)
+{
+	struct path_probe out;
+	cv_time now = NOW;
+	uint8_t slot, i;
+
+	(void)state;
+	begin(DECIDES);
+	i = add(direct(1), CV_MS(146));
+	path(i)->pmtud.due_at = CV_TIME_NEVER;
+	for (unsigned k = 0; k < 5; k++, now += CV_MS(20)) {
+		path_check_now(path(i), now);
+		assert_true(paths_probe_due(&ps, now, &rng, true, &slot, &out));
+		assert_int_equal(path(i)->beats_missed, 1);
+		assert_false(path(i)->is_doubtful);
+	}
+	for (unsigned k = 2; k <= 3; k++) {
+		now += path_patience(path(i));
+		path_check_now(path(i), now);
+		assert_true(paths_probe_due(&ps, now, &rng, true, &slot, &out));
+		assert_int_equal(path(i)->is_doubtful, k == 3);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -725,6 +754,7 @@ int main(void)
 		cmocka_unit_test(strangers_have_a_budget),
 		cmocka_unit_test(older_lists_are_left_alone),
 		cmocka_unit_test(nobody_is_asked_for_ever),
+		cmocka_unit_test(many_questions_are_one_beat),
 	};
 
 	return cmocka_run_group_tests_name("paths", tests, NULL, NULL);
