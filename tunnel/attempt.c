@@ -34,8 +34,6 @@ void attempt_begin(struct session *s, cv_time now)
 	s->address_at = CV_TIME_NEVER;
 	if (s->has_address)
 		s->news |= SESSION_NEWS_RESOLVE;
-	s->wants_servers |=
-		s->assoc.is_bound && !assoc_is_live(&s->assoc, now) && session_is_busy(s);
 	initiator_start(&s->initiator, now);
 	trace_emit(s->core->trace, now, TRACE_HANDSHAKE_START, s->number, s->assoc.number_next,
 	           s->assoc.is_bound);

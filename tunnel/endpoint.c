@@ -492,6 +492,7 @@ bool endpoint_next_event(struct endpoint *e, cv_time now, struct endpoint_event 
 		punch_consider(e, now, s);
 		pull_news(e, s);
 	}
+	pull_servers(e, now); /* what was asked may need an address */
 	if (e->notice_count > 0) {
 		*out = e->notices[e->notice_first];
 		e->notice_first = (e->notice_first + 1) % NOTICES_MAX;
@@ -666,6 +667,7 @@ void endpoint_on_deadline(struct endpoint *e, cv_time now)
 
 		heap_remove(&e->deadlines, first);
 		session_on_deadline(s, now);
+		liveness_want_servers(s, now);
 		doubt_servers(e, now, s);
 		endpoint_touch_session(e, s);
 	}

@@ -54,18 +54,22 @@ static void on_candidates(struct session *s, cv_time now, const struct wire_fram
 {
 	if (s->paths.is_relay_only)
 		return;
+	s->paths.announced_at = now;
 	for (unsigned i = 0; i < f->candidates.count; i++) {
 		struct origin o = { .addr = f->candidates.list[i].addr };
-		uint8_t slot;
+		uint8_t slot = paths_find(&s->paths, &o);
 
 		if (!candidate_is_allowed(&s->core->scope, &o.addr))
 			continue;
+		if (slot != PATHS_NONE)
+			s->paths.list[slot].announced_at = now;
 		if (!bucket_take(&s->candidates, now, CANDIDATES_RATE, CANDIDATES_BURST, 1))
 			continue;
 		slot = paths_add(&s->paths, now, &o);
 		if (slot == PATHS_NONE)
 			continue;
 		s->paths.list[slot].is_candidate = true;
+		s->paths.list[slot].announced_at = now;
 		path_check_now(&s->paths.list[slot], now);
 	}
 }

@@ -4,6 +4,7 @@
 #include "tunnel/attempt.h"
 
 #define ABSENT_MIN CV_SEC(30)
+#define WANT_SPACING CV_SEC(5)
 
 cv_time liveness_linger_at(const struct session *s)
 {
@@ -17,6 +18,18 @@ cv_time liveness_linger_at(const struct session *s)
 		at = cv_time_min(at, CV_MAX(cv_time_after(heard_at, CV_SEC(60)),
 		                            cv_time_after(s->absent_at, ABSENT_MIN)));
 	return at;
+}
+
+/* The keys may live for minutes, and while they do no attempt would ask for the servers. */
+void liveness_want_servers(struct session *s, cv_time now)
+{
+	const struct path *p = paths_active(&s->paths);
+
+	if (!session_is_busy(s) || (p && !p->is_doubtful) ||
+	    cv_time_since(now, s->wanted_at) < WANT_SPACING)
+		return;
+	s->wanted_at = now;
+	s->wants_servers = true;
 }
 
 /* ---- hints ---- */
@@ -33,7 +46,7 @@ static bool is_refused_everywhere(const struct session *s)
 		if (p->state != PATH_VALID && p->state != PATH_USABLE)
 			continue;
 		refused = p->to.is_relay ? (s->gone_servers >> p->to.server & 1) != 0
-		                         : p->refusals >= 3;
+		                         : p->refusals >= PATH_REFUSALS;
 		if (!refused)
 			return false;
 		any = true;

@@ -20,5 +20,8 @@ void liveness_on_refused(struct session *s, cv_time now, uint16_t socket, const 
 void liveness_on_gap(struct session *s, cv_time now);
 /* Resets the streams when the peer is certainly gone. */
 void liveness_consider_gone(struct session *s, cv_time now);
+/* Streams wait and there is no way: servers that are not there are tried again, whatever pause they
+ * are left in; every five seconds. */
+void liveness_want_servers(struct session *s, cv_time now);
 /* When waiting ends; CV_TIME_NEVER while nothing waits. */
 cv_time liveness_linger_at(const struct session *s);

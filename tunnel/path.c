@@ -108,21 +108,26 @@ bool path_can_carry(const struct path *p, cv_time now)
 {
 	if (p->state != PATH_USABLE && !(p->state == PATH_VALID && p->is_first))
 		return false;
-	return cv_time_since(now, p->heard_at) < path_alive(p);
+	return cv_time_since(now, p->heard_at) < path_alive(p) || now < p->grace_until;
 }
 
 void path_set_keepalive(struct path *p, cv_time now, cv_duration longest)
 {
-	bool is_shorter = longest < p->keepalive;
+	bool is_shorter = longest < p->keepalive, is_alive = path_can_carry(p, now);
 
 	p->keepalive = longest;
-	if (is_shorter && p->state == PATH_USABLE)
-		p->probe_at = cv_time_min(p->probe_at, cv_time_after(now, longest));
+	if (!is_shorter || p->state != PATH_USABLE)
+		return;
+	p->probe_at = cv_time_min(p->probe_at, cv_time_after(CV_MIN(now, p->heard_at), longest));
+	/* It was not asked because it did not have to be: it may answer first. */
+	if (is_alive)
+		p->grace_until = cv_time_after(now, PATH_ALIVE_MARGIN);
 }
 
 void path_on_heard(struct path *p, cv_time now)
 {
 	p->heard_at = now;
+	p->asked_count = 0;
 	p->beats_missed = 0;
 	p->refusals = 0;
 	if (p->loss.pto_count == 0 || p->state != PATH_USABLE)
@@ -276,7 +281,8 @@ static bool beat_due(struct path *p, cv_time now, const struct rng *rng, bool is
 		p->probe_at = cv_time_min(due, spoke_until);
 		return false;
 	}
-	if (p->beats_missed >= PATH_BEATS_MISSED)
+	if (p->beats_missed >= PATH_BEATS_MISSED &&
+	    cv_time_since(now, p->beat_at) >= path_patience(p))
 		p->is_doubtful = true;
 	return true;
 }
@@ -328,7 +334,11 @@ bool path_probe_due(struct path *p, cv_time now, const struct rng *rng, bool is_
 			return false;
 		p->is_flowing = false;
 		p->is_questioned = false;
-		p->beats_missed++;
+		/* Several events within a round trip make several probes, but one unanswered. */
+		if (p->beats_missed == 0 || cv_time_since(now, p->beat_at) >= path_patience(p)) {
+			p->beats_missed++;
+			p->beat_at = now;
+		}
 		p->probe_at = cv_time_after(
 			now, CV_MIN(path_patience(p) * p->beats_missed, PATH_BEAT_MISSED_MAX));
 		if (cv_time_since(now, p->heard_at) >= path_alive(p) && p->beats_missed > 3) {
@@ -432,7 +442,8 @@ void path_on_refused(struct path *p, cv_time now)
 	if (p->refusals < UINT8_MAX)
 		p->refusals++;
 	p->refused_at = now;
-	if (p->state == PATH_USABLE || p->state == PATH_VALID)
+	/* Soon known, not asked for ever: a router may refuse whatever it does not let in. */
+	if (p->refusals < PATH_REFUSALS && (p->state == PATH_USABLE || p->state == PATH_VALID))
 		p->probe_at = cv_time_min(p->probe_at, cv_time_after(now, CV_MS(300)));
 }
 

@@ -53,6 +53,7 @@ enum {
 	 * whose packet came before they had seen one to it. */
 	PATH_FIRST_TTL = 4,
 	PATH_BEATS_MISSED = 2, /* then the path is doubtful */
+	PATH_REFUSALS = 3,     /* ICMP, a quarter of a second apart: nobody is there */
 };
 
 /* What flowed has stopped: one beat asks whether the way has, too. */
@@ -93,8 +94,8 @@ struct path {
 	uint8_t kind;       /* enum path_kind */
 	uint8_t age;        /* generation of the slot, never 0 while in use */
 	bool is_first;      /* carried the handshake: data before the padded exchange */
-	bool is_candidate;  /* announced by the peer: retried for ever; else forgotten when it fails
-	                     */
+	bool is_candidate;  /* announced by the peer: retried as long as its newest list has it; all
+	                     else is  forgotten when it fails */
 	bool is_doubtful;   /* beats missed or probe timeouts: data go elsewhere if they can */
 	bool is_narrow;     /* small probes pass, 1,200 bytes do not */
 	bool is_nominated;  /* the peer wants its data here */
@@ -103,6 +104,7 @@ struct path {
 	bool is_flowing;      /* data came since the last beat */
 	bool is_pinging;      /* `culvert ping` waits for the next answer */
 	bool is_questioned;   /* something happened: a beat goes out, heard of late or not */
+	uint8_t asked_count;  /* packets since it was heard, up to many */
 	uint8_t tries, beats_missed, refusals;
 	bool is_tcp_here;  /* relay: our own leg */
 	bool is_tcp_there; /* and the peer's */
@@ -111,8 +113,12 @@ struct path {
 	struct addr seen; /* whence the peer says that our probes come */
 	struct path_token tokens[PATH_TOKENS];
 	cv_time made_at, heard_at, sent_at, probe_at, retry_at, refused_at;
-	cv_time round_at;   /* the newest quick round of checks began */
-	cv_time settled_at; /* older nominations, of other paths, have arrived or never will */
+	cv_time asked_at;     /* something left for an address that is not known to answer */
+	cv_time announced_at; /* in the newest list that had it; 0: in none */
+	cv_time beat_at;      /* the newest of beats_missed */
+	cv_time grace_until;  /* alive, though a shorter keepalive says otherwise */
+	cv_time round_at;     /* the newest quick round of checks began */
+	cv_time settled_at;   /* older nominations, of other paths, have arrived or never will */
 	cv_duration retry_interval;
 	cv_duration keepalive; /* the longest time that it may be idle */
 	cv_duration probe_rtt; /* smoothed, by probes only: paths are compared by nothing else; 0:

@@ -5,17 +5,21 @@
  * late. */
 #define FRESH CV_SEC(2)
 
-/* Addresses that never answered may be victims that the peer points us at: 224 small probes at
- * once, then one in two seconds (T40 allows 256 for ten thousand addresses). A quarter of it is
- * kept for addresses that are new: old ones have had their try. In units of 32 bytes. */
+/* Addresses that never answered may be victims that the peer points us at: 200 small probes at
+ * once, then one a second (T40 allows 256 for ten thousand addresses). A quarter of it is kept for
+ * those that were announced just now: the others have had their try. In units of 32 bytes. */
 enum {
 	STRANGER_UNIT = WIRE_PROBE_MIN / 2,
-	STRANGER_RATE = 1,
-	STRANGER_BURST = 448,
+	STRANGER_RATE = 2,
+	STRANGER_BURST = 400,
 	STRANGER_RESERVE = STRANGER_BURST / 4,
+	STRANGER_MANY = 64,
 };
 #define STRANGER_NEW CV_SEC(10)
 #define STRANGER_WAIT CV_SEC(1)
+#define STRANGER_WAIT_LONG CV_SEC(10)
+/* Somebody else may have the address by then; as long as streams wait. */
+#define STRANGER_AFTER CV_SEC(300)
 
 void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key, uint64_t seed)
 {
@@ -54,6 +58,11 @@ static unsigned worth(const struct path *p)
 	CV_UNREACHABLE();
 }
 
+static cv_time named_at(const struct path *p)
+{
+	return CV_MAX(p->made_at, p->announced_at);
+}
+
 uint8_t paths_add(struct paths *ps, cv_time now, const struct origin *o)
 {
 	uint8_t slot = paths_find(ps, o);
@@ -66,9 +75,10 @@ uint8_t paths_add(struct paths *ps, cv_time now, const struct origin *o)
 
 		if (i == ps->active || ps->list[i].inflight > 0 || w > least)
 			continue;
-		/* Of equals the oldest: else a long list of candidates would replace itself. */
-		if (w < least ||
-		    (slot != PATHS_NONE && w > 0 && ps->list[i].made_at < ps->list[slot].made_at)) {
+		/* Of equals the one longest not announced: else a long list of candidates would
+		 * replace itself, and who is announced again and again would be new each time. */
+		if (w < least || (slot != PATHS_NONE && w > 0 &&
+		                  named_at(&ps->list[i]) < named_at(&ps->list[slot]))) {
 			least = w;
 			slot = i;
 		}
@@ -234,17 +244,29 @@ void paths_check_now(struct paths *ps, cv_time now)
 		path_check_now(&ps->list[i], now);
 }
 
-bool paths_may_ask(struct paths *ps, cv_time now, const struct path *p, size_t size)
+bool paths_may_ask(struct paths *ps, cv_time now, struct path *p, size_t size)
 {
 	uint64_t cost = (size + STRANGER_UNIT - 1) / STRANGER_UNIT;
+	bool was_heard = p->heard_at != 0 && cv_time_since(now, p->heard_at) < STRANGER_AFTER;
+	bool is_quick = size == WIRE_PROBE_MIN && p->asked_count <= PATH_CHECK_SLOW;
 
-	if (p->heard_at != 0 || p->to.is_relay)
+	if (was_heard || p->to.is_relay)
 		return true;
-	if (cv_time_since(now, p->made_at) >= STRANGER_NEW &&
+	/* One a second, whatever it is, after the first few; one in ten seconds after many. */
+	if (!is_quick && p->asked_at != 0 &&
+	    cv_time_since(now, p->asked_at) <
+	            (p->asked_count < STRANGER_MANY ? STRANGER_WAIT : STRANGER_WAIT_LONG))
+		return false;
+	if (cv_time_since(now, named_at(p)) >= STRANGER_NEW &&
 	    bucket_ready_at(&ps->strangers, now, STRANGER_RATE, STRANGER_BURST,
 	                    cost + STRANGER_RESERVE) > now)
 		return false;
-	return bucket_take(&ps->strangers, now, STRANGER_RATE, STRANGER_BURST, cost);
+	if (!bucket_take(&ps->strangers, now, STRANGER_RATE, STRANGER_BURST, cost))
+		return false;
+	p->asked_at = now;
+	if (p->asked_count < STRANGER_MANY)
+		p->asked_count++;
+	return true;
 }
 
 /* A small probe is due where nobody was ever heard; it waits if there have been too many. */
@@ -262,6 +284,7 @@ bool paths_probe_due(struct paths *ps, cv_time now, const struct rng *rng, bool 
 {
 	for (uint8_t i = 0; i < PATHS_MAX; i++) {
 		struct path *p = &ps->list[i];
+		uint8_t missed = p->beats_missed;
 
 		if (p->state == PATH_FREE || path_deadline(p) > now || must_wait(ps, p, now))
 			continue;
@@ -271,7 +294,8 @@ bool paths_probe_due(struct paths *ps, cv_time now, const struct rng *rng, bool 
 			if (i == ps->active && ps->has_smaller_key)
 				out->flags |= PROBE_FLAG_NOMINATE;
 			/* One beat was missed: by the second it is known which other ways live. */
-			if (i == ps->active && p->beats_missed == PATH_BEATS_MISSED)
+			if (i == ps->active && missed < PATH_BEATS_MISSED &&
+			    p->beats_missed == PATH_BEATS_MISSED)
 				paths_check_now(ps, now);
 			*slot = i;
 			return true;
@@ -296,11 +320,11 @@ void paths_on_deadline(struct paths *ps, cv_time now)
 
 		if (p->state != PATH_FAILED || now < p->retry_at)
 			continue;
-		if (p->is_candidate)
+		if (p->is_candidate && p->announced_at == ps->announced_at)
 			path_retry(p, now);
-		else if (i != ps->active && p->inflight == 0)
+		else if (!p->is_candidate && i != ps->active && p->inflight == 0)
 			paths_remove(ps, i);
-		else
+		else /* also one that is not announced any more: forgotten, it would be new */
 			p->retry_at = cv_time_after(now, PATH_RETRY_MIN);
 	}
 }

@@ -29,6 +29,7 @@ struct paths {
 	cv_duration keepalive; /* of each */
 	uint32_t datagram_max; /* of the shell, for new paths; 0: an Ethernet's */
 	cv_time heard_at;      /* newest of the paths that are gone: silence does not begin anew */
+	cv_time announced_at;  /* the newest list of candidates came */
 	struct bucket strangers; /* what goes to where nothing was ever heard (T40) */
 };
 
@@ -53,9 +54,9 @@ struct path *paths_of(struct paths *ps, uint8_t slot, uint8_t age);
 bool paths_choose(struct paths *ps, cv_time now, uint8_t *before);
 /* Network event, doubt, peer's news: every path is probed now. */
 void paths_check_now(struct paths *ps, cv_time now);
-/* True when @size bytes may go to @p: whoever was heard once gets what he needs, all others
- * together have a budget. */
-bool paths_may_ask(struct paths *ps, cv_time now, const struct path *p, size_t size);
+/* True when @size bytes may go to @p: whoever was heard within five minutes gets what he needs,
+ * all others together have a budget. */
+bool paths_may_ask(struct paths *ps, cv_time now, struct path *p, size_t size);
 /* The next probe due, its path in *@slot. */
 bool paths_probe_due(struct paths *ps, cv_time now, const struct rng *rng, bool is_busy,
                      uint8_t *slot, struct path_probe *out);

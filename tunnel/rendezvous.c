@@ -217,18 +217,23 @@ bool rendezvous_is_server(const struct rendezvous *r, const struct addr *a)
 void rendezvous_set_addresses(struct rendezvous *r, cv_time now, const struct addr *list,
                               unsigned count)
 {
+	/* What the server sees of us is of use to peers over IPv4 only: our IPv6 addresses are no
+	 * others than our interfaces'. Who talks to it over IPv6 has no way to a peer without. Then
+	 * goes the one that worked: an attempt begins with it alone. */
+	static const uint8_t families[] = { ADDR_V4, ADDR_V6 };
 	struct addr next[RENDEZVOUS_ADDRESSES_MAX];
 	unsigned n = 0;
 	bool is_new = false;
 
-	/* The one that worked goes first: an attempt begins with it alone. */
-	if (is_listed(list, count, &r->current))
-		next[n++] = r->current;
-	for (unsigned i = 0; i < count && n < RENDEZVOUS_ADDRESSES_MAX; i++) {
-		if (list[i].family == ADDR_NONE || is_listed(next, n, &list[i]))
-			continue;
-		is_new = is_new || !rendezvous_is_server(r, &list[i]);
-		next[n++] = list[i];
+	for (unsigned i = 0; i < CV_ARRAY_SIZE(families); i++) {
+		if (r->current.family == families[i] && is_listed(list, count, &r->current))
+			next[n++] = r->current;
+		for (unsigned k = 0; k < count && n < RENDEZVOUS_ADDRESSES_MAX; k++) {
+			if (list[k].family != families[i] || is_listed(next, n, &list[k]))
+				continue;
+			is_new = is_new || !rendezvous_is_server(r, &list[k]);
+			next[n++] = list[k];
+		}
 	}
 	if (n == 0)
 		return; /* resolving failed: the old ones may still be good */

@@ -162,9 +162,10 @@ struct session {
 	bool has_lost_mapping;    /* the peer sees us at another port than before */
 	bool wants_ping;          /* as soon as there is a path */
 	cv_time relayed_at;       /* since when all goes by a relay; 0: it does not */
-	cv_time held_at;    /* other ways were last asked for by somebody who waits for them */
-	bool asks_servers;  /* a way died: perhaps we have another address now, and they see it */
-	bool wants_servers; /* streams wait: no server is left alone for a minute */
+	cv_time held_at;   /* other ways were last asked for by somebody who waits for them */
+	bool asks_servers; /* a way died: perhaps we have another address now, and they see it */
+	cv_time wanted_at;
+	bool wants_servers;    /* streams wait: no server is left alone for a minute */
 	struct session_batch { /* per path, within a batch of ACKs */
 		uint64_t acked, newest_number, inflight_before;
 		cv_time newest_sent_at;

@@ -126,7 +126,7 @@ static void flood(struct sim *sim)
 	}
 	sim_run(sim, CV_SEC(600));
 	sim_most(sim, "bytes in the ten minutes after it", target_bytes - early,
-	         256 * 64 + 600 * 32, 256 * 64 + 600 * 32);
+	         256 * 64 + 600 * 64, 256 * 64 + 600 * 64);
 	if (dies)
 		return;
 	simworld_transfer(sim, 0, 1, 1000, 1000);

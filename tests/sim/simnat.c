@@ -647,26 +647,41 @@ static void blacklist(struct sim *sim, struct sim_nat *n, const struct addr *src
 	n->blacklisted++;
 }
 
+/* Who lets @d in; of several that share a port the one that talks to its source. */
+static uint32_t find_entry(const struct sim_nat *n, const struct sim_datagram *d)
+{
+	const struct sim_nat_state *t = n->state;
+	uint32_t found = SIM_NOBODYS;
+
+	for (uint32_t m = t->by_outside[bucket(&d->dst, 0)]; m; m = t->mappings[m].next_out) {
+		uint32_t s;
+
+		if (!addr_equal(&t->mappings[m].outside, &d->dst))
+			continue;
+		s = admits(n, m, &d->src);
+		if (s && (!found || addr_equal(&t->sessions[s].remote, &d->src)))
+			found = s;
+	}
+	return found;
+}
+
 bool simnat_in(struct sim *sim, struct sim_nat *n, struct sim_datagram *d)
 {
 	struct sim_nat_state *t = n->state;
+	uint32_t s;
 
 	if (n->blocks_udp || is_blacklisted(sim, n, &d->src))
 		return false;
 	catch_up(sim, n);
-	for (uint32_t m = t->by_outside[bucket(&d->dst, 0)]; m; m = t->mappings[m].next_out) {
-		uint32_t s = addr_equal(&t->mappings[m].outside, &d->dst) ? admits(n, m, &d->src)
-		                                                          : SIM_NOBODYS;
-
-		if (!s)
-			continue;
-		if (n->inbound_refreshes || !t->sessions[s].is_answered)
-			touch(t, s, n->inbound_refreshes ? sim->now : t->sessions[s].used_at, true);
-		d->dst = t->mappings[m].inside;
-		return true;
+	s = find_entry(n, d);
+	if (!s) {
+		blacklist(sim, n, &d->src);
+		return false;
 	}
-	blacklist(sim, n, &d->src);
-	return false;
+	if (n->inbound_refreshes || !t->sessions[s].is_answered)
+		touch(t, s, n->inbound_refreshes ? sim->now : t->sessions[s].used_at, true);
+	d->dst = t->mappings[t->sessions[s].mapping].inside;
+	return true;
 }
 
 void simnat_reboot(struct sim *sim, int nat, bool is_moved)

@@ -115,7 +115,10 @@ void simnet_send(struct sim *sim, struct sim_host *h, const struct train *t)
 		return;
 	}
 	if (port == 0) {
-		sim_fail(sim, "%s writes to socket %u, which is not open", h->name, t->socket);
+		char to[ADDR_TEXT_MAX];
+
+		sim_fail(sim, "%s writes %x to %s by socket %u, which is not open", h->name,
+		         t->bytes[0], addr_format(&t->to, to), t->socket);
 		return;
 	}
 	if (t->to.family == ADDR_V6 ? h->address6.family == ADDR_NONE : h->lacks_v4) {
@@ -255,10 +258,11 @@ static struct sim_host *walk_v6(struct sim *sim, struct sim_datagram *d)
 	if (!h || d->src.family != ADDR_V6)
 		return NULL;
 	while (!is_inside(sim, h->zone, d->zone)) {
-		if (sim->nats[d->zone].is_open6 ? !passes_routers(d, 1) : !leave(sim, d->zone, d))
+		const struct sim_nat *n = &sim->nats[d->zone];
+
+		if (!n->is_open6 && !leave(sim, d->zone, d))
 			return NULL;
-		if (sim->nats[d->zone].is_open6)
-			d->zone = sim->nats[d->zone].zone;
+		d->zone = n->zone;
 	}
 	if (d->zone == SIM_ROOT && !passes_routers(d, sim->hops))
 		return NULL;

@@ -560,6 +560,30 @@ static void a_ping_is_one_round_trip_measured_now(void **state)
 	assert_false(w.p.is_pinging);
 }
 
+/* Own address, peer's news and a lost beat come within one round trip: nothing was missed yet. */
+static void many_questions_are_one_beat(void **state)
+{
+	struct origin to = direct();
+	struct path_probe out;
+
+	(void)state;
+	be_usable(&to);
+	w.p.pmtud.due_at = CV_TIME_NEVER;
+	for (unsigned i = 0; i < 5; i++) {
+		path_check_now(&w.p, w.now);
+		assert_true(path_probe_due(&w.p, w.now, &w.rng, true, true, &out));
+		assert_int_equal(w.p.beats_missed, 1);
+		assert_false(w.p.is_doubtful);
+		w.now += path_patience(&w.p) / 10;
+	}
+	for (unsigned i = 2; i <= 3; i++) {
+		w.now += path_patience(&w.p);
+		path_check_now(&w.p, w.now);
+		assert_true(path_probe_due(&w.p, w.now, &w.rng, true, true, &out));
+		assert_int_equal(w.p.is_doubtful, i == 3);
+	}
+}
+
 static void refusals_are_counted_by_the_quarter_second(void **state)
 {
 	struct origin to = direct();
@@ -573,6 +597,12 @@ static void refusals_are_counted_by_the_quarter_second(void **state)
 	w.now += CV_MS(250);
 	path_on_refused(&w.p, w.now);
 	assert_int_equal(w.p.refusals, 2);
+	/* It is known by the third: no more probes for each refusal of one. */
+	w.now += CV_MS(250);
+	w.p.probe_at = w.now + CV_SEC(2);
+	path_on_refused(&w.p, w.now);
+	assert_int_equal(w.p.refusals, PATH_REFUSALS);
+	assert_int_equal(w.p.probe_at, w.now + CV_SEC(2));
 	path_on_heard(&w.p, w.now); /* ICMP is forged more easily than this */
 	assert_int_equal(w.p.refusals, 0);
 }
@@ -792,6 +822,7 @@ int main(void)
 		cmocka_unit_test(a_nomination_is_repeated_until_it_is_answered),
 		cmocka_unit_test(a_nomination_is_said_again_when_all_is_settled),
 		cmocka_unit_test(a_ping_is_one_round_trip_measured_now),
+		cmocka_unit_test(many_questions_are_one_beat),
 		cmocka_unit_test(refusals_are_counted_by_the_quarter_second),
 		cmocka_unit_test(after_a_sleep_silence_begins_anew),
 		cmocka_unit_test(the_size_is_searched_once_it_is_usable),

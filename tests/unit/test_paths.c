@@ -590,18 +590,90 @@ static void strangers_have_a_budget(void **state)
 	heard = paths_add(&ps, now, &(struct origin){ .addr = addr_v4(99, 1, 1, 1, 9999) });
 	assert_true(paths_probe_due(&ps, now, &rng, false, &slot, &out));
 	assert_int_equal(slot, heard);
-	for (unsigned i = 0; i < 300; i++)
+	for (unsigned i = 0; i < 300; i++) {
+		path(heard)->asked_at = 0;
 		fresh += paths_may_ask(&ps, now, path(heard), WIRE_PROBE_MIN);
+	}
 	assert_in_range(fresh, 50, 56);
 	assert_false(paths_may_ask(&ps, now, path(heard), WIRE_PROBE_MIN));
 	path_on_heard(path(heard), now);
 	assert_true(paths_may_ask(&ps, now, path(heard), WIRE_INIT_SIZE));
 	assert_true(paths_may_ask(&ps, now, path(add(relay(1), 0)), WIRE_INIT_SIZE));
+	assert_true(paths_may_ask(&ps, now + CV_SEC(299), path(heard), WIRE_INIT_SIZE));
+	ps.strangers.filled_at = now + CV_SEC(300);
+	assert_false(paths_may_ask(&ps, now + CV_SEC(300), path(heard), WIRE_INIT_SIZE));
+}
+
+/* What the newest list of candidates lacks is not tried again by itself, but known when it is
+ * announced once more. */
+static void older_lists_are_left_alone(void **state)
+{
+	uint8_t old, listed;
+
+	(void)state;
+	begin(DECIDES);
+	old = paths_add(&ps, NOW, &(struct origin){ .addr = addr_v4(20, 1, 1, 1, 9999) });
+	listed = paths_add(&ps, NOW, &(struct origin){ .addr = addr_v4(20, 1, 1, 2, 9999) });
+	path(old)->is_candidate = path(listed)->is_candidate = true;
+	path(old)->announced_at = NOW - 1;
+	path(listed)->announced_at = ps.announced_at = NOW;
+	path_fail(path(old), NOW);
+	path_fail(path(listed), NOW);
+	paths_on_deadline(&ps, NOW + CV_SEC(60));
+	assert_int_equal(path(listed)->state, PATH_CHECKING);
+	assert_int_equal(path(old)->state, PATH_FAILED);
+	assert_true(paths_check(&ps));
+	paths_check_now(&ps, NOW + CV_SEC(61));
+	assert_int_equal(path(old)->state, PATH_CHECKING);
+}
+
+/* One that never answers is asked more and more rarely, however often it is announced. */
+static void nobody_is_asked_for_ever(void **state)
+{
+	struct path_probe out;
+	unsigned probes = 0;
+	uint8_t slot, i;
+
+	(void)state;
+	begin(DECIDES);
+	i = paths_add(&ps, NOW, &(struct origin){ .addr = addr_v4(20, 1, 1, 1, 9999) });
+	path(i)->is_candidate = true;
+	for (cv_time now = NOW; now < NOW + CV_SEC(300); now += CV_MS(100)) {
+		path(i)->announced_at = ps.announced_at = now;
+		path_check_now(path(i), now);
+		paths_on_deadline(&ps, now);
+		probes += paths_probe_due(&ps, now, &rng, false, &slot, &out);
+	}
+	assert_in_range(probes, 64, 110);
+	path_on_heard(path(i), NOW);
+	assert_int_equal(path(i)->asked_count, 0);
+}
+
+/* Heard 40 s ago, as the keepalive was long: it is asked at once, and no dead path meanwhile. */
+static void a_shorter_keepalive_kills_nobody(void **state)
+{
+	struct path_probe out;
+	uint8_t slot, i;
+
+	(void)state;
+	begin(DECIDES);
+	i = add(direct(1), CV_MS(20));
+	path_set_keepalive(path(i), NOW, CV_SEC(100));
+	path(i)->probe_at = NOW + CV_SEC(100);
+	path(i)->pmtud.due_at = CV_TIME_NEVER;
+	path_set_keepalive(path(i), NOW + CV_SEC(40), CV_SEC(25));
+	assert_true(path_can_carry(path(i), NOW + CV_SEC(40)));
+	assert_true(paths_probe_due(&ps, NOW + CV_SEC(40), &rng, false, &slot, &out));
+	assert_true(path_can_carry(path(i), NOW + CV_SEC(44)));
+	assert_false(path_can_carry(path(i), NOW + CV_SEC(46)));
 }
 
 static void a_shorter_keepalive_holds_at_once(void **state)
 {
-	struct path p = { .state = PATH_USABLE, .keepalive = CV_SEC(100), .probe_at = CV_SEC(90) };
+	struct path p = { .state = PATH_USABLE,
+		          .keepalive = CV_SEC(100),
+		          .heard_at = CV_SEC(1),
+		          .probe_at = CV_SEC(90) };
 
 	(void)state;
 	path_set_keepalive(&p, CV_SEC(1), CV_SEC(200));
@@ -630,6 +702,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_shorter_keepalive_holds_at_once),
+		cmocka_unit_test(a_shorter_keepalive_kills_nobody),
 		cmocka_unit_test(another_port_is_a_lost_mapping),
 		cmocka_unit_test(the_better_kind_then_the_shorter_way),
 		cmocka_unit_test(what_cannot_carry_is_not_chosen),
@@ -650,6 +723,8 @@ int main(void)
 		cmocka_unit_test(failed_candidates_are_tried_again_others_forgotten),
 		cmocka_unit_test(news_make_every_path_answer),
 		cmocka_unit_test(strangers_have_a_budget),
+		cmocka_unit_test(older_lists_are_left_alone),
+		cmocka_unit_test(nobody_is_asked_for_ever),
 	};
 
 	return cmocka_run_group_tests_name("paths", tests, NULL, NULL);
