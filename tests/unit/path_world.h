@@ -1,10 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* path_world - one path, and what goes out and comes back by it; for tests, after cmocka.h. */
+/*
+ * path_world - one path under virtual time: a run collects the instants, sizes and flags of its
+ * probes and answers them.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
 
 #include "tunnel/path.h"
-#include <string.h>
 
 enum { PROBES_MAX = 64 };
 #define START CV_SEC(500)
@@ -107,5 +117,3 @@ static inline void be_usable(const struct origin *to)
 	}
 	w.count = 0;
 }
-
-/* ---- validation ---- */
