@@ -224,7 +224,7 @@ static void fill_train(struct work *k, cv_time now, bool may_elicit)
 		if (!is_first &&
 		    (!may_elicit || k->budget < full || s->probes_due > 0 || !has_bulk(k)))
 			return;
-		if (sent_reserve(&s->sent, 2, is_first ? NOTES_FIRST : NOTES_OTHER) < 0)
+		if (!recovery_make_room(s, now, 2, is_first ? NOTES_FIRST : NOTES_OTHER))
 			return;
 		maybe_skip(s);
 		size = build_packet(k, now, is_first, may_elicit);
@@ -348,7 +348,7 @@ bool builder_write_close(struct session *s, cv_time now, struct epoch *e, uint8_
 	struct wr w = wr_init(train->bytes + head + WIRE_DATA_HEADER,
 	                      WIRE_DATAGRAM_BASE - head - WIRE_DATA_OVERHEAD);
 
-	if (sent_reserve(&s->sent, 1, 1) < 0)
+	if (!recovery_make_room(s, now, 1, 1))
 		return false;
 	start_train(train, p, out);
 	f.close.text = (const uint8_t *)"";

@@ -110,15 +110,27 @@ void extras_sweep_end(struct extras *x)
 
 /* ---- the shell ---- */
 
+/* Closed before others are opened: no more are open at once than were asked for. */
+static bool next_close(struct extras *x, struct extras_wish *out)
+{
+	for (unsigned i = 0; i < SOCKETS_EXTRA_MAX; i++) {
+		if (x->list[i].state != CLOSING)
+			continue;
+		x->list[i].state = FREE;
+		x->used--;
+		*out = (struct extras_wish){ true, (uint16_t)(SOCKET_EXTRA + i), 1 };
+		return true;
+	}
+	return false;
+}
+
 bool extras_next_wish(struct extras *x, struct extras_wish *out)
 {
-	for (unsigned i = 0; i < SOCKETS_EXTRA_MAX && x->has_wish; i++) {
-		if (x->list[i].state == CLOSING) {
-			x->list[i].state = FREE;
-			x->used--;
-			*out = (struct extras_wish){ true, (uint16_t)(SOCKET_EXTRA + i), 1 };
-			return true;
-		}
+	if (!x->has_wish)
+		return false;
+	if (next_close(x, out))
+		return true;
+	for (unsigned i = 0; i < SOCKETS_EXTRA_MAX; i++) {
 		if (x->list[i].state != WANTED)
 			continue;
 		*out = (struct extras_wish){ false, (uint16_t)(SOCKET_EXTRA + i), 0 };

@@ -191,8 +191,11 @@ void path_check_now(struct path *p, cv_time now)
 		return;
 	case PATH_VALID:
 	case PATH_USABLE:
-		/* One probe may get lost, and what was asked before had other reasons. */
+		/* One probe may get lost, and what was asked before had other reasons. Questions
+		 * that come faster than answers can do not make a path a narrow one. */
 		p->beats_missed = CV_MIN(p->beats_missed, PATH_BEATS_MISSED);
+		if (p->state == PATH_VALID)
+			p->tries = CV_MIN(p->tries, PATH_PAD_SLOW);
 		p->is_questioned = true;
 		p->probe_at = cv_time_min(p->probe_at, now);
 		return;

@@ -48,6 +48,7 @@ enum {
 	PATH_CHECK_TRIES = 9, /* 0, 0.1, 0.3, 0.7, 1.5 ... 5.5 s */
 	PATH_CHECK_SLOW = 4,  /* the first of those a second apart: a retry makes no others */
 	PATH_PAD_TRIES = 8,
+	PATH_PAD_SLOW = 4, /* so many of them remain after something happened */
 	/* Past our own routers, one or two of them, but not to the peer's: some block a source
 	 * whose packet came before they had seen one to it. */
 	PATH_FIRST_TTL = 4,

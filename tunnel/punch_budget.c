@@ -12,7 +12,7 @@ enum {
 	HOUR = 3600,
 	HOURLY_COST =
 		2 * HOUR, /* a full bucket, and what accrues in an hour: half the share each */
-	ASKED_COST = 20,
+	ASKED_COST = 75,  /* what nobody answered is forgotten by then, by most routers */
 	SOCKET_COST = 120,
 	SOCKETS_MIN = 16,    /* predictions need a few even where the limit is low */
 	LIMIT_MAX = 1 << 21, /* times HOUR it is a bucket's depth */

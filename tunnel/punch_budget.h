@@ -7,7 +7,7 @@
  *
  *   packets a second    .rate, at most 25 at once
  *   packets an hour     never more than .hourly in any hour: half of it at once, half as it accrues
- *   packets for a peer  what one peer asks for: .packets_max at once, then as much in 20 s
+ *   packets for a peer  what one peer asks for: .packets_max at once, then as much in 75 s
  *   sockets             each is a mapping in a router that may have 1,024: two attempts' worth at
  *                       once, then one in 120 s, the time for which routers keep them
  */

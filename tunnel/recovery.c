@@ -139,8 +139,8 @@ static void on_acked_record(struct session *s, cv_time now, struct sent_record *
 			s->batch[r->path].newest_sent_at = r->sent_at;
 			s->batch[r->path].is_app_limited = r->is_app_limited;
 			/* An older one has waited in the network or for a lost ACK: no round trip
-			 * (RFC 9002, 5.1). */
-			if (r->is_eliciting && is_newest)
+			 * (RFC 9002, 5.1). Nor is what we slept over (rule 8.4). */
+			if (r->is_eliciting && is_newest && r->sent_at >= p->loss.restarted_at)
 				s->batch[r->path].sample =
 					CV_MAX(cv_time_since(now, r->sent_at), 1);
 		}
@@ -354,6 +354,16 @@ void recovery_settle(struct session *s, cv_time now)
 		bound_unsent(s, active);
 		wish_frequency(s, active);
 	}
+}
+
+bool recovery_make_room(struct session *s, cv_time now, uint32_t packets, uint32_t notes)
+{
+	if (CV_LIKELY(sent_reserve(&s->sent, packets, notes) == 0))
+		return true;
+	/* What is lost is kept to be known if it comes late after all: not at the price of standing
+	 * still, with nothing in flight whose ACK would be the next to make room. */
+	sent_reclaim(&s->sent, now);
+	return sent_reserve(&s->sent, packets, notes) == 0;
 }
 
 static bool is_believed_alive(const struct session *s, const struct path *p)

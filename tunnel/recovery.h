@@ -16,6 +16,8 @@
 
 /* One ACK frame, which came by @slot. 0, or -EPROTO when it names what was never sent. */
 CV_NODISCARD int recovery_on_ack(struct session *s, cv_time now, const struct wire_frame *f);
+/* Room for @packets records and @notes: false when too much is in flight, or for want of memory. */
+bool recovery_make_room(struct session *s, cv_time now, uint32_t packets, uint32_t notes);
 /* Before the first eliciting packet of a train is committed; room for it was reserved. */
 void recovery_on_train(struct session *s, cv_time now, uint8_t slot);
 /* After a batch: losses, congestion, pacing, windows, old records. */

@@ -3,8 +3,8 @@
 
 /*
  * wire - the only room that knows layouts: of datagrams and frames (wire.c), and of what agents and
- * servers say to each other (wire_message.c). Everything above handles plain structs in host order. All integers are big-endian.
- * tunnel/PROTOCOL.md is the specification, true with this file.
+ * servers say to each other (wire_message.c). Everything above handles plain structs in host order.
+ * All integers are big-endian. tunnel/PROTOCOL.md is the specification, true with this file.
  *
  * Datagrams are told apart by the high nibble of the first byte. STUN (RFC 8489)
  * begins with 0x00..0x03 and never collides (RFC 7983).

@@ -25,10 +25,10 @@ class Net(World):
         lab = self.lab = Lab(seed=1)
         self.wait_until, self.programs, self.threads = lab.wait_until, [], []
         self.two = self.program(Server, "two", lab.host("two", public=TWO, public6=TWO6))
-        self.two.config["server"] = {"access": "anyone", "listen": [
+        self.two.config["server"] = {"access": "anyone", "tcp": [], "listen": [
             *(f"{a}:{PORT}" for a in TWO), f"[{TWO6}]:{PORT}"]}
         self.one = self.program(Server, "one", lab.host("one", public=ONE))
-        self.one.config["server"] = {"access": "anyone", "stun": "any"}
+        self.one.config["server"] = {"access": "anyone", "tcp": [], "stun": "any"}
         self.kinds = {}
         allocations = itertools.cycle(PORTS)
         for i, (mapping, filtering) in enumerate(itertools.product((E, A, P), repeat=2)):

@@ -399,7 +399,7 @@ static uint16_t draw_block(struct sim *sim, struct sim_nat *n, const struct addr
 {
 	struct sim_nat_state *t = n->state;
 	unsigned blocks = (unsigned)(last_of(n) - first_of(n) + 1) / n->block_size, own = 0;
-	uint16_t first, newest = 0;
+	uint16_t first = 0, newest = 0;
 
 	for (unsigned i = 0; i < t->block_count; i++) {
 		if (addr_equal_ip(&t->blocks[i].host, host)) {

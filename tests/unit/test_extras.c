@@ -326,6 +326,33 @@ static void adopted_stays(void **state)
 	assert_true(extras_check(&x));
 }
 
+/* A new attempt does not wait for the old one, and still no more are open at once. */
+static void closes_come_first(void **state)
+{
+	static struct extras x;
+	const uint16_t ports[3] = { 1, 2, 3 };
+	struct extras_wish w;
+	uint16_t first, second;
+
+	(void)state;
+	first = extras_take(&x, 3);
+	second = extras_take(&x, 3);
+	assert_true(extras_next_wish(&x, &w));
+	extras_on_opened(&x, first, 3, 3, ports);
+	extras_on_opened(&x, second, 3, 3, ports);
+	extras_give_back(&x, first, 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(extras_next_wish(&x, &w) && w.is_close);
+	extras_give_back(&x, second, 3);
+	assert_int_equal(extras_take(&x, 3), first);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(extras_next_wish(&x, &w) && w.is_close);
+		assert_int_equal(w.first, second + i);
+	}
+	assert_true(extras_next_wish(&x, &w) && !w.is_close);
+	assert_int_equal(w.count, 3);
+}
+
 static void check_notices(void **state)
 {
 	static struct extras x;
@@ -350,6 +377,7 @@ int main(void)
 		cmocka_unit_test(given_back_while_asked),
 		cmocka_unit_test(refused_is_settled),
 		cmocka_unit_test(adopted_stays),
+		cmocka_unit_test(closes_come_first),
 		cmocka_unit_test(check_notices),
 	};
 

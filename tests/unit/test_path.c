@@ -6,118 +6,7 @@
  * under virtual time; a run collects the instants, sizes and flags of its probes and answers
  * them, or some of them, or with too little.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <string.h>
-
-#include "tunnel/path.h"
-
-enum { PROBES_MAX = 64 };
-#define START CV_SEC(500)
-#define RTT CV_MS(30)
-
-struct probe {
-	cv_time at;
-	struct path_probe probe;
-};
-
-struct world {
-	struct path p;
-	struct rng_seeded seeded;
-	struct rng rng;
-	cv_time now;
-	bool is_busy, is_idle_path; /* streams are open; data go elsewhere */
-	struct probe probes[PROBES_MAX];
-	unsigned count;
-};
-
-static struct world w;
-
-static struct origin direct(void)
-{
-	return (struct origin){ .addr = addr_v4(198, 51, 100, 7, 4000) };
-}
-
-static struct origin relay(void)
-{
-	return (struct origin){ .is_relay = true, .server = 2, .channel = 77 };
-}
-
-static void begin(const struct origin *to)
-{
-	memset(&w, 0, sizeof(w));
-	rng_seeded_init(&w.seeded, 3);
-	w.rng = rng_from_seeded(&w.seeded);
-	w.now = START;
-	path_init(&w.p, w.now, 5, to, CC_CUBIC, 1);
-	assert_true(path_check(&w.p));
-}
-
-/* Moves to the path's next deadline; true when it asks for a probe, which is noted. */
-static bool next(void)
-{
-	struct path_probe out;
-
-	w.now = CV_MAX(w.now, path_deadline(&w.p));
-	if (!path_probe_due(&w.p, w.now, &w.rng, w.is_busy, !w.is_idle_path, &out)) {
-		assert_true(path_check(&w.p));
-		assert_true(path_deadline(&w.p) > w.now);
-		return false;
-	}
-	assert_true(path_check(&w.p));
-	assert_true(w.count < PROBES_MAX);
-	w.probes[w.count++] = (struct probe){ w.now, out };
-	return true;
-}
-
-static const struct probe *last(void)
-{
-	assert_true(w.count > 0);
-	return &w.probes[w.count - 1];
-}
-
-/* The newest probe is answered after RTT with a datagram of @size. */
-static bool answer(uint32_t size)
-{
-	w.now = last()->at + RTT;
-	return path_on_answer(&w.p, w.now, last()->probe.token, size);
-}
-
-/* Every probe until the state is @state. */
-static void reach(enum path_state state)
-{
-	while (w.p.state != state) {
-		assert_true(next());
-		assert_true(answer(last()->probe.size + path_overhead(&w.p)));
-	}
-}
-
-/* Runs for @d without an answer to anything. */
-static void wait(cv_duration d)
-{
-	cv_time until = w.now + d;
-
-	while (path_deadline(&w.p) <= until && w.p.state != PATH_FAILED)
-		(void)next();
-	w.now = CV_MAX(w.now, until);
-}
-
-/* A usable path that knows its packet size; no probe of any kind is out. */
-static void be_usable(const struct origin *to)
-{
-	begin(to);
-	reach(PATH_USABLE);
-	while (w.p.pmtud.state == PMTUD_SEARCHING) {
-		assert_true(next());
-		assert_true(answer(last()->probe.size + path_overhead(&w.p)));
-	}
-	w.count = 0;
-}
+#include "tests/unit/path_world.h"
 
 /* ---- validation ---- */
 
@@ -312,6 +201,25 @@ static void a_question_to_the_silent_is_repeated_soon(void **state)
 	at = w.now;
 	assert_true(next());
 	assert_true(w.now - at <= 3 * path_patience(&w.p));
+}
+
+/* Something happens again and again while the first padded probe is under way: that is no answer.
+ */
+static void questions_make_no_path_narrow(void **state)
+{
+	struct origin to = relay();
+
+	(void)state;
+	begin(&to);
+	reach(PATH_VALID);
+	for (unsigned i = 0; i < 4 * PATH_PAD_TRIES; i++) {
+		path_check_now(&w.p, w.now);
+		(void)next();
+		w.now += CV_MS(2);
+	}
+	assert_int_equal(w.p.state, PATH_VALID);
+	assert_true(answer(WIRE_DATAGRAM_BASE));
+	assert_int_equal(w.p.state, PATH_USABLE);
 }
 
 static void a_narrow_path_is_found_out(void **state)
@@ -541,6 +449,30 @@ static void a_ping_is_one_round_trip_measured_now(void **state)
 	assert_false(w.p.is_pinging);
 }
 
+/* Own address, peer's news and a lost beat come within one round trip: nothing was missed yet. */
+static void many_questions_are_one_beat(void **state)
+{
+	struct origin to = direct();
+	struct path_probe out;
+
+	(void)state;
+	be_usable(&to);
+	w.p.pmtud.due_at = CV_TIME_NEVER;
+	for (unsigned i = 0; i < 5; i++) {
+		path_check_now(&w.p, w.now);
+		assert_true(path_probe_due(&w.p, w.now, &w.rng, true, true, &out));
+		assert_int_equal(w.p.beats_missed, 1);
+		assert_false(w.p.is_doubtful);
+		w.now += path_patience(&w.p) / 10;
+	}
+	for (unsigned i = 2; i <= 3; i++) {
+		w.now += path_patience(&w.p);
+		path_check_now(&w.p, w.now);
+		assert_true(path_probe_due(&w.p, w.now, &w.rng, true, true, &out));
+		assert_int_equal(w.p.is_doubtful, i == 3);
+	}
+}
+
 static void refusals_are_counted_by_the_quarter_second(void **state)
 {
 	struct origin to = direct();
@@ -767,6 +699,7 @@ int main(void)
 		cmocka_unit_test(events_without_end_are_no_flood),
 		cmocka_unit_test(a_question_does_not_wait_for_the_beat),
 		cmocka_unit_test(a_question_to_the_silent_is_repeated_soon),
+		cmocka_unit_test(questions_make_no_path_narrow),
 		cmocka_unit_test(a_narrow_path_is_found_out),
 		cmocka_unit_test(the_path_of_the_handshake_is_trusted_until_it_fails),
 		cmocka_unit_test(beats_while_busy_keepalives_while_not),
@@ -778,6 +711,7 @@ int main(void)
 		cmocka_unit_test(a_nomination_is_repeated_until_it_is_answered),
 		cmocka_unit_test(a_nomination_is_said_again_when_all_is_settled),
 		cmocka_unit_test(a_ping_is_one_round_trip_measured_now),
+		cmocka_unit_test(many_questions_are_one_beat),
 		cmocka_unit_test(refusals_are_counted_by_the_quarter_second),
 		cmocka_unit_test(after_a_sleep_silence_begins_anew),
 		cmocka_unit_test(the_size_is_searched_once_it_is_usable),

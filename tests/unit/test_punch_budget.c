@@ -99,22 +99,21 @@ static void no_second_and_no_hour_has_more(void **state)
 	}
 }
 
-/* Each peer on its own: all at once, then as much in twenty seconds; one does not cost the other.
- */
+/* Each peer on its own: all at once, then as much in 75 s; one does not cost the other. */
 static void peers_cannot_have_more(void **state)
 {
 	struct punch_budget b = make(256, 768, 10000, 1000000);
 	struct bucket first = { 0 }, second = { 0 };
 
 	(void)state;
-	spend(&b, CV_SEC(100), CV_SEC(100), &first);
-	assert_true(most_in(CV_SEC(20)) <= 2 * 768);
-	assert_true(taken_count <= 768 * 6);
-	assert_true(taken_count >= 768 * 5);
+	spend(&b, CV_SEC(100), CV_SEC(300), &first);
+	assert_true(most_in(CV_SEC(75)) <= 2 * 768);
+	assert_true(taken_count <= 768 * 5);
+	assert_true(taken_count >= 768 * 5 - 16);
 	taken_count = 0;
-	spend(&b, CV_SEC(200), CV_MS(200), &second);
-	assert_int_equal(taken_count, 768 + 7);
-	assert_true(punch_budget_ready_at(&b, CV_MS(200200), NULL) <= CV_MS(200200));
+	spend(&b, CV_SEC(400), CV_MS(200), &second);
+	assert_true(taken_count >= 768 && taken_count <= 768 + 3);
+	assert_true(punch_budget_ready_at(&b, CV_MS(400200), NULL) <= CV_MS(400200));
 }
 
 static void sockets_are_few(void **state)

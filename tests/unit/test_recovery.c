@@ -5,6 +5,7 @@
  * and nothing is learnt from what proves nothing. Method: a pair of endpoints whose datagrams are
  * lost, late or cut off; the state of paths is read before and after.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -320,6 +321,53 @@ static void a_late_packet_is_no_round_trip(void **state)
 	pair_deinit(&p);
 }
 
+/* Rule 8.4: the ACK lay in the socket while we slept. */
+static void what_was_slept_over_is_no_round_trip(void **state)
+{
+	struct wire_frame f = { .type = FRAME_ACK, .ack = { .count = 1 } };
+	cv_duration smoothed;
+	struct session *s;
+	uint64_t number;
+
+	(void)state;
+	meet(23);
+	s = pair_session(&p, A);
+	p.is_cut[A][PAIR_PUBLIC] = true;
+	(void)pair_open(&p, A, 300);
+	smoothed = active(A)->rtt.smoothed;
+	number = sent_next_inflight(&s->sent, s->sent.begin);
+	f.ack.ranges[0] = (struct wire_range){ number, number + 1 };
+	p.now += CV_SEC(12);
+	path_restart(active(A), p.now);
+	assert_int_equal(recovery_on_ack(s, p.now, &f), 0);
+	recovery_settle(s, p.now);
+	assert_int_equal(sent_find(&s->sent, number) ? SENT_INFLIGHT : SENT_ACKED, SENT_ACKED);
+	assert_int_equal(active(A)->rtt.smoothed, smoothed);
+	pair_deinit(&p);
+}
+
+/* With nothing in flight no ACK would come that makes room: the object would stand still for ever.
+ */
+static void what_is_lost_is_not_kept_at_any_price(void **state)
+{
+	struct session *s;
+
+	(void)state;
+	meet(24);
+	s = pair_session(&p, A);
+	p.is_cut[A][PAIR_PUBLIC] = true;
+	(void)pair_open(&p, A, 20000);
+	recovery_take_back(s, p.now, s->paths.active);
+	assert_true(s->sent.lost_count > 0);
+	p.now += CV_MS(1);
+	s->sent.cap_max = s->sent.cap;
+	assert_int_equal(sent_reserve(&s->sent, s->sent.cap, 1), -ENOBUFS);
+	assert_true(recovery_make_room(s, p.now, s->sent.cap, 1));
+	assert_int_equal(s->sent.lost_count, 0);
+	assert_true(session_check(s));
+	pair_deinit(&p);
+}
+
 /* What was lost on a slow path may still come when a fast one is active. */
 static void a_late_one_is_known_for_long_enough(void **state)
 {
@@ -451,6 +499,8 @@ int main(void)
 		cmocka_unit_test(candidates_that_are_lost_are_told_again),
 		cmocka_unit_test(one_ack_settles_one_packet_once),
 		cmocka_unit_test(a_late_packet_is_no_round_trip),
+		cmocka_unit_test(what_was_slept_over_is_no_round_trip),
+		cmocka_unit_test(what_is_lost_is_not_kept_at_any_price),
 		cmocka_unit_test(a_late_one_is_known_for_long_enough),
 		cmocka_unit_test(a_probe_carries_new_data_if_there_are_any),
 		cmocka_unit_test(another_network_is_asked_at_once),
