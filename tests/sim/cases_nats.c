@@ -2,7 +2,7 @@
 #include "tests/sim/sim.h"
 
 /*
- * Which routers can be passed (security.md 3.5, S19, S20, S41). A cell of the grid says what must
+ * Which routers can be passed (S19, S20, S41). A cell of the grid says what must
  * come of a pair:
  *
  *	D  direct, with no more than what a server sees
