@@ -169,10 +169,11 @@ static void add_candidate(struct session_core *c, enum candidate_kind kind, cons
 }
 
 /* Mappings first: they are few, and the surest. */
-static void announce_candidates(struct endpoint *e, cv_time now)
+void endpoint_announce(struct endpoint *e, cv_time now)
 {
 	struct session_core *c = &e->core;
 	struct rendezvous_stats stats;
+	bool is_seen = false;
 
 	c->candidate_count = 0;
 	for (unsigned i = 0; i < e->mapped_count; i++)
@@ -182,7 +183,11 @@ static void announce_candidates(struct endpoint *e, cv_time now)
 	for (uint32_t i = 0; i < e->server_count; i++) {
 		rendezvous_stats(e->servers[i].r, &stats);
 		add_candidate(c, CANDIDATE_SERVER, &stats.public_address);
+		is_seen |= stats.public_address.family == ADDR_V4;
 	}
+	/* As a foreign STUN server sees us, where none of ours is reached by UDP over IPv4. */
+	if (!is_seen && !nat_is_hard(&c->nat))
+		add_candidate(c, CANDIDATE_SERVER, &c->nat.address);
 	c->candidate_version++;
 	for (uint32_t i = 0; i < e->session_count; i++) {
 		session_on_candidates_changed(e->sessions[i], now);
@@ -214,7 +219,7 @@ void endpoint_set_local_addresses(struct endpoint *e, cv_time now, const struct 
 		if (candidate_is_announced(&list[i]))
 			e->local[e->local_count++] = list[i];
 	}
-	announce_candidates(e, now);
+	endpoint_announce(e, now);
 	traversal_on_network(e, now);
 	for (uint32_t i = 0; i < e->server_count; i++)
 		rendezvous_on_network(e->servers[i].r, now);
@@ -237,7 +242,7 @@ void endpoint_set_mapped_addresses(struct endpoint *e, cv_time now, const struct
 		e->core.nat.has_mapped = e->core.has_mapping;
 		e->core.nat_version += e->core.nat_version != 0;
 	}
-	announce_candidates(e, now);
+	endpoint_announce(e, now);
 }
 
 void endpoint_set_stun_addresses(struct endpoint *e, cv_time now, const struct addr *list,
@@ -375,7 +380,7 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 	case RENDEZVOUS_EVENT_ADDRESS:
 		traversal_on_address(e, now, i);
 		traversal_on_server(e, now, i);
-		announce_candidates(e, now);
+		endpoint_announce(e, now);
 		return;
 	case RENDEZVOUS_EVENT_PRESENT:
 	case RENDEZVOUS_EVENT_ABSENT:

@@ -76,6 +76,8 @@ void endpoint_tcp_tell(struct endpoint *e, cv_time now, uint32_t server, struct 
 /* Our leg of all channels at @server is TCP, or is not. */
 void endpoint_tcp_on_leg(struct endpoint *e, cv_time now, uint32_t server, bool is_tcp);
 
+/* Our candidates are others now: every peer is told. */
+void endpoint_announce(struct endpoint *e, cv_time now);
 /* @s may have output or events now. */
 static inline void endpoint_touch_session(struct endpoint *e, struct session *s)
 {

@@ -154,12 +154,25 @@ void traversal_on_network(struct endpoint *e, cv_time now)
 	}
 }
 
+static bool is_candidate(const struct session_core *c, const struct addr *a)
+{
+	for (unsigned i = 0; i < c->candidate_count; i++) {
+		if (addr_equal(&c->candidates[i].addr, a))
+			return true;
+	}
+	return a->family == ADDR_NONE;
+}
+
 /* What discovery found is told to the peers, and what failed for want of it may be tried. */
 static void take_profile(struct endpoint *e, cv_time now)
 {
+	bool is_moved = !addr_equal(&e->core.nat.address, &e->discovery.profile.address);
+
 	e->core.nat = e->discovery.profile;
 	e->core.nat.has_mapped = e->core.has_mapping;
 	e->core.nat_version++;
+	if (is_moved && !nat_is_hard(&e->core.nat) && !is_candidate(&e->core, &e->core.nat.address))
+		endpoint_announce(e, now);
 	for (uint32_t i = 0; i < e->session_count; i++) {
 		punch_on_network(now, e->sessions[i]);
 		endpoint_touch_session(e, e->sessions[i]);

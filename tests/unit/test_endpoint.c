@@ -15,6 +15,8 @@
 #include <errno.h>
 
 #include "tests/unit/endpoint_pair.h"
+#include "tunnel/endpoint_inner.h"
+#include "tunnel/stun.h"
 
 enum { A = 0, B = 1 };
 
@@ -540,6 +542,43 @@ static void copies_from_elsewhere_move_nothing(void **state)
 	pair_deinit(&p);
 }
 
+/* A foreign server tells where we are seen: the peer is told. */
+static void what_stun_tells_is_a_candidate(void **state)
+{
+	const struct addr foreign = addr_v4(198, 51, 100, 53, 3478);
+	const struct addr seen = addr_v4(203, 0, 113, 77, 40007);
+	static uint8_t out[TRAIN_BYTES_MAX];
+	struct train t = { .bytes = out };
+	struct endpoint_event ev;
+	struct stun_message m;
+	struct stun_told told = { .mapped = seen };
+	uint8_t answer[STUN_ANSWER_MAX];
+	struct arrival in = { .bytes = answer, .from = foreign };
+	struct session_core *core;
+	bool is_told = false;
+
+	(void)state;
+	meet(7);
+	core = &p.side[A].e->core;
+	endpoint_set_stun_addresses(p.side[A].e, p.now, &foreign, 1);
+	p.now += CV_MS(60);
+	endpoint_on_deadline(p.side[A].e, p.now);
+	do {
+		assert_true(endpoint_write(p.side[A].e, p.now, &t));
+	} while (!addr_equal(&t.to, &foreign) || t.socket != SOCKET_MAIN);
+	assert_true(stun_read(t.bytes, t.size, &m));
+	in.size = in.segment_size = stun_write_answer(answer, sizeof(answer), &m, &told);
+	endpoint_on_arrival(p.side[A].e, p.now, &in);
+	p.now += CV_SEC(3);
+	endpoint_on_deadline(p.side[A].e, p.now);
+	(void)endpoint_next_event(p.side[A].e, p.now, &ev);
+	for (unsigned i = 0; i < core->candidate_count; i++)
+		is_told |= core->candidates[i].kind == CANDIDATE_SERVER &&
+		           addr_equal(&core->candidates[i].addr, &seen);
+	assert_true(is_told);
+	pair_deinit(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -558,6 +597,7 @@ int main(void)
 		cmocka_unit_test(a_policy_of_direct_holds_streams),
 		cmocka_unit_test(candidates_lead_to_the_lan),
 		cmocka_unit_test(a_port_mapping_is_a_way_in),
+		cmocka_unit_test(what_stun_tells_is_a_candidate),
 		cmocka_unit_test(a_forgotten_mapping_is_followed),
 		cmocka_unit_test(and_within_three_round_trips),
 		cmocka_unit_test(copies_from_elsewhere_move_nothing),
