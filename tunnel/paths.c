@@ -246,7 +246,7 @@ void paths_check_now(struct paths *ps, cv_time now)
 
 bool paths_may_ask(struct paths *ps, cv_time now, struct path *p, size_t size)
 {
-	uint64_t cost = (size + STRANGER_UNIT - 1) / STRANGER_UNIT;
+	uint64_t cost = (size + STRANGER_UNIT - 1) / STRANGER_UNIT, reserve = STRANGER_RESERVE;
 	bool was_heard = p->heard_at != 0 && cv_time_since(now, p->heard_at) < STRANGER_AFTER;
 	bool is_quick = size == WIRE_PROBE_MIN && p->asked_count <= PATH_CHECK_SLOW;
 
@@ -257,9 +257,12 @@ bool paths_may_ask(struct paths *ps, cv_time now, struct path *p, size_t size)
 	    cv_time_since(now, p->asked_at) <
 	            (p->asked_count < STRANGER_MANY ? STRANGER_WAIT : STRANGER_WAIT_LONG))
 		return false;
-	if (cv_time_since(now, named_at(p)) >= STRANGER_NEW &&
-	    bucket_ready_at(&ps->strangers, now, STRANGER_RATE, STRANGER_BURST,
-	                    cost + STRANGER_RESERVE) > now)
+	if (cv_time_since(now, named_at(p)) < STRANGER_NEW)
+		reserve = 0;
+	else if (p->announced_at != 0 && p->announced_at != ps->announced_at)
+		reserve *= 2; /* of an older list: what is left when the newest has been asked */
+	if (reserve > 0 && bucket_ready_at(&ps->strangers, now, STRANGER_RATE, STRANGER_BURST,
+	                                   cost + reserve) > now)
 		return false;
 	if (!bucket_take(&ps->strangers, now, STRANGER_RATE, STRANGER_BURST, cost))
 		return false;

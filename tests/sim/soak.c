@@ -101,7 +101,7 @@ static int draw_nat(struct sim *sim, int zone)
 	if (one_in(sim, 3))
 		n->noise_rate = (uint32_t)(1 + sim_below(sim, 4));
 	if (one_in(sim, 10))
-		n->blacklist = sim_draw(sim, CV_SEC(1), CV_SEC(6)); /* below CALM_FRESH */
+		n->blacklist = sim_draw(sim, CV_MS(500), CV_SEC(2)); /* far below CALM_FRESH */
 	if (one_in(sim, 10)) {
 		n->pool = 2 + (unsigned)sim_below(sim, 2);
 		n->is_paired = one_in(sim, 2);
