@@ -49,7 +49,7 @@ def start_culvert(near, far, to, culvert, name="culvert", congestion=None):
     tag = name.replace(",", "").replace(" ", "-")
     keys = {side: keygen(culvert, near.directory, f"{tag}-{side}") for side in ("near", "far")}
     udp, socks, forward = far.port(socket.SOCK_DGRAM), near.port(), near.port()
-    common = "log: { level: warn }\n" + (f"tunnel: {{ congestion: {congestion} }}\n"
+    common = "log: { level: warn }\nportmap: false\n" + (f"tunnel: {{ congestion: {congestion} }}\n"
                                          if congestion else "")
     near_yaml, far_yaml = f"{tag}-near.yaml", f"{tag}-far.yaml"
     (far.directory / far_yaml).write_text(
