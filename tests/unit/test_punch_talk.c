@@ -118,7 +118,14 @@ static void says_both_in_one_packet(void **state)
 	assert_true(w.listener.has_peer && w.listener.is_peer_new);
 	assert_true(nat_profile_is_equal(&w.listener.peer, &w.nat));
 	assert_true(punch_talk_next(&w.listener, &in));
-	assert_memory_equal(&in, &what, sizeof(in));
+	/* Field by field: the padding of a struct is anybody's. */
+	assert_int_equal(in.kind, what.kind);
+	assert_int_equal(in.shift, what.shift);
+	assert_int_equal(in.round, what.round);
+	assert_int_equal(in.step, what.step);
+	assert_int_equal(in.count, what.count);
+	assert_int_equal(in.port_high, what.port_high);
+	assert_true(addr_equal(&in.address, &what.address));
 	assert_false(punch_talk_next(&w.listener, &in));
 	sent_deinit(&w.sent);
 }
