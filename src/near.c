@@ -283,21 +283,30 @@ static struct flow *new_client(struct bridge *b, enum flow_kind kind, struct tcp
 	return f;
 }
 
+void near_rebind(struct flow *f, uint32_t proxy)
+{
+	const struct tables_proxy *t = &f->b->tables.proxies[proxy];
+	struct near *n = f->near;
+
+	n->proxy_index = proxy;
+	n->proxy = &f->b->config->proxies[proxy];
+	n->routes = &t->routes;
+	n->socks.users = t->users;
+	n->socks.user_count = t->user_count;
+	n->socks.user = NULL; /* whoever has authenticated has */
+}
+
 void near_accept_proxy(struct bridge *b, uint32_t proxy, struct tcp_conn *conn)
 {
 	struct flow *f = new_client(b, FLOW_PROXY, conn);
-	const struct config_proxy *p = &b->config->proxies[proxy];
-	size_t first = 0;
 
 	if (!f) {
 		tcp_conn_reset(conn);
 		return;
 	}
-	for (uint32_t i = 0; i < proxy; i++)
-		first += b->config->proxies[i].user_count;
-	f->near->proxy = p;
-	f->near->routes = &b->tables[proxy];
-	socks5_init(&f->near->socks, p->user_count ? &b->users[first] : NULL, p->user_count);
+	socks5_init(&f->near->socks, b->tables.proxies[proxy].users,
+	            b->tables.proxies[proxy].user_count);
+	near_rebind(f, proxy);
 	flow_set_deadline(f, cv_time_after(f->began_at, HANDSHAKE_TIMEOUT));
 	tcp_conn_start(conn, &client_events, f);
 	tcp_conn_read_start(conn);
@@ -342,32 +351,21 @@ static const struct tcp_conn_events eager_events = {
 	.on_closed = flow_on_closed,
 };
 
-void near_accept_forward(struct bridge *b, uint32_t forward, struct tcp_conn *conn)
+void near_accept_forward(struct bridge *b, uint32_t peer, const struct hostport *to,
+                         struct tcp_conn *conn)
 {
 	struct flow *f = new_client(b, FLOW_FORWARD, conn);
-	const struct config_forward *c = &b->config->forwards[forward];
 
 	if (!f) {
 		tcp_conn_reset(conn);
 		return;
 	}
-	f->peer = c->peer.index;
-	f->near->to = c->to.host;
+	f->peer = peer;
+	f->near->to = *to;
 	tcp_conn_start(conn, &eager_events, f);
 	open_stream(f, f->began_at);
 	if (f->state == FLOW_WAITING)
 		tcp_conn_read_start(conn);
-}
-
-static int find_peer(const struct bridge *b, const char *name, uint32_t *out)
-{
-	for (uint32_t i = 0; i < b->config->peer_count; i++) {
-		if (strcmp(b->config->peers[i].name, name) == 0) {
-			*out = i;
-			return 0;
-		}
-	}
-	return -ENOENT;
 }
 
 int near_accept_nc(struct bridge *b, const char *peer, const char *target, struct tcp_conn *conn,
@@ -377,7 +375,8 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 	uint32_t number;
 	struct flow *f;
 
-	if (find_peer(b, peer, &number) < 0) {
+	number = tables_find_peer(&b->tables, peer);
+	if (number == ROUTE_NO_PEER) {
 		*why = "no such peer is configured";
 		return EXIT_USAGE;
 	}
