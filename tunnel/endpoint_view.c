@@ -7,8 +7,10 @@
 
 static struct session *session_of(const struct endpoint *e, uint32_t peer)
 {
-	CV_ASSERT(peer < e->session_count);
-	return e->sessions[peer];
+	struct session *s = endpoint_find_session(e, peer);
+
+	CV_ASSERT(s);
+	return s;
 }
 
 bool endpoint_peer_is_held(const struct endpoint *e, cv_time now, uint32_t peer, cv_duration *since)
@@ -111,9 +113,12 @@ void endpoint_nat_stats(const struct endpoint *e, struct endpoint_nat_stats *out
 
 void endpoint_counters(const struct endpoint *e, struct endpoint_counters *out)
 {
+	const struct session *s;
+
 	*out = e->counters;
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		out->forged += e->sessions[i]->forged;
-		out->replayed += e->sessions[i]->replayed;
+	endpoint_for_each_session(e, i, s)
+	{
+		out->forged += s->forged;
+		out->replayed += s->replayed;
 	}
 }
