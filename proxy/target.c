@@ -27,7 +27,7 @@ static void write_text(struct wr *w, const char *text)
 	wr_copy(w, text, size);
 }
 
-static void write_host(struct wr *w, const struct hostport *to)
+void target_write_host(struct wr *w, const struct hostport *to)
 {
 	struct addr addr;
 
@@ -65,7 +65,7 @@ void target_write_request(struct wr *w, const struct target_request *req)
 
 	wr_u8(w, TARGET_VERSION);
 	wr_u8(w, (uint8_t)req->kind);
-	write_host(w, &req->to);
+	target_write_host(w, &req->to);
 	if (size_at && !w->bad)
 		cv_store16(size_at, (uint16_t)(wr_size(w) - before));
 }
@@ -134,7 +134,7 @@ static bool read_service(struct rd *r, struct hostport *to)
 	return true;
 }
 
-static bool read_host(struct rd *r, struct hostport *to)
+bool target_read_host(struct rd *r, struct hostport *to)
 {
 	switch (rd_u8(r)) {
 	case WIRE_ADDR:
@@ -177,7 +177,7 @@ enum target_read target_read_request(struct rd *in, struct target_request *out)
 	if (version != TARGET_VERSION || kind != TARGET_KIND_TCP)
 		return TARGET_READ_UNSUPPORTED;
 	/* Left-over bytes would be a second meaning that only one of the two ends sees. */
-	if (!read_host(&body, &req.to) || rd_left(&body) != 0)
+	if (!target_read_host(&body, &req.to) || rd_left(&body) != 0)
 		return TARGET_READ_MALFORMED;
 
 	*out = req;
