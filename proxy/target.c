@@ -199,6 +199,35 @@ static bool read_host(struct rd *r, struct target_request *req)
 	}
 }
 
+void target_write_host(struct wr *w, const struct hostport *to)
+{
+	struct addr addr;
+
+	CV_ASSERT(to->kind == HOST_ADDR || to->kind == HOST_NAME);
+	if (to->kind == HOST_NAME) {
+		wr_u8(w, WIRE_NAME);
+		write_text(w, to->text);
+		wr_u16(w, to->port);
+		return;
+	}
+	addr = addr_canonical(&to->addr);
+	addr.port = to->port;
+	wr_u8(w, WIRE_ADDR);
+	wr_addr(w, &addr);
+}
+
+bool target_read_host(struct rd *r, struct hostport *to)
+{
+	switch (rd_u8(r)) {
+	case WIRE_ADDR:
+		return read_addr(r, to) && to->port != 0;
+	case WIRE_NAME:
+		return read_name(r, to) && to->port != 0;
+	default:
+		return false;
+	}
+}
+
 enum target_read target_read_request(struct rd *in, struct target_request *out)
 {
 	struct rd r = *in; /* a copy: nothing is consumed until the header is whole */

@@ -118,6 +118,11 @@ void target_write_request(struct wr *w, const struct target_request *req);
  */
 CV_NODISCARD enum target_read target_read_request(struct rd *in, struct target_request *out);
 
+/* A host of type 1 or 2 alone, with a port: what stands in front of a datagram (udp_header). Marks @w
+ * bad when it does not fit. False: malformed, and @to is then undefined. */
+void target_write_host(struct wr *w, const struct hostport *to);
+CV_NODISCARD bool target_read_host(struct rd *r, struct hostport *to);
+
 /* The far side's answer; @bound is ADDR_NONE for a unix socket. Fits in TARGET_STATUS_MAX bytes. */
 void target_write_status(struct wr *w, const struct addr *bound);
 /* Never TARGET_READ_UNSUPPORTED. */
