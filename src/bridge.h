@@ -8,9 +8,10 @@
  * bytes between the two with back-pressure both ways. The decisions are proxy/'s (socks5, route,
  * acl, dial, pump); the protocol is tunnel/'s.
  *
- * near.c: a client of ours until the far side has answered; near_proxy.c: what a proxy's client says
- * and is told; near_bind.c, associate.c: its other two commands. far.c: a peer's stream until it is
- * connected or refused. flow.c: bytes, once both ends exist. bridge.c: the table, deadlines, events.
+ * near.c: a client of ours until the far side has answered; near_proxy.c: what a proxy's client
+ * says and is told; near_bind.c, associate.c: its other two commands. far.c: a peer's stream until
+ * it is connected or refused. flow.c: bytes, once both ends exist. bridge.c: the table, deadlines,
+ * events.
  */
 
 #include <stdbool.h>
@@ -214,8 +215,8 @@ void near_proxy_on_timeout(struct flow *f);
 /* SOCKS5's BIND: near->to is DST.ADDR and DST.PORT, both of which may be zero; f->peer serves it.
  * The client is not being read, near->in holds what it sent ahead. */
 void near_bind(struct flow *f);
-/* SOCKS5's UDP ASSOCIATE: near->to is where datagrams will come from, if the client knows that; each
- * of them names its own target, so no route has been looked for. */
+/* SOCKS5's UDP ASSOCIATE: near->to is where datagrams will come from, if the client knows that;
+ * each of them names its own target, so no route has been looked for. */
 void associate_open(struct flow *f);
 /* A client in its handshake goes on with proxy number @proxy of a new configuration. */
 void near_rebind(struct flow *f, uint32_t proxy);
