@@ -107,7 +107,7 @@ static void rebind_clients(struct bridge *b, const uint32_t *proxies)
 		if (f->kind != FLOW_PROXY || !f->near)
 			continue;
 		if (proxies[f->near->proxy_index] != UINT32_MAX)
-			near_rebind(f, proxies[f->near->proxy_index]);
+			near_proxy_rebind(f, proxies[f->near->proxy_index]);
 		else if (f->state == FLOW_HANDSHAKE)
 			flow_abandon(f, TARGET_ABORTED, true);
 		else

@@ -210,6 +210,8 @@ bool near_say(struct flow *f, const void *bytes, size_t size);
 void near_proxy_refuse(struct flow *f, enum target_code code, const char *cause);
 /* False: the client is gone. */
 bool near_proxy_accept(struct flow *f, const struct addr *bound);
+/* A client in its handshake goes on with proxy number @proxy of a new configuration. */
+void near_proxy_rebind(struct flow *f, uint32_t proxy);
 /* The client has not asked for anything in time. */
 void near_proxy_on_timeout(struct flow *f);
 /* SOCKS5's BIND: near->to is DST.ADDR and DST.PORT, both of which may be zero; f->peer serves it.
@@ -218,8 +220,6 @@ void near_bind(struct flow *f);
 /* SOCKS5's UDP ASSOCIATE: near->to is where datagrams will come from, if the client knows that;
  * each of them names its own target, so no route has been looked for. */
 void associate_open(struct flow *f);
-/* A client in its handshake goes on with proxy number @proxy of a new configuration. */
-void near_rebind(struct flow *f, uint32_t proxy);
 void far_open(struct bridge *b, cv_time now, const struct endpoint_event *ev);
 void far_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
 void far_on_deadline(struct flow *f, cv_time now);
