@@ -24,8 +24,6 @@ enum {
 	METHOD_USER = 2,
 	METHOD_NOT_ACCEPTED = 0xff,
 
-	COMMAND_CONNECT = 1,
-
 	ATYP_V4 = 1,
 	ATYP_NAME = 3,
 	ATYP_V6 = 4,
@@ -235,8 +233,13 @@ static bool read_target(const struct socks5 *s, struct hostport *out)
 	t.port = rd_u16(&r);
 	CV_ASSERT(!r.bad);
 	CV_ASSERT(rd_left(&r) == 0);
-	if (t.port == 0)
+	if (t.port == 0 && s->in[1] == SOCKS5_CONNECT)
 		return false;
+	/* Where the datagrams will come from: whoever does not know it says nothing. */
+	if (name && name_size == 0 && s->in[1] == SOCKS5_ASSOCIATE) {
+		name = NULL;
+		t.addr.family = ADDR_V4;
+	}
 	/* Chromium sends addresses as names too, IPv6 in brackets: hostport knows. */
 	if (name && hostport_from_name((const char *)name, name_size, t.port, &t) < 0)
 		return false;
@@ -257,6 +260,7 @@ static bool read_target(const struct socks5 *s, struct hostport *out)
  */
 static enum socks5_verdict on_request(struct socks5 *s)
 {
+	enum socks5_command command;
 	size_t size;
 
 	if (s->in[0] != VERSION)
@@ -268,10 +272,12 @@ static enum socks5_verdict on_request(struct socks5 *s)
 	if (s->in_size < size)
 		return want(s, size);
 
-	if (s->in[1] != COMMAND_CONNECT)
+	if (s->in[1] < SOCKS5_CONNECT || s->in[1] > SOCKS5_ASSOCIATE)
 		return refuse(s, TARGET_UNSUPPORTED);
+	command = (enum socks5_command)s->in[1];
 	if (!read_target(s, &s->target))
 		return refuse(s, TARGET_MALFORMED);
+	s->command = command;
 	enter(s, SOCKS5_ASKED);
 	return SOCKS5_REQUEST;
 }

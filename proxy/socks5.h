@@ -14,7 +14,7 @@
  *           write s->out[0 .. s->out_size), then
  *           NEED_MORE  wait for more bytes
  *           REPLY      go round again: the client may have sent ahead
- *           REQUEST    s->target; what is left of @in is stream data
+ *           REQUEST    s->command, s->target; what is left of @in is stream data
  *           CLOSE      close (drain first); s->why is for the log
  *   }
  *
@@ -52,6 +52,13 @@ enum socks5_state {
 	SOCKS5_CLOSED, /* final */
 };
 
+/* RFC 1928, 4: CMD */
+enum socks5_command {
+	SOCKS5_CONNECT = 1,
+	SOCKS5_BIND = 2,
+	SOCKS5_ASSOCIATE = 3,
+};
+
 enum socks5_verdict {
 	SOCKS5_NEED_MORE,
 	SOCKS5_REPLY,
@@ -59,14 +66,18 @@ enum socks5_verdict {
 	SOCKS5_CLOSE,
 };
 
-/* Open so that it can be embedded. Readable between calls: out, out_size, target, user, why. */
+/* Open so that it can be embedded. Readable between calls: out, out_size, command, target, user,
+ * why. */
 struct socks5 {
 	enum socks5_state state;
 	const char *why;                 /* a static sentence for the log, once closed */
 	const struct socks5_user *users; /* borrowed; NULL when there are none */
 	size_t user_count;
 	const char *user;       /* who authenticated, or NULL; borrowed from users */
-	struct hostport target; /* valid from SOCKS5_REQUEST on */
+	enum socks5_command command; /* valid from SOCKS5_REQUEST on */
+	/* Likewise. CONNECT's always names something; BIND's and ASSOCIATE's may be 0.0.0.0 or
+	 * port 0: what the client does not know yet. */
+	struct hostport target;
 	size_t out_size;        /* bytes to write after this call; 0 mostly */
 	uint8_t out[SOCKS5_REPLY_MAX];
 	uint16_t in_size; /* bytes of the present message in in[] */

@@ -8,9 +8,9 @@
  * bytes between the two with back-pressure both ways. The decisions are proxy/'s (socks5, route,
  * acl, dial, pump); the protocol is tunnel/'s.
  *
- * near.c: a client of ours until the far side has answered.   far.c: a peer's stream until it is
- * connected or refused. flow.c: bytes, once both ends exist.                        bridge.c: the
- * table, deadlines, events.
+ * near.c: a client of ours until the far side has answered; near_proxy.c: what a proxy's client says
+ * and is told; near_bind.c, associate.c: its other two commands. far.c: a peer's stream until it is
+ * connected or refused. flow.c: bytes, once both ends exist. bridge.c: the table, deadlines, events.
  */
 
 #include <stdbool.h>
@@ -180,6 +180,26 @@ void flow_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev
 void near_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
 void near_on_deadline(struct flow *f, cv_time now);
 void near_free(struct flow *f);
+/* A client of @kind that has not asked; NULL (nothing taken) at the limit or without memory. */
+struct flow *near_new(struct bridge *b, enum flow_kind kind, struct tcp_conn *conn);
+/* Peer and target (f->peer, near->to) are known: opens the stream. May refuse, which ends the flow.
+ */
+void near_open(struct flow *f, cv_time now);
+/* Logs the refusal, tells the client in its own protocol, and ends the flow. */
+void near_refuse(struct flow *f, enum target_code code);
+/* Replies are small: false when the client does not take all of it at once. */
+bool near_say(struct flow *f, const void *bytes, size_t size);
+void near_proxy_refuse(struct flow *f, enum target_code code, const char *cause);
+/* False: the client is gone. */
+bool near_proxy_accept(struct flow *f, const struct addr *bound);
+/* The client has not asked for anything in time. */
+void near_proxy_on_timeout(struct flow *f);
+/* SOCKS5's BIND: near->to is DST.ADDR and DST.PORT, both of which may be zero; f->peer serves it.
+ * The client is not being read, near->in holds what it sent ahead. */
+void near_bind(struct flow *f);
+/* SOCKS5's UDP ASSOCIATE: near->to is where datagrams will come from, if the client knows that; each
+ * of them names its own target, so no route has been looked for. */
+void associate_open(struct flow *f);
 void far_open(struct bridge *b, cv_time now, const struct endpoint_event *ev);
 void far_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
 void far_on_deadline(struct flow *f, cv_time now);

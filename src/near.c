@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * near - a client of ours until the far side has answered: SOCKS5 handshake or a forward's fixed
- * target, the open with the client's first bytes in it, the true reply.
+ * near - a client of ours until the far side has answered: a forward's fixed target or nc's, the
+ * open with the client's first bytes in it, the true reply. What a proxy's client says and is
+ * told is near_proxy's.
  */
 #include "bridge.h"
 
@@ -15,9 +16,7 @@
 #include "command.h"
 #include "control.h"
 #include "net/clock.h"
-#include "proxy/sniff.h"
 
-#define HANDSHAKE_TIMEOUT CV_SEC(10)
 /* A peer that is not connected is reported within 10 s, a target's fault within 12 s. */
 #define PEER_TIMEOUT CV_MS(9500)
 #define ANSWER_TIMEOUT CV_MS(11800)
@@ -40,7 +39,7 @@ void near_free(struct flow *f)
 }
 
 /* Replies are far smaller than a socket's buffer: what does not fit at once has no reader. */
-static bool say(struct flow *f, const void *bytes, size_t size)
+bool near_say(struct flow *f, const void *bytes, size_t size)
 {
 	struct iovec piece = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = size };
 	size_t taken;
@@ -65,29 +64,24 @@ static const char *cause_of(const struct flow *f, enum target_code code, char ou
 	return out;
 }
 
-static void refuse(struct flow *f, enum target_code code)
+void near_refuse(struct flow *f, enum target_code code)
 {
 	char cause_text[CAUSE_MAX];
 	const char *cause = cause_of(f, code, cause_text);
 	char text[HOSTPORT_TEXT_MAX];
-	uint8_t reply[SOCKS5_REPLY_MAX];
-	struct wr w = wr_init(reply, sizeof(reply));
 
 	log_info("refused peer=%s target=%s cause=\"%s\"",
 	         f->peer == ROUTE_NO_PEER ? "-" : flow_peer_name(f),
 	         hostport_format(&f->near->to, text), cause);
 	if (f->kind == FLOW_PROXY) {
-		socks5_write_reply(&w, code, NULL);
-		(void)say(f, reply, wr_size(&w)); /* a client that is gone needs no answer */
-		tcp_conn_shutdown(f->conn);
-		flow_abandon(f, TARGET_ABORTED, false);
+		near_proxy_refuse(f, code, cause);
 		return;
 	}
 	if (f->kind == FLOW_NC) {
 		char line[CONTROL_LINE_MAX];
 		size_t size = control_nc_error_line(line, target_code_exit(code), cause);
 
-		(void)say(f, line, size);
+		(void)near_say(f, line, size);
 		flow_abandon(f, TARGET_ABORTED, false);
 		return;
 	}
@@ -96,7 +90,7 @@ static void refuse(struct flow *f, enum target_code code)
 
 /* The route is known: opens the stream, with the header and what the client sent ahead in its first
  * frame. */
-static void open_stream(struct flow *f, cv_time now)
+void near_open(struct flow *f, cv_time now)
 {
 	struct bridge *b = f->b;
 	struct target_request request = { .kind = TARGET_KIND_TCP, .to = f->near->to };
@@ -109,13 +103,13 @@ static void open_stream(struct flow *f, cv_time now)
 	endpoint_want_peer(b->endpoint, now, f->peer);
 	if (state == PEER_DOWN) {
 		flow_kick(f);
-		refuse(f, TARGET_PEER_DOWN);
+		near_refuse(f, TARGET_PEER_DOWN);
 		return;
 	}
 	f->streams = endpoint_streams(b->endpoint, f->peer);
 	if (streams_open(f->streams, &f->stream) < 0) {
 		f->stream = NULL;
-		refuse(f, TARGET_LIMIT);
+		near_refuse(f, TARGET_LIMIT);
 		return;
 	}
 	stream_set_tag(f->stream, (uint64_t)(uintptr_t)f);
@@ -127,7 +121,7 @@ static void open_stream(struct flow *f, cv_time now)
 	if (stream_write(f->streams, f->stream, head, wr_size(&w)) != wr_size(&w) ||
 	    stream_write(f->streams, f->stream, f->near->in, f->near->early_size) !=
 	            f->near->early_size) {
-		refuse(f, TARGET_LIMIT);
+		near_refuse(f, TARGET_LIMIT);
 		return;
 	}
 	f->near->early_size = 0;
@@ -135,115 +129,7 @@ static void open_stream(struct flow *f, cv_time now)
 	flow_kick(f);
 }
 
-/* ---- a proxy's client ---- */
-
-static void on_request(struct flow *f, const struct rd *rest)
-{
-	struct near *n = f->near;
-	size_t left = rd_left(rest);
-	cv_time now = clock_now();
-
-	tcp_conn_read_stop(f->conn);
-	/* What the client sent ahead is stream data: keep it at the front of the buffer. */
-	memmove(n->in, rest->pos, left);
-	n->early_size = left;
-	n->to = n->socks.target;
-	f->peer = route_find(n->routes, &n->socks.target, &n->to);
-	if (f->peer == ROUTE_NO_PEER) {
-		refuse(f, TARGET_NO_ROUTE);
-		return;
-	}
-	if (n->to.kind == HOST_SERVICE) {
-		refuse(f, TARGET_SERVICE_UNKNOWN);
-		return;
-	}
-	open_stream(f, now);
-}
-
-static void refuse_protocol(struct flow *f, enum sniff_kind kind)
-{
-	uint8_t bytes[SNIFF_REFUSAL_MAX];
-	struct wr w = wr_init(bytes, sizeof(bytes));
-
-	sniff_write_refusal(&w, kind);
-	if (wr_size(&w) > 0)
-		(void)say(f, bytes, wr_size(&w));
-	log_info("refused proxy client cause=\"%s\"",
-	         kind == SNIFF_HTTP     ? "HTTP is not supported yet"
-	         : kind == SNIFF_SOCKS4 ? "SOCKS4 is not supported yet"
-	                                : "neither SOCKS nor HTTP");
-	tcp_conn_shutdown(f->conn);
-	flow_abandon(f, TARGET_ABORTED, false);
-}
-
-static void on_client_bytes(struct flow *f, size_t size)
-{
-	struct near *n = f->near;
-	struct rd in = rd_init(n->in, size);
-	enum sniff_kind kind;
-
-	if (!n->is_sniffed) {
-		kind = sniff_first_byte(&in);
-		if (kind != SNIFF_SOCKS5) {
-			refuse_protocol(f, kind);
-			return;
-		}
-		n->is_sniffed = true;
-	}
-	for (;;) {
-		enum socks5_verdict v = socks5_on_bytes(&n->socks, &in);
-
-		if (n->socks.out_size > 0 && !say(f, n->socks.out, n->socks.out_size)) {
-			flow_abandon(f, TARGET_ABORTED, true);
-			return;
-		}
-		switch (v) {
-		case SOCKS5_REPLY:
-			continue;
-		case SOCKS5_NEED_MORE:
-			return;
-		case SOCKS5_REQUEST:
-			on_request(f, &in);
-			return;
-		case SOCKS5_CLOSE:
-			log_info("refused SOCKS client cause=\"%s\"",
-			         n->socks.why ? n->socks.why : "malformed");
-			tcp_conn_shutdown(f->conn);
-			flow_abandon(f, TARGET_ABORTED, false);
-			return;
-		}
-		CV_UNREACHABLE();
-	}
-}
-
-static uint8_t *client_alloc(void *ctx, size_t *size)
-{
-	struct flow *f = ctx;
-
-	if (f->state != FLOW_HANDSHAKE)
-		return NULL;
-	*size = sizeof(f->near->in);
-	return f->near->in;
-}
-
-static void client_read(void *ctx, size_t size)
-{
-	struct flow *f = ctx;
-
-	if (size > 0)
-		on_client_bytes(f, size);
-}
-
-/* Before the answer an end of file means that the client gave up, for a proxy; nothing was promised
- * to it. */
-static void client_eof(void *ctx)
-{
-	struct flow *f = ctx;
-
-	flow_abandon(f, TARGET_ABORTED, false);
-}
-
-static void client_error(void *ctx, int error)
+static void on_error(void *ctx, int error)
 {
 	struct flow *f = ctx;
 
@@ -251,21 +137,12 @@ static void client_error(void *ctx, int error)
 	flow_abandon(f, TARGET_ABORTED, true);
 }
 
-static void client_writable(void *ctx)
+static void on_writable(void *ctx)
 {
 	(void)ctx; /* replies are whole or the client is dropped */
 }
 
-static const struct tcp_conn_events client_events = {
-	.alloc = client_alloc,
-	.on_read = client_read,
-	.on_eof = client_eof,
-	.on_error = client_error,
-	.on_writable = client_writable,
-	.on_closed = flow_on_closed,
-};
-
-static struct flow *new_client(struct bridge *b, enum flow_kind kind, struct tcp_conn *conn)
+struct flow *near_new(struct bridge *b, enum flow_kind kind, struct tcp_conn *conn)
 {
 	struct flow *f = flow_new(b, kind, FLOW_HANDSHAKE);
 
@@ -281,26 +158,6 @@ static struct flow *new_client(struct bridge *b, enum flow_kind kind, struct tcp
 		return NULL;
 	f->conn = conn;
 	return f;
-}
-
-void near_accept_proxy(struct bridge *b, uint32_t proxy, struct tcp_conn *conn)
-{
-	struct flow *f = new_client(b, FLOW_PROXY, conn);
-	const struct config_proxy *p = &b->config->proxies[proxy];
-	size_t first = 0;
-
-	if (!f) {
-		tcp_conn_reset(conn);
-		return;
-	}
-	for (uint32_t i = 0; i < proxy; i++)
-		first += b->config->proxies[i].user_count;
-	f->near->proxy = p;
-	f->near->routes = &b->tables[proxy];
-	socks5_init(&f->near->socks, p->user_count ? &b->users[first] : NULL, p->user_count);
-	flow_set_deadline(f, cv_time_after(f->began_at, HANDSHAKE_TIMEOUT));
-	tcp_conn_start(conn, &client_events, f);
-	tcp_conn_read_start(conn);
 }
 
 /* ---- a forward's client: its bytes run at once, within what an unaccepted stream may hold ---- */
@@ -337,14 +194,14 @@ static const struct tcp_conn_events eager_events = {
 	.alloc = eager_alloc,
 	.on_read = eager_read,
 	.on_eof = eager_eof,
-	.on_error = client_error,
-	.on_writable = client_writable,
+	.on_error = on_error,
+	.on_writable = on_writable,
 	.on_closed = flow_on_closed,
 };
 
 void near_accept_forward(struct bridge *b, uint32_t forward, struct tcp_conn *conn)
 {
-	struct flow *f = new_client(b, FLOW_FORWARD, conn);
+	struct flow *f = near_new(b, FLOW_FORWARD, conn);
 	const struct config_forward *c = &b->config->forwards[forward];
 
 	if (!f) {
@@ -354,7 +211,7 @@ void near_accept_forward(struct bridge *b, uint32_t forward, struct tcp_conn *co
 	f->peer = c->peer.index;
 	f->near->to = c->to.host;
 	tcp_conn_start(conn, &eager_events, f);
-	open_stream(f, f->began_at);
+	near_open(f, f->began_at);
 	if (f->state == FLOW_WAITING)
 		tcp_conn_read_start(conn);
 }
@@ -387,7 +244,7 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 		*why = "services are not supported yet";
 		return EXIT_USAGE;
 	}
-	f = early_size <= sizeof(f->near->in) ? new_client(b, FLOW_NC, conn) : NULL;
+	f = early_size <= sizeof(f->near->in) ? near_new(b, FLOW_NC, conn) : NULL;
 	if (!f) {
 		*why = "the agent is at its limit of connections";
 		return EXIT_FAILED;
@@ -398,7 +255,7 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 	memcpy(f->near->in, early, early_size);
 	tcp_conn_expect_end(conn);
 	tcp_conn_start(conn, &eager_events, f);
-	open_stream(f, f->began_at);
+	near_open(f, f->began_at);
 	if (f->state == FLOW_WAITING)
 		tcp_conn_read_start(conn);
 	return 0;
@@ -408,18 +265,14 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 
 static bool tell_client(struct flow *f, const struct addr *bound)
 {
-	uint8_t reply[SOCKS5_REPLY_MAX];
-	struct wr w = wr_init(reply, sizeof(reply));
 	const char *line;
 	size_t size;
 
-	if (f->kind == FLOW_PROXY) {
-		socks5_write_reply(&w, TARGET_OK, bound);
-		return say(f, reply, wr_size(&w));
-	}
+	if (f->kind == FLOW_PROXY)
+		return near_proxy_accept(f, bound);
 	if (f->kind == FLOW_NC) {
 		size = control_nc_ok_line(&line);
-		return say(f, line, size);
+		return near_say(f, line, size);
 	}
 	return true;
 }
@@ -443,11 +296,11 @@ static void on_answer(struct flow *f, cv_time now)
 	switch (target_read_status(&in, &bound)) {
 	case TARGET_READ_NEED_MORE:
 		if (stream_is_at_end(f->stream))
-			refuse(f, TARGET_INTERNAL);
+			near_refuse(f, TARGET_INTERNAL);
 		return;
 	case TARGET_READ_UNSUPPORTED:
 	case TARGET_READ_MALFORMED:
-		refuse(f, TARGET_INTERNAL);
+		near_refuse(f, TARGET_INTERNAL);
 		return;
 	case TARGET_READ_DONE:
 		break;
@@ -472,7 +325,7 @@ void near_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev
 		return;
 	case STREAM_EVENT_RESET:
 	case STREAM_EVENT_STOPPED:
-		refuse(f, is_lost ? TARGET_PEER_DOWN : target_code_from_wire(ev->stream.code));
+		near_refuse(f, is_lost ? TARGET_PEER_DOWN : target_code_from_wire(ev->stream.code));
 		return;
 	case STREAM_EVENT_ACKED:
 		f->had_acked = true;
@@ -493,24 +346,24 @@ static bool refuse_held(struct flow *f, cv_time now)
 		return false;
 	if (waited < (since >= HELD_KNOWN ? HELD_TIMEOUT : PEER_TIMEOUT))
 		return false;
-	refuse(f, TARGET_PEER_DOWN);
+	near_refuse(f, TARGET_PEER_DOWN);
 	return true;
 }
 
 void near_on_deadline(struct flow *f, cv_time now)
 {
 	if (f->state == FLOW_HANDSHAKE) {
-		flow_abandon(f, TARGET_ABORTED, false);
+		near_proxy_on_timeout(f);
 		return;
 	}
 	if (endpoint_peer_state(f->b->endpoint, f->peer) != PEER_CONNECTED) {
-		refuse(f, TARGET_PEER_DOWN);
+		near_refuse(f, TARGET_PEER_DOWN);
 		return;
 	}
 	if (refuse_held(f, now) || now < cv_time_after(f->began_at, PEER_TIMEOUT))
 		return;
 	if (now >= cv_time_after(f->began_at, ANSWER_TIMEOUT)) {
-		refuse(f, TARGET_TIMEOUT);
+		near_refuse(f, TARGET_TIMEOUT);
 		return;
 	}
 	flow_set_deadline(f, cv_time_after(f->began_at, ANSWER_TIMEOUT));

@@ -20,6 +20,7 @@ struct transcript {
 	uint8_t out[OUT_MAX];
 	size_t out_size;
 	enum socks5_verdict verdict;
+	enum socks5_command command;
 	struct hostport target;
 	size_t taken; /* bytes that were the handshake's */
 	const char *user;
@@ -42,8 +43,10 @@ static void feed(struct socks5 *s, struct transcript *t, const uint8_t *bytes, s
 	}
 	t->taken += size - rd_left(&in);
 	t->user = s->user;
-	if (t->verdict == SOCKS5_REQUEST)
+	if (t->verdict == SOCKS5_REQUEST) {
+		t->command = s->command;
 		t->target = s->target;
+	}
 }
 
 /* @step: bytes a segment; 0: all at once. */
@@ -99,11 +102,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		CV_ASSERT(memcmp(cut.out, whole.out, whole.out_size) == 0);
 		CV_ASSERT(cut.taken == whole.taken);
 		CV_ASSERT(cut.user == whole.user);
+		CV_ASSERT(cut.command == whole.command);
 		CV_ASSERT(hostport_equal(&cut.target, &whole.target));
 	}
 	if (whole.verdict == SOCKS5_REQUEST) {
 		CV_ASSERT(!has_users || whole.user);
-		check_target(&whole.target);
+		CV_ASSERT(whole.command != SOCKS5_CONNECT || whole.target.port != 0);
+		if (whole.target.port != 0)
+			check_target(&whole.target);
 	} else {
 		CV_ASSERT(whole.target.kind == HOST_NONE);
 	}

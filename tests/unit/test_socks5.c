@@ -31,7 +31,7 @@ struct transcript {
 	uint8_t out[64];
 	size_t out_size;
 	enum socks5_verdict verdict; /* the last one */
-	char target[HOSTPORT_TEXT_MAX];
+	char target[HOSTPORT_TEXT_MAX + 16]; /* after "BIND " or "ASSOCIATE " */
 	uint8_t stream[64];
 	size_t stream_size;
 	const char *user;
@@ -56,13 +56,23 @@ static void client_init(struct client *c, bool has_users)
 	socks5_init(&c->socks5, has_users ? users : NULL, has_users ? 3 : 0);
 }
 
+static void describe(const struct socks5 *s, char *out)
+{
+	static const char *const commands[] = { [SOCKS5_CONNECT] = "",
+		                                [SOCKS5_BIND] = "BIND ",
+		                                [SOCKS5_ASSOCIATE] = "ASSOCIATE " };
+
+	memcpy(out, commands[s->command], strlen(commands[s->command]) + 1);
+	hostport_format(&s->target, out + strlen(out));
+}
+
 static void take(struct client *c, struct rd *in)
 {
 	while (c->t.verdict != SOCKS5_CLOSE && c->t.verdict != SOCKS5_REQUEST) {
 		c->t.verdict = socks5_on_bytes(&c->socks5, in);
 		append(c->t.out, &c->t.out_size, c->socks5.out, c->socks5.out_size);
 		if (c->t.verdict == SOCKS5_REQUEST)
-			hostport_format(&c->socks5.target, c->t.target);
+			describe(&c->socks5, c->t.target);
 		if (c->t.verdict == SOCKS5_NEED_MORE) {
 			assert_int_equal(rd_left(in), 0);
 			return;
@@ -281,10 +291,21 @@ static const struct row rows[] = {
 	  CLOSE, 0, 0, false },
 	{ "command 0", BYTES(HELLO "\x05\0\0\x01\x01\x02\x03\x04\0\x50"),
 	  BYTES(WELCOME ERROR("\x07")), CLOSE, 0, 0, false },
-	{ "BIND", BYTES(HELLO "\x05\x02\0\x01\x01\x02\x03\x04\0\x50"), BYTES(WELCOME ERROR("\x07")),
-	  CLOSE, 0, 0, false },
-	{ "UDP ASSOCIATE", BYTES(HELLO "\x05\x03\0\x01\0\0\0\0\0\0"), BYTES(WELCOME ERROR("\x07")),
-	  CLOSE, 0, 0, false },
+	{ "BIND", BYTES(HELLO "\x05\x02\0\x01\x01\x02\x03\x04\0\x50"), BYTES(WELCOME), REQUEST,
+	  "BIND 1.2.3.4:80", "", false },
+	{ "BIND for anyone", BYTES(HELLO "\x05\x02\0\x01\0\0\0\0\0\0"), BYTES(WELCOME), REQUEST,
+	  "BIND 0.0.0.0:0", "", false },
+	{ "BIND: no name", BYTES(HELLO "\x05\x02\0\x03\0\0\x50"), BYTES(WELCOME ERROR("\x01")), CLOSE,
+	  0, 0, false },
+	{ "UDP ASSOCIATE", BYTES(HELLO "\x05\x03\0\x01\0\0\0\0\0\0"), BYTES(WELCOME), REQUEST,
+	  "ASSOCIATE 0.0.0.0:0", "", false },
+	{ "UDP ASSOCIATE, IPv6",
+	  BYTES(HELLO "\x05\x03\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x35"), BYTES(WELCOME),
+	  REQUEST, "ASSOCIATE [::]:53", "", false },
+	{ "UDP ASSOCIATE, no name", BYTES(HELLO "\x05\x03\0\x03\0\0\0"), BYTES(WELCOME), REQUEST,
+	  "ASSOCIATE 0.0.0.0:0", "", false },
+	{ "command 4", BYTES(HELLO "\x05\x04\0\x01\x01\x02\x03\x04\0\x50"),
+	  BYTES(WELCOME ERROR("\x07")), CLOSE, 0, 0, false },
 	{ "command 255",
 	  BYTES(HELLO "\x05\xff\0\x03\x01"
 	              "a\0\x50"),
