@@ -7,6 +7,13 @@
  */
 
 #include "command.h"
+#include "net/logsink.h"
 
-/* Runs until a signal. @config is borrowed. Return: the process's exit code. */
-int agent_run(const struct config *config, const char *control);
+/* All borrowed. */
+struct agent_options {
+	const char *control;  /* path of the control socket */
+	struct logsink *sink; /* of the log: a reload may change its format */
+};
+
+/* Runs until a signal. Takes @config. Return: the process's exit code. */
+int agent_run(struct config *config, const struct agent_options *options);

@@ -59,69 +59,6 @@ static void on_timer(uv_timer_t *timer)
 
 /* ---- life ---- */
 
-static int copy_patterns(struct bridge *b)
-{
-	size_t total = 0, at = 0;
-
-	for (size_t i = 0; i < b->config->peer_count; i++)
-		total += b->config->peers[i].allow_count;
-	b->patterns = cv_zalloc_array(CV_MAX(total, 1), sizeof(*b->patterns));
-	if (!b->patterns)
-		return -1;
-	for (size_t i = 0; i < b->config->peer_count; i++) {
-		const struct config_peer *p = &b->config->peers[i];
-
-		b->peers[i].name = p->name;
-		b->names[i] = p->name;
-		b->peers[i].allow = &b->patterns[at];
-		b->peers[i].allow_count = p->allow_count;
-		for (size_t k = 0; k < p->allow_count; k++)
-			b->patterns[at++] = p->allow[k].pattern;
-	}
-	return 0;
-}
-
-static void copy_proxy(struct bridge *b, size_t i, size_t *rule, size_t *user)
-{
-	const struct config_proxy *p = &b->config->proxies[i];
-
-	b->tables[i] = (struct route_table){
-		.rules = &b->rules[*rule],
-		.rule_count = p->route_count,
-		.peer_names = b->names,
-		.peer_count = b->config->peer_count,
-		.default_peer = p->peer.name ? p->peer.index : ROUTE_NO_PEER,
-	};
-	for (size_t k = 0; k < p->route_count; k++) {
-		b->rules[*rule].to = p->routes[k].to.pattern;
-		b->rules[(*rule)++].peer = p->routes[k].peer.index;
-	}
-	for (size_t k = 0; k < p->user_count; k++) {
-		b->users[*user].name = p->users[k].name;
-		b->users[(*user)++].password = p->users[k].password;
-	}
-}
-
-static int copy_proxies(struct bridge *b)
-{
-	size_t rules = 0, users = 0;
-
-	for (size_t i = 0; i < b->config->proxy_count; i++) {
-		rules += b->config->proxies[i].route_count;
-		users += b->config->proxies[i].user_count;
-	}
-	b->tables = cv_zalloc_array(CV_MAX(b->config->proxy_count, 1), sizeof(*b->tables));
-	b->rules = cv_zalloc_array(CV_MAX(rules, 1), sizeof(*b->rules));
-	b->users = cv_zalloc_array(CV_MAX(users, 1), sizeof(*b->users));
-	if (!b->tables || !b->rules || !b->users)
-		return -1;
-	rules = 0;
-	users = 0;
-	for (size_t i = 0; i < b->config->proxy_count; i++)
-		copy_proxy(b, i, &rules, &users);
-	return 0;
-}
-
 int bridge_init(struct bridge *b, uv_loop_t *loop, const struct config *config,
                 struct endpoint *endpoint, struct tcp_set *conns, struct resolver *resolver)
 {
@@ -136,15 +73,65 @@ int bridge_init(struct bridge *b, uv_loop_t *loop, const struct config *config,
 	};
 	list_init(&b->flows);
 	heap_init(&b->deadlines);
-	b->peers = cv_zalloc_array(CV_MAX(config->peer_count, 1), sizeof(*b->peers));
-	b->names = cv_zalloc_array(CV_MAX(config->peer_count, 1), sizeof(*b->names));
-	if (!b->peers || !b->names || copy_patterns(b) < 0 || copy_proxies(b) < 0) {
-		bridge_deinit(b);
-		return -ENOMEM;
-	}
 	(void)uv_timer_init(loop, &b->timer); /* never fails */
 	b->timer.data = b;
 	return 0;
+}
+
+int bridge_reserve_peers(struct bridge *b, uint32_t size)
+{
+	struct bridge_peer *peers;
+
+	if (size <= b->peers_size)
+		return 0;
+	peers = cv_zalloc_array(size, sizeof(*peers));
+	if (!peers)
+		return -ENOMEM;
+	if (b->peers)
+		memcpy(peers, b->peers, b->peers_size * sizeof(*peers));
+	cv_free(b->peers);
+	b->peers = peers;
+	b->peers_size = size;
+	return 0;
+}
+
+/* Clients that have not said yet where they want to go. */
+static void rebind_clients(struct bridge *b, const uint32_t *proxies)
+{
+	struct list *at, *next;
+
+	list_for_each(at, next, &b->flows)
+	{
+		struct flow *f = list_entry(at, struct flow, node);
+
+		if (f->kind != FLOW_PROXY || !f->near)
+			continue;
+		if (proxies[f->near->proxy_index] != UINT32_MAX)
+			near_rebind(f, proxies[f->near->proxy_index]);
+		else if (f->state == FLOW_HANDSHAKE)
+			flow_abandon(f, TARGET_ABORTED, true);
+		else
+			f->near->proxy = NULL; /* its stream is open: the answer still comes */
+	}
+}
+
+void bridge_adopt(struct bridge *b, struct tables *tables, const uint32_t *proxies)
+{
+	struct tables before = b->tables;
+
+	CV_ASSERT(tables->peers_size <= b->peers_size);
+	b->tables = *tables;
+	b->config = tables->config;
+	*tables = (struct tables){ .config = NULL };
+	for (size_t i = 0; i < b->config->peer_count; i++) {
+		const char *name = b->config->peers[i].name;
+		struct bridge_peer *p = &b->peers[b->tables.slots[i]];
+
+		memcpy(p->name, name, strlen(name) + 1);
+	}
+	if (proxies)
+		rebind_clients(b, proxies);
+	tables_deinit(&before);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -175,11 +162,7 @@ void bridge_deinit(struct bridge *b)
 	CV_ASSERT(b->flow_count == 0);
 	heap_deinit(&b->deadlines);
 	cv_free(b->peers);
-	cv_free(b->patterns);
-	cv_free(b->tables);
-	cv_free(b->rules);
-	cv_free(b->names);
-	cv_free(b->users);
+	tables_deinit(&b->tables);
 }
 
 void bridge_add_own(struct bridge *b, const struct addr *a)
@@ -194,6 +177,30 @@ void bridge_add_own_unix(struct bridge *b, const char *path)
 
 	if (b->own_unix_count < CV_ARRAY_SIZE(b->own_unix) && stat(path, &st) == 0)
 		b->own_unix[b->own_unix_count++] = (struct own_socket){ st.st_dev, st.st_ino };
+}
+
+void bridge_remove_own(struct bridge *b, const struct addr *a)
+{
+	for (size_t i = 0; i < b->own_count; i++) {
+		if (addr_equal(&b->own[i], a)) {
+			b->own[i] = b->own[--b->own_count];
+			return;
+		}
+	}
+}
+
+void bridge_remove_own_unix(struct bridge *b, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return;
+	for (size_t i = 0; i < b->own_unix_count; i++) {
+		if (b->own_unix[i].device == st.st_dev && b->own_unix[i].number == st.st_ino) {
+			b->own_unix[i] = b->own_unix[--b->own_unix_count];
+			return;
+		}
+	}
 }
 
 bool bridge_is_own_unix(const struct bridge *b, const char *path)
@@ -275,8 +282,9 @@ void bridge_relieve(struct bridge *b)
 	struct flow *worst = NULL;
 	size_t most = 0;
 
-	for (uint32_t i = 0; i < b->config->peer_count; i++) {
-		struct stream *st = streams_most_held(endpoint_streams(b->endpoint, i));
+	for (size_t i = 0; i < b->config->peer_count; i++) {
+		struct stream *st =
+			streams_most_held(endpoint_streams(b->endpoint, b->tables.slots[i]));
 		struct flow *f = st ? (struct flow *)(uintptr_t)stream_tag(st) : NULL;
 
 		if (f && f->state == FLOW_PUMPING && stream_readable(st) > most) {

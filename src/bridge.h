@@ -32,6 +32,7 @@
 #include "proxy/route.h"
 #include "proxy/socks5.h"
 #include "proxy/target.h"
+#include "tables.h"
 #include "tunnel/endpoint.h"
 
 enum flow_state {
@@ -50,7 +51,9 @@ struct flow;
 /* What a client needs only until it is answered. */
 struct near {
 	struct socks5 socks;
-	const struct config_proxy *proxy; /* FLOW_PROXY */
+	/* FLOW_PROXY: its number in the configuration of now; a reload changes these three. */
+	uint32_t proxy_index;
+	const struct config_proxy *proxy;
 	const struct route_table *routes;
 	bool is_sniffed;
 	struct hostport to;
@@ -92,11 +95,10 @@ struct flow {
 	bool had_acked;     /* likewise */
 };
 
-struct peer_state_of_bridge {
-	const char *name;
-	const struct pattern *allow; /* borrowed from the bridge's copy */
-	size_t allow_count;
-	uint32_t dials; /* in flight for this peer */
+/* Of a peer, by its number in the core: what outlives a reload. Its policy is in the tables. */
+struct bridge_peer {
+	char name[HOST_LABEL_MAX + 1]; /* also of one that was just removed, for the log */
+	uint32_t dials;                /* in flight for this peer */
 	struct bucket opens;
 };
 
@@ -106,14 +108,11 @@ struct bridge {
 	struct udp_port *port; /* set when it is open */
 	struct tcp_set *conns;
 	struct resolver *resolver;
-	const struct config *config;
-	struct peer_state_of_bridge *peers; /* owned */
-	struct pattern *patterns;           /* owned */
-	struct route_table *tables;         /* owned: one a proxy */
-	struct route_rule *rules;           /* owned */
-	const char **names;                 /* owned array */
-	struct socks5_user *users;          /* owned */
-	struct addr own[320];               /* our listeners, for the policy */
+	const struct config *config; /* of now: nothing may point into it for longer than a call */
+	struct tables tables;        /* made of it */
+	struct bridge_peer *peers;   /* owned; by number */
+	uint32_t peers_size;
+	struct addr own[320]; /* our listeners, for the policy */
 	size_t own_count;
 	struct own_socket {
 		dev_t device;
@@ -131,10 +130,23 @@ struct bridge {
 	bool is_closing;
 };
 
-/* 0 or -ENOMEM. Everything is borrowed. */
+/* 0 or -ENOMEM. Everything is borrowed. bridge_adopt() must follow before anything is accepted. */
 CV_NODISCARD int bridge_init(struct bridge *b, uv_loop_t *loop, const struct config *config,
                              struct endpoint *endpoint, struct tcp_set *conns,
                              struct resolver *resolver);
+/* Room for peers with numbers below @size. 0 or -ENOMEM. */
+CV_NODISCARD int bridge_reserve_peers(struct bridge *b, uint32_t size);
+/**
+ * bridge_adopt() - another configuration holds from now on
+ * @tables:  of it; moved from, and left empty. There is room for its peers
+ * @proxies: what each proxy of the configuration before is called in this one; UINT32_MAX: it is
+ *           gone. NULL the first time
+ *
+ * Policies and routes count from the next stream, and for clients that have not said yet where they
+ * want to go; those of a proxy that is gone are closed. What runs goes on. Afterwards nothing here
+ * points into the configuration before.
+ */
+void bridge_adopt(struct bridge *b, struct tables *tables, const uint32_t *proxies);
 /* Resets every flow; the timer closes through the loop. */
 void bridge_close(struct bridge *b);
 /* After the loop has run empty. */
@@ -143,12 +155,17 @@ void bridge_deinit(struct bridge *b);
 void bridge_add_own(struct bridge *b, const struct addr *a);
 /* The same for a unix socket, by whatever path it is reached. */
 void bridge_add_own_unix(struct bridge *b, const char *path);
+/* One of them is no longer ours; of a unix socket before its file is removed. */
+void bridge_remove_own(struct bridge *b, const struct addr *a);
+void bridge_remove_own_unix(struct bridge *b, const char *path);
 bool bridge_is_own_unix(const struct bridge *b, const char *path);
 void bridge_set_local(struct bridge *b, const struct addr *list, size_t count);
 
-/* A client of proxy number @proxy, or of forward number @forward, was accepted. Takes @conn. */
+/* A client of proxy number @proxy of the configuration was accepted. Takes @conn. */
 void near_accept_proxy(struct bridge *b, uint32_t proxy, struct tcp_conn *conn);
-void near_accept_forward(struct bridge *b, uint32_t forward, struct tcp_conn *conn);
+/* A client of a forward to @to at peer number @peer was accepted. Takes @conn; @to is copied. */
+void near_accept_forward(struct bridge *b, uint32_t peer, const struct hostport *to,
+                         struct tcp_conn *conn);
 /* The control socket's nc: takes @conn on 0; else an exit code, and *@why is a sentence. */
 int near_accept_nc(struct bridge *b, const char *peer, const char *target, struct tcp_conn *conn,
                    const uint8_t *early, size_t early_size, const char **why);
@@ -200,6 +217,8 @@ void near_bind(struct flow *f);
 /* SOCKS5's UDP ASSOCIATE: near->to is where datagrams will come from, if the client knows that; each
  * of them names its own target, so no route has been looked for. */
 void associate_open(struct flow *f);
+/* A client in its handshake goes on with proxy number @proxy of a new configuration. */
+void near_rebind(struct flow *f, uint32_t proxy);
 void far_open(struct bridge *b, cv_time now, const struct endpoint_event *ev);
 void far_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
 void far_on_deadline(struct flow *f, cv_time now);

@@ -10,7 +10,6 @@ int cmd_run(const struct command_line *line)
 	struct config *config = command_load_config(line, CONFIG_ROLE_AGENT);
 	char control[CONFIG_PATH_MAX];
 	struct logsink sink;
-	int exit_code;
 
 	if (!config)
 		return EXIT_USAGE;
@@ -21,7 +20,5 @@ int cmd_run(const struct command_line *line)
 	logsink_init(&sink, STDERR_FILENO, config->log.format == CONFIG_LOG_JSON);
 	log_init(config->log.level, logsink_write, &sink);
 	process_prepare();
-	exit_code = agent_run(config, control);
-	config_free(config);
-	return exit_code;
+	return agent_run(config, &(struct agent_options){ .control = control, .sink = &sink });
 }

@@ -21,10 +21,11 @@
 static struct acl policy(const struct flow *f)
 {
 	const struct bridge *b = f->b;
+	const struct tables_peer *p = tables_peer(&b->tables, f->peer);
 
 	return (struct acl){
-		.allow = b->peers[f->peer].allow,
-		.allow_count = b->peers[f->peer].allow_count,
+		.allow = p->allow,
+		.allow_count = p->allow_count,
 		.own = b->own,
 		.own_count = b->own_count,
 		.local = b->local,
@@ -141,7 +142,7 @@ static void on_dialled(void *ctx, struct tcp_conn *conn, int error)
 /* Our own sockets are protected from patterns that end in `*`. */
 static bool names_unix(const struct flow *f, const char *path)
 {
-	const struct peer_state_of_bridge *p = &f->b->peers[f->peer];
+	const struct tables_peer *p = tables_peer(&f->b->tables, f->peer);
 
 	for (size_t i = 0; i < p->allow_count; i++) {
 		if (!p->allow[i].is_prefix && pattern_match_unix(&p->allow[i], path))
@@ -220,7 +221,7 @@ static void pump_dial(struct flow *f, cv_time now)
 static void on_request(struct flow *f, cv_time now, const struct target_request *request)
 {
 	struct bridge *b = f->b;
-	struct peer_state_of_bridge *p = &b->peers[f->peer];
+	struct bridge_peer *p = &b->peers[f->peer];
 	struct acl acl = policy(f);
 
 	if (p->dials >= DIALS_PER_PEER_MAX || b->dials >= DIALS_MAX ||

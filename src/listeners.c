@@ -1,103 +1,264 @@
 /* SPDX-License-Identifier: MIT */
 #include "listeners.h"
 
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/log.h"
+
+static int fail(struct listeners *ls, int code, const char *fmt, ...) CV_PRINTF(3, 4);
+static int fail(struct listeners *ls, int code, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	(void)vsnprintf(ls->why, sizeof(ls->why), fmt, args);
+	va_end(args);
+	return code;
+}
 
 static void on_accept(void *ctx, struct tcp_conn *conn)
 {
 	struct listener *l = ctx;
+	struct bridge *b = l->all->bridge;
 
-	if (l->all->is_closed)
+	if (l->all->is_closed) {
 		tcp_conn_close(conn);
-	else if (l->is_proxy)
-		near_accept_proxy(l->all->bridge, l->index, conn);
-	else
-		near_accept_forward(l->all->bridge, l->index, conn);
+	} else if (l->role.kind == LISTENER_PROXY) {
+		near_accept_proxy(b, l->role.index, conn);
+	} else if (l->role.peer == ROUTE_NO_PEER) {
+		log_info("refused forward peer=%s cause=\"no such peer is configured\"",
+		         l->role.peer_name);
+		tcp_conn_reset(conn);
+	} else {
+		near_accept_forward(b, l->role.peer, &l->role.to, conn);
+	}
 }
 
-static int listen_at(struct listeners *ls, const struct hostport *at,
-                     const struct config_listen *spec, bool is_proxy, uint32_t index)
+void listeners_init(struct listeners *ls, struct tcp_set *conns, struct bridge *bridge)
 {
-	struct listener *l = &ls->list[ls->count];
-	struct hostport local;
+	*ls = (struct listeners){ .conns = conns, .bridge = bridge };
+}
+
+static bool is_same_forward(const struct listener_role *a, const struct listener_role *b)
+{
+	return a->kind != LISTENER_PROXY && b->kind != LISTENER_PROXY &&
+	       strcmp(a->peer_name, b->peer_name) == 0 && hostport_equal(&a->to, &b->to);
+}
+
+/* ---- one socket ---- */
+
+static int open_one(struct listeners *ls, const struct hostport *at, struct listener **out)
+{
+	struct listener *l;
 	int r;
 
-	if (ls->count == LISTENERS_MAX) {
-		log_error("more than %d listeners", LISTENERS_MAX);
-		return -1;
-	}
-	*l = (struct listener){ .all = ls, .is_proxy = is_proxy, .index = index };
+	if (ls->count == LISTENERS_MAX)
+		return -ENOBUFS;
+	l = cv_zalloc(sizeof(*l));
+	if (!l)
+		return -ENOMEM;
+	*l = (struct listener){ .all = ls, .asked = *at, .is_new = true };
 	r = tcp_listener_open(ls->conns, at, on_accept, l, &l->l);
 	if (r < 0) {
-		/* A host without IPv6 has no ::1: the other half of `localhost` serves. */
-		if (at->kind == HOST_ADDR && at->addr.family == ADDR_V6 && spec->addr_count > 1)
-			return 0;
-		log_error("%s:%u: cannot listen on %s: %s", ls->config->file, spec->mark.line,
-		          spec->text, uv_strerror(r));
-		return -1;
+		cv_free(l);
+		return r;
 	}
-	tcp_listener_local(l->l, &local);
-	(void)hostport_format(&local, l->address);
-	if (local.kind == HOST_ADDR)
-		bridge_add_own(ls->bridge, &local.addr);
-	else if (local.kind == HOST_UNIX)
-		bridge_add_own_unix(ls->bridge, local.text);
-	ls->count++;
+	tcp_listener_local(l->l, &l->local);
+	(void)hostport_format(&l->local, l->address);
+	ls->list[ls->count++] = l;
+	*out = l;
 	return 0;
 }
 
-static int listen_all(struct listeners *ls, const struct config_listen *spec, bool is_proxy,
-                      uint32_t index)
+static void on_closed(void *ctx)
 {
-	struct hostport at = { .kind = HOST_UNIX };
-	uint16_t port = 0;
+	cv_free(ctx);
+}
 
-	if (spec->unix_path) {
-		memcpy(at.text, spec->unix_path, strlen(spec->unix_path) + 1);
-		return listen_at(ls, &at, spec, is_proxy, index);
-	}
-	for (uint8_t i = 0; i < spec->addr_count; i++) {
-		unsigned before = ls->count;
+/* Takes it off the list, too. */
+static void close_at(struct listeners *ls, unsigned i)
+{
+	struct listener *l = ls->list[i];
 
-		at = (struct hostport){ .kind = HOST_ADDR, .addr = spec->addrs[i] };
-		/* "Any free port" of two families is one port. */
-		if (at.addr.port == 0)
-			at.addr.port = port;
-		at.port = at.addr.port;
-		if (listen_at(ls, &at, spec, is_proxy, index) < 0)
-			return -1;
-		if (ls->count > before) {
-			struct hostport local;
+	ls->list[i] = ls->list[--ls->count];
+	if (!l->is_new && l->local.kind == HOST_ADDR)
+		bridge_remove_own(ls->bridge, &l->local.addr);
+	else if (!l->is_new)
+		bridge_remove_own_unix(ls->bridge, l->local.text);
+	tcp_listener_close(l->l, on_closed, l);
+}
 
-			tcp_listener_local(ls->list[before].l, &local);
-			port = local.port;
+/* ---- what a configuration wants ---- */
+
+/* "Any free port" is nobody's address: it stays with what it was opened for, if that is there. */
+static unsigned likeness(const struct listener *l, const struct hostport *at,
+                         const struct listener_role *role)
+{
+	if (l->is_wanted || !hostport_equal(&l->asked, at))
+		return 0;
+	if (at->kind != HOST_ADDR || at->port != 0)
+		return 1;
+	if (l->role.kind != role->kind)
+		return 0;
+	if (role->kind == LISTENER_PROXY)
+		return l->role.index == role->index ? 2 : 1;
+	return is_same_forward(&l->role, role) ? 2 : 1;
+}
+
+/* One that is open there already and not yet taken. */
+static struct listener *find_open(struct listeners *ls, const struct hostport *at,
+                                  const struct listener_role *role)
+{
+	struct listener *best = NULL;
+	unsigned most = 0;
+
+	for (unsigned i = 0; i < ls->count; i++) {
+		unsigned like = likeness(ls->list[i], at, role);
+
+		if (like > most) {
+			most = like;
+			best = ls->list[i];
 		}
 	}
+	return best;
+}
+
+/* What is wanted at @at: one that is open, or a new one. 0 with *@out, or NULL where a host without
+ * IPv6 has no ::1: the other half of `localhost` serves. */
+static int want(struct listeners *ls, const struct hostport *at, const struct hostport *real,
+                bool is_optional, const struct listener_role *role, struct listener **out)
+{
+	struct listener *l = find_open(ls, at, role);
+	int r;
+
+	*out = NULL;
+	if (l && l->role.kind == LISTENER_ADDED && !is_same_forward(&l->role, role))
+		return -EEXIST;
+	if (!l) {
+		r = open_one(ls, real, &l);
+		if (r < 0)
+			return is_optional && r != -ENOBUFS && r != -ENOMEM ? 0 : r;
+		l->asked = *at;
+	}
+	l->is_wanted = true;
+	l->next = *role;
+	*out = l;
 	return 0;
 }
 
-int listeners_open(struct listeners *ls, const struct config *config, struct tcp_set *conns,
-                   struct bridge *bridge)
+static int want_spec(struct listeners *ls, const struct config *config,
+                     const struct config_listen *spec, const struct listener_role *role)
 {
-	ls->config = config;
-	ls->conns = conns;
-	ls->bridge = bridge;
-	for (uint32_t i = 0; i < config->proxy_count; i++) {
-		if (listen_all(ls, &config->proxies[i].listen, true, i) < 0)
-			return -1;
-	}
-	for (uint32_t i = 0; i < config->forward_count; i++) {
-		if (listen_all(ls, &config->forwards[i].listen, false, i) < 0)
-			return -1;
+	struct hostport at = { .kind = HOST_UNIX }, real;
+	unsigned count = spec->unix_path ? 1 : spec->addr_count;
+	struct listener *l = NULL;
+	uint16_t port = 0;
+	int r;
+
+	for (unsigned i = 0; i < count; i++) {
+		bool is_optional = false;
+
+		if (spec->unix_path) {
+			memcpy(at.text, spec->unix_path, strlen(spec->unix_path) + 1);
+		} else {
+			at = (struct hostport){ .kind = HOST_ADDR, .addr = spec->addrs[i] };
+			at.port = at.addr.port;
+			is_optional = count > 1 && at.addr.family == ADDR_V6;
+		}
+		real = at;
+		/* "Any free port" of two families is one port. */
+		if (at.kind == HOST_ADDR && at.port == 0)
+			real.port = real.addr.port = port;
+		r = want(ls, &at, &real, is_optional, role, &l);
+		if (r == -ENOBUFS)
+			return fail(ls, r, "%s:%u: more than %d listeners", config->file,
+			            spec->mark.line, LISTENERS_MAX);
+		if (r < 0)
+			return fail(ls, r, "%s:%u: cannot listen on %s: %s", config->file,
+			            spec->mark.line, spec->text,
+			            r == -EEXIST ? "another forward was added there by "
+			                           "`culvert forward`; remove it first"
+			                         : uv_strerror(r));
+		if (l && l->local.kind == HOST_ADDR)
+			port = l->local.port;
 	}
 	return 0;
+}
+
+static struct listener_role forward_role(const struct config_forward *f, uint32_t index,
+                                         const uint32_t *slots)
+{
+	struct listener_role role = {
+		.kind = LISTENER_FORWARD,
+		.index = index,
+		.peer = slots[f->peer.index],
+		.to = f->to.host,
+	};
+
+	memcpy(role.peer_name, f->peer.name, strlen(f->peer.name) + 1);
+	return role;
+}
+
+int listeners_prepare(struct listeners *ls, const struct config *config, const uint32_t *slots)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < config->proxy_count && r == 0; i++) {
+		struct listener_role role = { .kind = LISTENER_PROXY, .index = i };
+
+		r = want_spec(ls, config, &config->proxies[i].listen, &role);
+	}
+	for (uint32_t i = 0; i < config->forward_count && r == 0; i++) {
+		struct listener_role role = forward_role(&config->forwards[i], i, slots);
+
+		r = want_spec(ls, config, &config->forwards[i].listen, &role);
+	}
+	if (r < 0)
+		listeners_abort(ls);
+	return r;
+}
+
+void listeners_abort(struct listeners *ls)
+{
+	for (unsigned i = ls->count; i-- > 0;) {
+		ls->list[i]->is_wanted = false;
+		if (ls->list[i]->is_new)
+			close_at(ls, i);
+	}
+}
+
+static void put_in_place(struct listeners *ls, struct listener *l, uint32_t *proxies)
+{
+	if (l->is_new && l->local.kind == HOST_ADDR)
+		bridge_add_own(ls->bridge, &l->local.addr);
+	else if (l->is_new)
+		bridge_add_own_unix(ls->bridge, l->local.text);
+	if (proxies && !l->is_new && l->role.kind == LISTENER_PROXY &&
+	    l->next.kind == LISTENER_PROXY && proxies[l->role.index] == UINT32_MAX)
+		proxies[l->role.index] = l->next.index;
+	l->role = l->next;
+	l->is_new = l->is_wanted = false;
+}
+
+void listeners_commit(struct listeners *ls, uint32_t *proxies)
+{
+	for (unsigned i = ls->count; i-- > 0;) {
+		struct listener *l = ls->list[i];
+
+		if (l->is_wanted)
+			put_in_place(ls, l, proxies);
+		else if (l->role.kind != LISTENER_ADDED)
+			close_at(ls, i);
+	}
 }
 
 void listeners_close(struct listeners *ls)
 {
 	ls->is_closed = true;
-	for (unsigned i = 0; i < ls->count; i++)
-		tcp_listener_close(ls->list[i].l, NULL, NULL);
+	while (ls->count > 0)
+		close_at(ls, ls->count - 1);
 }

@@ -4,6 +4,11 @@
 /*
  * listeners - where local clients of an agent connect: its proxies and forwards, each on one or
  * more addresses. Embedded in its agent; zeroed it has none.
+ *
+ * Another configuration comes in two steps. listeners_prepare() opens what it needs beside what is
+ * there, and changes nothing; listeners_commit() puts it in place and closes what is no longer
+ * wanted, or listeners_abort() closes what was opened. A socket whose address is wanted again stays
+ * open, whatever becomes of what is behind it.
  */
 
 #include <stdbool.h>
@@ -13,27 +18,52 @@
 #include "config/config.h"
 #include "net/tcp_listener.h"
 
-enum { LISTENERS_MAX = 256 };
+enum { LISTENERS_MAX = 256, LISTENERS_WHY_MAX = 512 };
+
+enum listener_kind {
+	LISTENER_PROXY,
+	LISTENER_FORWARD,
+	LISTENER_ADDED, /* a forward by `culvert forward`: in no configuration, stays until stop */
+};
+
+/* Where the clients of a socket go. */
+struct listener_role {
+	enum listener_kind kind;
+	uint32_t index; /* of the proxy or forward in the configuration */
+	/* forwards */
+	char peer_name[HOST_LABEL_MAX + 1];
+	uint32_t peer; /* its number; ROUTE_NO_PEER: it is not configured now */
+	struct hostport to;
+};
 
 struct listener {
 	struct listeners *all;
 	struct tcp_listener *l;
-	bool is_proxy;
-	uint32_t index; /* of the proxy or forward */
+	struct hostport asked; /* as wanted: its port may be 0 */
+	struct hostport local; /* as it is */
 	char address[HOSTPORT_TEXT_MAX];
+	struct listener_role role;
+	/* between prepare and commit */
+	bool is_new, is_wanted;
+	struct listener_role next;
 };
 
 struct listeners {
-	const struct config *config; /* borrowed, as the others */
-	struct tcp_set *conns;
+	struct tcp_set *conns; /* borrowed, as the bridge */
 	struct bridge *bridge;
 	bool is_closed;
-	struct listener list[LISTENERS_MAX];
+	struct listener *list[LISTENERS_MAX]; /* owned */
 	unsigned count;
+	char why[LISTENERS_WHY_MAX]; /* of the last failure: a sentence with its place */
 };
 
-/* Opens all that @config names; what is accepted goes to @bridge, which is told their addresses.
- * 0, or -1 after a line in the log: those that are open stay so until listeners_close(). */
-CV_NODISCARD int listeners_open(struct listeners *ls, const struct config *config,
-                                struct tcp_set *conns, struct bridge *bridge);
+void listeners_init(struct listeners *ls, struct tcp_set *conns, struct bridge *bridge);
+/* Opens what @config has and is not there. @slots: the number of each of its peers. 0, or a
+ * negative errno with ls->why, and nothing has changed. */
+CV_NODISCARD int listeners_prepare(struct listeners *ls, const struct config *config,
+                                   const uint32_t *slots);
+/* The bridge has adopted the configuration, or will within this turn of the loop. @proxies (may be
+ * NULL): what each proxy of the one before is called now; given all UINT32_MAX. */
+void listeners_commit(struct listeners *ls, uint32_t *proxies);
+void listeners_abort(struct listeners *ls);
 void listeners_close(struct listeners *ls);

@@ -199,32 +199,21 @@ static const struct tcp_conn_events eager_events = {
 	.on_closed = flow_on_closed,
 };
 
-void near_accept_forward(struct bridge *b, uint32_t forward, struct tcp_conn *conn)
+void near_accept_forward(struct bridge *b, uint32_t peer, const struct hostport *to,
+                         struct tcp_conn *conn)
 {
 	struct flow *f = near_new(b, FLOW_FORWARD, conn);
-	const struct config_forward *c = &b->config->forwards[forward];
 
 	if (!f) {
 		tcp_conn_reset(conn);
 		return;
 	}
-	f->peer = c->peer.index;
-	f->near->to = c->to.host;
+	f->peer = peer;
+	f->near->to = *to;
 	tcp_conn_start(conn, &eager_events, f);
 	near_open(f, f->began_at);
 	if (f->state == FLOW_WAITING)
 		tcp_conn_read_start(conn);
-}
-
-static int find_peer(const struct bridge *b, const char *name, uint32_t *out)
-{
-	for (uint32_t i = 0; i < b->config->peer_count; i++) {
-		if (strcmp(b->config->peers[i].name, name) == 0) {
-			*out = i;
-			return 0;
-		}
-	}
-	return -ENOENT;
 }
 
 int near_accept_nc(struct bridge *b, const char *peer, const char *target, struct tcp_conn *conn,
@@ -234,7 +223,8 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 	uint32_t number;
 	struct flow *f;
 
-	if (find_peer(b, peer, &number) < 0) {
+	number = tables_find_peer(&b->tables, peer);
+	if (number == ROUTE_NO_PEER) {
 		*why = "no such peer is configured";
 		return EXIT_USAGE;
 	}

@@ -176,21 +176,30 @@ static const struct tcp_conn_events client_events = {
 	.on_closed = flow_on_closed,
 };
 
+void near_rebind(struct flow *f, uint32_t proxy)
+{
+	const struct tables_proxy *t = &f->b->tables.proxies[proxy];
+	struct near *n = f->near;
+
+	n->proxy_index = proxy;
+	n->proxy = &f->b->config->proxies[proxy];
+	n->routes = &t->routes;
+	n->socks.users = t->users;
+	n->socks.user_count = t->user_count;
+	n->socks.user = NULL; /* whoever has authenticated has */
+}
+
 void near_accept_proxy(struct bridge *b, uint32_t proxy, struct tcp_conn *conn)
 {
 	struct flow *f = near_new(b, FLOW_PROXY, conn);
-	const struct config_proxy *p = &b->config->proxies[proxy];
-	size_t first = 0;
 
 	if (!f) {
 		tcp_conn_reset(conn);
 		return;
 	}
-	for (uint32_t i = 0; i < proxy; i++)
-		first += b->config->proxies[i].user_count;
-	f->near->proxy = p;
-	f->near->routes = &b->tables[proxy];
-	socks5_init(&f->near->socks, p->user_count ? &b->users[first] : NULL, p->user_count);
+	socks5_init(&f->near->socks, b->tables.proxies[proxy].users,
+	            b->tables.proxies[proxy].user_count);
+	near_rebind(f, proxy);
 	flow_set_deadline(f, cv_time_after(f->began_at, HANDSHAKE_TIMEOUT));
 	tcp_conn_start(conn, &client_events, f);
 	tcp_conn_read_start(conn);

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * agent_inner - the state of one running agent, for the files that it is made of: agent.c (life),
+ * agent_core.c (events of the core, and the port's calls into it), agent_peers.c (peers and servers
+ * of the configuration), agent_status.c (what the control socket asks), agent_reload.c (another
+ * configuration). For nobody else.
+ */
+
+#include "agent.h"
+#include "agent_tcp.h"
+#include "bridge.h"
+#include "control.h"
+#include "foreign.h"
+#include "listeners.h"
+#include "mapping.h"
+#include "net/clock.h"
+#include "net/entropy.h"
+#include "net/interfaces.h"
+#include "net/signals.h"
+
+struct agent;
+
+struct agent_ping {
+	uint64_t id; /* 0: none */
+	uint32_t peer;
+};
+
+/* A lookup of the tunnel's own, for a peer or a server; owned by one of them. */
+struct agent_lookup {
+	struct agent *agent;
+	uint64_t id;     /* of the resolver; 0: none runs */
+	uint32_t number; /* the core's, of the peer or server */
+	bool is_server;
+};
+
+/* A peer, or a server, by its number in the core, which it keeps over reloads. */
+struct agent_peer {
+	bool is_used;   /* is configured */
+	uint32_t index; /* in the configuration; valid while is_used */
+	struct agent_lookup *lookup;
+};
+
+struct agent {
+	uv_loop_t loop;
+	struct config *config; /* owned; a reload puts another in its place */
+	const struct agent_options *options;
+	uint8_t *sk; /* guarded memory */
+	struct identity me;
+	struct entropy entropy;
+	struct rng rng;
+	struct pool pool;
+	struct trace trace;
+	struct endpoint *endpoint;
+	struct udp_port *port;
+	struct agent_tcp *tcp;
+	struct tcp_set *conns;
+	struct resolver *resolver;
+	struct foreign *foreign;
+	struct interfaces *interfaces;
+	struct mapping mapping;
+	struct signals *signals;
+	struct control *control;
+	struct bridge bridge;
+	bool has_bridge;
+	struct listeners listeners;
+	struct agent_peer *peers; /* owned; by number */
+	uint32_t peers_size;      /* numbers that it has room for */
+	uint32_t *slots;          /* owned: the number of each peer of the configuration */
+	struct agent_peer servers[ENDPOINT_SERVERS_MAX]; /* likewise */
+	uint32_t server_slots[ENDPOINT_SERVERS_MAX];
+	struct agent_ping pings[32];
+	uv_timer_t tick, drain;
+	cv_time started_at;
+	char public_key[KEY_TEXT_SIZE + 1];
+	bool is_stopping;
+	int exit_code;
+};
+
+/* ---- agent_core.c ---- */
+
+/* What the UDP port calls. */
+struct udp_core agent_core(struct agent *a);
+
+/* ---- agent_peers.c ---- */
+
+/* The peers and servers of the configuration, into a new core. 0, or -1 after a line in the log. */
+CV_NODISCARD int agent_peers_open(struct agent *a);
+/* Looks its address up, or takes it as it is: answers ENDPOINT_EVENT_RESOLVE_*. */
+void agent_peers_resolve(struct agent *a, cv_time now, bool is_server, uint32_t number);
+/* For the log; of a peer that was just removed: "-". */
+const char *agent_peers_name(const struct agent *a, uint32_t peer);
+const char *agent_peers_server_name(const struct agent *a, uint32_t server);
+/* The number of the peer called @name; UINT32_MAX: none. */
+uint32_t agent_peers_find(const struct agent *a, const char *name);
+void agent_peers_close(struct agent *a);
+
+/* ---- agent_status.c ---- */
+
+/* What the control socket may ask. */
+extern const struct control_ops agent_status_ops;
+/* Pings that have come back are answered. */
+void agent_status_answer_pings(struct agent *a, cv_time now);

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * agent_status - what the control socket asks of an agent: its state, pings, connections.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "agent_inner.h"
+#include "base/alloc.h"
+#include "status.h"
+
+void agent_status_answer_pings(struct agent *a, cv_time now)
+{
+	for (size_t i = 0; i < CV_ARRAY_SIZE(a->pings); i++) {
+		struct agent_ping *p = &a->pings[i];
+		struct endpoint_ping got;
+		const char *address;
+		char text[ADDR_TEXT_MAX];
+
+		if (p->id == 0 || !endpoint_ping_result(a->endpoint, now, p->peer, &got))
+			continue;
+		/* A relay is known by the name that the user gave it. */
+		address = got.server == UINT32_MAX ? addr_format(&got.address, text)
+		                                   : agent_peers_server_name(a, got.server);
+		for (size_t k = i; k < CV_ARRAY_SIZE(a->pings); k++) {
+			/* One answer serves all who asked about this peer. */
+			if (a->pings[k].id == 0 || a->pings[k].peer != p->peer)
+				continue;
+			control_ping_done(a->control, a->pings[k].id, got.rtt, got.path_kind,
+			                  address);
+			if (k != i)
+				a->pings[k].id = 0;
+		}
+		p->id = 0;
+	}
+}
+
+static json_t *on_status(void *ctx)
+{
+	struct agent *a = ctx;
+	const struct config *c = a->config;
+	cv_time now = clock_now();
+	struct status_agent s = {
+		.public_key = a->public_key,
+		.uptime_s = (double)(now - a->started_at) / 1e9,
+		.server_count = c->server_count,
+		.peer_count = c->peer_count,
+		.listener_count = a->listeners.count,
+	};
+	struct status_agent_server *servers =
+		cv_zalloc_array(CV_MAX(c->server_count, 1), sizeof(*servers));
+	struct status_agent_peer *peers = cv_zalloc_array(CV_MAX(c->peer_count, 1), sizeof(*peers));
+	char(*keys)[KEY_TEXT_SIZE + 1] = cv_zalloc_array(CV_MAX(c->peer_count, 1), sizeof(*keys));
+	struct status_listener *listeners =
+		cv_zalloc_array(CV_MAX(a->listeners.count, 1), sizeof(*listeners));
+	json_t *out = NULL;
+
+	if (!servers || !peers || !keys || !listeners)
+		goto end;
+	for (uint32_t i = 0; i < c->server_count; i++) {
+		servers[i].address = c->servers[i].address.text;
+		endpoint_server_stats(a->endpoint, a->server_slots[i], &servers[i].stats);
+	}
+	for (uint32_t i = 0; i < c->peer_count; i++) {
+		base64_key_write(keys[i], c->peers[i].key.key);
+		peers[i].name = c->peers[i].name;
+		peers[i].public_key = keys[i];
+		endpoint_peer_stats(a->endpoint, now, a->slots[i], &peers[i].stats);
+	}
+	for (unsigned i = 0; i < a->listeners.count; i++) {
+		const struct listener *l = a->listeners.list[i];
+		bool is_proxy = l->role.kind == LISTENER_PROXY;
+
+		listeners[i].kind = is_proxy ? "proxy" : "forward";
+		listeners[i].address = l->address;
+		listeners[i].peer =
+			is_proxy ? c->proxies[l->role.index].peer.name : l->role.peer_name;
+	}
+	s.servers = servers;
+	s.peers = peers;
+	s.listeners = listeners;
+	mapping_status(&a->mapping, &s.portmap);
+	endpoint_nat_stats(a->endpoint, &s.nat);
+	out = status_agent_json(&s);
+end:
+	cv_free(servers);
+	cv_free(peers);
+	cv_free(keys);
+	cv_free(listeners);
+	return out;
+}
+
+/* Valid until the next call. */
+static const char *why_down(struct agent *a, cv_time now, uint32_t peer)
+{
+	static char text[ENDPOINT_WHY_MAX + 32];
+	struct endpoint_peer_stats stats;
+
+	endpoint_peer_stats(a->endpoint, now, peer, &stats);
+	(void)snprintf(text, sizeof(text), "the peer is not connected: %s", stats.why);
+	return text;
+}
+
+static int on_ping(void *ctx, const char *peer, uint64_t id, const char **why)
+{
+	struct agent *a = ctx;
+	uint32_t number = agent_peers_find(a, peer);
+	cv_time now = clock_now();
+
+	if (number == UINT32_MAX) {
+		*why = "no such peer is configured";
+		return EXIT_USAGE;
+	}
+	for (size_t k = 0; k < CV_ARRAY_SIZE(a->pings); k++) {
+		if (a->pings[k].id != 0)
+			continue;
+		endpoint_want_peer(a->endpoint, now, number);
+		udp_port_kick(a->port);
+		if (endpoint_peer_state(a->endpoint, number) == PEER_DOWN) {
+			*why = why_down(a, now, number);
+			return EXIT_UNREACHABLE;
+		}
+		a->pings[k] = (struct agent_ping){ .id = id, .peer = number };
+		endpoint_ping(a->endpoint, now, number);
+		return 0;
+	}
+	*why = "too many pings at once";
+	return EXIT_FAILED;
+}
+
+static int on_nc(void *ctx, const char *peer, const char *target, struct tcp_conn *conn,
+                 const uint8_t *early, size_t early_size, const char **why)
+{
+	return near_accept_nc(&((struct agent *)ctx)->bridge, peer, target, conn, early, early_size,
+	                      why);
+}
+
+const struct control_ops agent_status_ops = { .status = on_status, .ping = on_ping, .nc = on_nc };
