@@ -98,13 +98,7 @@ static void note(struct dial *d, enum target_code code)
 		d->code = code;
 }
 
-/*
- * The form that is dialled. It must be the one that the policy judges, and that is
- * the canonical one. The exception is the well-known NAT64 prefix, which a resolver
- * with DNS64 answers: it reaches exactly the IPv4 address that was judged, and on a
- * host without IPv4 nothing else does.
- */
-static struct addr dial_form(const struct addr *a)
+struct addr dial_form(const struct addr *a)
 {
 	static const struct addr nat64 = { .family = ADDR_V6, .ip = { 0, 0x64, 0xff, 0x9b } };
 
@@ -266,8 +260,7 @@ void dial_on_deadline(struct dial *d, cv_time now)
 	CV_UNREACHABLE();
 }
 
-/* RFC 6761, 6.3: localhost and everything below it is loopback, and no resolver is asked. */
-static bool is_localhost(const char *name)
+bool dial_is_localhost(const char *name)
 {
 	static const char suffix[] = ".localhost";
 	size_t size = strlen(name), suffix_size = sizeof(suffix) - 1;
@@ -289,7 +282,7 @@ static bool start(struct dial *d, cv_time now, const struct acl *acl)
 		fail(d, now, TARGET_POLICY);
 		return false;
 	}
-	if (d->to.kind == HOST_NAME && !is_localhost(d->to.text)) {
+	if (d->to.kind == HOST_NAME && !dial_is_localhost(d->to.text)) {
 		enter(d, now, DIAL_RESOLVING);
 		d->is_resolving = true;
 		return true;

@@ -123,3 +123,14 @@ CV_NODISCARD bool dial_next_action(struct dial *d, cv_time now, const struct acl
 /* True when nothing is running any more and the outcome was handed out: @d may go. */
 bool dial_is_over(const struct dial *d);
 bool dial_check(const struct dial *d);
+
+/**
+ * dial_form() - the form of a resolved address that is dialled
+ *
+ * It must be the one that the policy judges, and that is the canonical one. The exception is the
+ * well-known NAT64 prefix, which a resolver with DNS64 answers: it reaches exactly the IPv4 address
+ * that was judged, and on a host without IPv4 nothing else does.
+ */
+struct addr dial_form(const struct addr *a);
+/* RFC 6761, 6.3: localhost and everything below it is loopback, and no resolver is asked. */
+bool dial_is_localhost(const char *name);

@@ -6,10 +6,32 @@
 
 /* Numbers of their own: enum host_kind may be reordered, the wire may not. */
 enum {
+	WIRE_NONE = 0,
 	WIRE_ADDR = 1,
 	WIRE_NAME = 2,
 	WIRE_UNIX = 3,
 	WIRE_SERVICE = 4,
+	WIRE_LISTENER = 5,
+	WIRE_HOSTS,
+};
+
+#define BIT(host) (UINT32_C(1) << (host))
+#define LISTENER_MAX ((UINT64_C(1) << 48) - 1)
+
+/* By kind: the hosts it admits, and whether a port of 0 has a meaning. */
+static const struct {
+	uint32_t hosts;
+	bool admits_port_0;
+} kinds[] = {
+	[TARGET_KIND_TCP] = { BIT(WIRE_ADDR) | BIT(WIRE_NAME) | BIT(WIRE_UNIX) | BIT(WIRE_SERVICE) |
+	                              BIT(WIRE_LISTENER),
+	                      false },
+	[TARGET_KIND_UDP] = { BIT(WIRE_NONE) | BIT(WIRE_ADDR) | BIT(WIRE_NAME) | BIT(WIRE_SERVICE) |
+	                              BIT(WIRE_LISTENER),
+	                      false },
+	[TARGET_KIND_LISTEN] = { BIT(WIRE_ADDR) | BIT(WIRE_UNIX), true },
+	[TARGET_KIND_LISTEN_UDP] = { BIT(WIRE_ADDR), true },
+	[TARGET_KIND_BIND] = { BIT(WIRE_NONE) | BIT(WIRE_ADDR) | BIT(WIRE_NAME), true },
 };
 
 enum { SIZE_FIELD = 2 };
@@ -27,33 +49,51 @@ static void write_text(struct wr *w, const char *text)
 	wr_copy(w, text, size);
 }
 
-static void write_host(struct wr *w, const struct hostport *to)
+static uint8_t wire_host(const struct target_request *req)
 {
+	switch (req->to.kind) {
+	case HOST_NONE:
+		return req->has_listener ? WIRE_LISTENER : WIRE_NONE;
+	case HOST_ADDR:
+		return WIRE_ADDR;
+	case HOST_NAME:
+		return WIRE_NAME;
+	case HOST_UNIX:
+		return WIRE_UNIX;
+	case HOST_SERVICE:
+		return WIRE_SERVICE;
+	}
+	CV_UNREACHABLE();
+}
+
+static void write_host(struct wr *w, const struct target_request *req)
+{
+	uint8_t host = wire_host(req);
 	struct addr addr;
 
-	switch (to->kind) {
+	CV_ASSERT(req->kind > 0 && req->kind < CV_ARRAY_SIZE(kinds));
+	CV_ASSERT(kinds[req->kind].hosts & BIT(host));
+	wr_u8(w, host);
+	switch (req->to.kind) {
+	case HOST_NONE:
+		CV_ASSERT(req->listener <= LISTENER_MAX);
+		if (req->has_listener)
+			wr_u48(w, req->listener);
+		return;
 	case HOST_ADDR:
-		addr = addr_canonical(&to->addr);
-		addr.port = to->port;
+		addr = addr_canonical(&req->to.addr);
+		addr.port = req->to.port;
 		CV_ASSERT(addr.family != ADDR_NONE);
-		wr_u8(w, WIRE_ADDR);
 		wr_addr(w, &addr);
 		return;
 	case HOST_NAME:
-		wr_u8(w, WIRE_NAME);
-		write_text(w, to->text);
-		wr_u16(w, to->port);
+		write_text(w, req->to.text);
+		wr_u16(w, req->to.port);
 		return;
 	case HOST_UNIX:
-		wr_u8(w, WIRE_UNIX);
-		write_text(w, to->text);
-		return;
 	case HOST_SERVICE:
-		wr_u8(w, WIRE_SERVICE);
-		write_text(w, to->text);
+		write_text(w, req->to.text);
 		return;
-	case HOST_NONE:
-		break;
 	}
 	CV_UNREACHABLE();
 }
@@ -65,7 +105,7 @@ void target_write_request(struct wr *w, const struct target_request *req)
 
 	wr_u8(w, TARGET_VERSION);
 	wr_u8(w, (uint8_t)req->kind);
-	write_host(w, &req->to);
+	write_host(w, req);
 	if (size_at && !w->bad)
 		cv_store16(size_at, (uint16_t)(wr_size(w) - before));
 }
@@ -88,7 +128,7 @@ static bool read_addr(struct rd *r, struct hostport *to)
 {
 	struct addr addr = rd_addr(r);
 
-	if (r->bad || addr.family == ADDR_NONE || addr.port == 0)
+	if (r->bad || addr.family == ADDR_NONE)
 		return false;
 	to->kind = HOST_ADDR;
 	to->addr = addr_canonical(&addr);
@@ -104,7 +144,7 @@ static bool read_name(struct rd *r, struct hostport *to)
 	const char *text = read_text(r, 1, &size);
 	uint16_t port = rd_u16(r);
 
-	if (r->bad || port == 0 || hostport_from_name(text, size, port, to) < 0)
+	if (r->bad || hostport_from_name(text, size, port, to) < 0)
 		return false;
 	return to->kind == HOST_NAME && strlen(to->text) == size &&
 	       memcmp(to->text, text, size) == 0;
@@ -134,17 +174,55 @@ static bool read_service(struct rd *r, struct hostport *to)
 	return true;
 }
 
-static bool read_host(struct rd *r, struct hostport *to)
+static bool read_host(struct rd *r, struct target_request *req)
+{
+	bool needs_port = !kinds[req->kind].admits_port_0;
+	uint8_t host = rd_u8(r);
+
+	if (r->bad || host >= WIRE_HOSTS || !(kinds[req->kind].hosts & BIT(host)))
+		return false;
+	switch (host) {
+	case WIRE_NONE:
+		return true;
+	case WIRE_ADDR:
+		return read_addr(r, &req->to) && !(needs_port && req->to.port == 0);
+	case WIRE_NAME:
+		return read_name(r, &req->to) && !(needs_port && req->to.port == 0);
+	case WIRE_UNIX:
+		return read_unix(r, &req->to);
+	case WIRE_SERVICE:
+		return read_service(r, &req->to);
+	default: /* WIRE_LISTENER: the mask has no other */
+		req->listener = rd_u48(r);
+		req->has_listener = true;
+		return !r->bad;
+	}
+}
+
+void target_write_host(struct wr *w, const struct hostport *to)
+{
+	struct addr addr;
+
+	CV_ASSERT(to->kind == HOST_ADDR || to->kind == HOST_NAME);
+	if (to->kind == HOST_NAME) {
+		wr_u8(w, WIRE_NAME);
+		write_text(w, to->text);
+		wr_u16(w, to->port);
+		return;
+	}
+	addr = addr_canonical(&to->addr);
+	addr.port = to->port;
+	wr_u8(w, WIRE_ADDR);
+	wr_addr(w, &addr);
+}
+
+bool target_read_host(struct rd *r, struct hostport *to)
 {
 	switch (rd_u8(r)) {
 	case WIRE_ADDR:
-		return read_addr(r, to);
+		return read_addr(r, to) && to->port != 0;
 	case WIRE_NAME:
-		return read_name(r, to);
-	case WIRE_UNIX:
-		return read_unix(r, to);
-	case WIRE_SERVICE:
-		return read_service(r, to);
+		return read_name(r, to) && to->port != 0;
 	default:
 		return false;
 	}
@@ -153,7 +231,7 @@ static bool read_host(struct rd *r, struct hostport *to)
 enum target_read target_read_request(struct rd *in, struct target_request *out)
 {
 	struct rd r = *in; /* a copy: nothing is consumed until the header is whole */
-	struct target_request req = { .kind = TARGET_KIND_TCP };
+	struct target_request req = { 0 };
 	const uint8_t *bytes;
 	uint16_t size;
 	struct rd body;
@@ -174,10 +252,11 @@ enum target_read target_read_request(struct rd *in, struct target_request *out)
 	if (body.bad)
 		return TARGET_READ_MALFORMED;
 	/* Told apart from malformed, so that a newer peer learns that we are older. */
-	if (version != TARGET_VERSION || kind != TARGET_KIND_TCP)
+	if (version != TARGET_VERSION || kind == 0 || kind >= CV_ARRAY_SIZE(kinds))
 		return TARGET_READ_UNSUPPORTED;
+	req.kind = (enum target_kind)kind;
 	/* Left-over bytes would be a second meaning that only one of the two ends sees. */
-	if (!read_host(&body, &req.to) || rd_left(&body) != 0)
+	if (!read_host(&body, &req) || rd_left(&body) != 0)
 		return TARGET_READ_MALFORMED;
 
 	*out = req;

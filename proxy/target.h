@@ -12,19 +12,30 @@
  *
  *   request, offset 0 of the opener's direction; port and address big-endian
  *   +--------+---------+------+------+------------------------------------------+
- *   | size 2 | version | kind | host | host 1: struct addr (family, port, ip)   |
- *   |        |    1    |  1   |  1   | host 2: name size 1, name, port 2        |
+ *   | size 2 | version | kind | host | host 0: nothing                          |
+ *   |        |    1    |  1   |  1   | host 1: struct addr (family, port, ip)   |
+ *   |        |         |      |      | host 2: name size 1, name, port 2        |
  *   |        |         |      |      | host 3: unix path size 1, path           |
  *   |        |         |      |      | host 4: service size 1, service          |
+ *   |        |         |      |      | host 5: listener's number 6              |
  *   +--------+---------+------+------+------------------------------------------+
  *     size counts what follows it. Version and kind keep their place for ever.
  *
- *   status, offset 0 of the other direction, after connect() has ended well
+ *   which hosts a kind admits, and where port 0 has a meaning
+ *   TCP         1 2 3 4 5   somebody to connect to; 5: who a listener accepted
+ *   UDP         0 1 2   4 5 0: every datagram carries its address
+ *   LISTEN      1 3         port 0: any free one
+ *   LISTEN_UDP  1           likewise
+ *   BIND        0 1 2       who may connect, 0: anybody; the port is ignored
+ *
+ *   status, offset 0 of the other direction, after connect() (bind(), listen()) has ended well;
+ *   BIND sends two, the second when somebody has connected, with his address
  *   +---+-----------------------------+
  *   | 0 | struct addr: the bound end  |   a refusal is RESET + STOP with a code
  *   +---+-----------------------------+
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/addr.h"
@@ -41,20 +52,24 @@ enum {
 
 enum target_kind {
 	TARGET_KIND_TCP = 1, /* bytes; also unix sockets */
-	TARGET_KIND_UDP = 2, /* reserved: read as unsupported */
+	TARGET_KIND_UDP = 2, /* a flow: its datagrams travel beside the stream */
 	TARGET_KIND_LISTEN = 3,
+	TARGET_KIND_LISTEN_UDP = 4,
+	TARGET_KIND_BIND = 5,
 };
 
 struct target_request {
 	enum target_kind kind;
-	struct hostport to; /* never HOST_NONE; addresses are in their canonical form */
+	struct hostport to; /* addresses are in their canonical form. HOST_NONE: host 0 or 5 */
+	uint64_t listener;  /* host 5: the id of the LISTEN stream, as its opener assigned it */
+	bool has_listener;
 };
 
 enum target_read {
 	TARGET_READ_NEED_MORE,   /* nothing consumed */
 	TARGET_READ_DONE,        /* consumed whole, outputs set */
 	TARGET_READ_UNSUPPORTED, /* another version or kind: refuse with TARGET_UNSUPPORTED */
-	TARGET_READ_MALFORMED,   /* refuse with TARGET_MALFORMED */
+	TARGET_READ_MALFORMED,   /* also a host that the kind does not admit: TARGET_MALFORMED */
 };
 
 /*
@@ -87,7 +102,7 @@ enum target_code { TARGET_CODES(TARGET_ENUM) };
 
 /**
  * target_write_request() - append the header of a stream
- * @req: to.kind is not HOST_NONE; names, paths and services are valid (hostport.h)
+ * @req: a host that its kind admits; names, paths and services are valid (hostport.h)
  *
  * Marks @w bad when it does not fit; TARGET_REQUEST_MAX bytes always do.
  */
@@ -102,6 +117,11 @@ void target_write_request(struct wr *w, const struct target_request *req);
  * Return: a verdict; it is the same however the bytes were cut.
  */
 CV_NODISCARD enum target_read target_read_request(struct rd *in, struct target_request *out);
+
+/* A host of type 1 or 2 alone, with a port: what stands in front of a datagram (udp_header). Marks
+ * @w bad when it does not fit. False: malformed, and @to is then undefined. */
+void target_write_host(struct wr *w, const struct hostport *to);
+CV_NODISCARD bool target_read_host(struct rd *r, struct hostport *to);
 
 /* The far side's answer; @bound is ADDR_NONE for a unix socket. Fits in TARGET_STATUS_MAX bytes. */
 void target_write_status(struct wr *w, const struct addr *bound);

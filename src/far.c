@@ -251,6 +251,26 @@ static void on_request(struct flow *f, cv_time now, const struct target_request 
 	pump_dial(f, now);
 }
 
+static void dispatch(struct flow *f, cv_time now, const struct target_request *request)
+{
+	switch (request->kind) {
+	case TARGET_KIND_TCP:
+		/* A number stands for a listener that we asked for. */
+		if (request->has_listener)
+			refuse(f, TARGET_POLICY);
+		else
+			on_request(f, now, request);
+		return;
+	case TARGET_KIND_UDP:
+	case TARGET_KIND_LISTEN:
+	case TARGET_KIND_LISTEN_UDP:
+	case TARGET_KIND_BIND:
+		refuse(f, TARGET_UNSUPPORTED);
+		return;
+	}
+	CV_UNREACHABLE();
+}
+
 static void read_request(struct flow *f, cv_time now)
 {
 	struct stream_vec vec[4];
@@ -280,7 +300,7 @@ static void read_request(struct flow *f, cv_time now)
 		return;
 	case TARGET_READ_DONE:
 		stream_consume(f->streams, f->stream, now, (size_t)(in.pos - bytes));
-		on_request(f, now, &request);
+		dispatch(f, now, &request);
 		return;
 	}
 	CV_UNREACHABLE();

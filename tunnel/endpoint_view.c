@@ -113,11 +113,14 @@ void endpoint_nat_stats(const struct endpoint *e, struct endpoint_nat_stats *out
 
 void endpoint_counters(const struct endpoint *e, struct endpoint_counters *out)
 {
+	struct datagrams_stats datagrams;
 	const struct session *s;
 
 	*out = e->counters;
 	endpoint_for_each_session(e, i, s)
 	{
+		datagrams_stats(s->datagrams, &datagrams);
+		out->datagrams_dropped += s->dropped + datagrams.dropped;
 		out->forged += s->forged;
 		out->replayed += s->replayed;
 	}

@@ -123,6 +123,8 @@ bool wire_read_probe(const uint8_t *plain, size_t size, struct wire_probe *out)
 	p.type = rd_u8(&r);
 	/* Unknown flags are ignored, so that they can be given a meaning. */
 	p.flags = rd_u8(&r) & (PROBE_FLAG_NOMINATE | PROBE_FLAG_PAD_ANSWER | PROBE_FLAGS_TIMED);
+	if (p.type == PROBE_ANSWER)
+		p.flags &= (uint8_t)~PROBE_FLAGS_TIMED; /* challenges alone ask for a time */
 	p.token = rd_u64(&r);
 	p.seen = rd_addr(&r);
 	p.seconds = p.flags & PROBE_FLAGS_TIMED ? rd_u16(&r) : 0;
@@ -137,6 +139,7 @@ void wire_write_probe(uint8_t *plain, size_t size, const struct wire_probe *in)
 	struct wr w = wr_init(plain, size);
 
 	CV_ASSERT(size >= WIRE_PROBE_PLAIN);
+	CV_ASSERT(in->type == PROBE_CHALLENGE || !(in->flags & PROBE_FLAGS_TIMED));
 	CV_ASSERT(in->type == PROBE_CHALLENGE || in->type == PROBE_ANSWER);
 	wr_u8(&w, in->type);
 	wr_u8(&w, in->flags);

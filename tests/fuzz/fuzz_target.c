@@ -40,6 +40,8 @@ static void check_request(const uint8_t *data, size_t size)
 	CV_ASSERT(rd_left(&in) == 0);
 	CV_ASSERT(again.kind == req.kind);
 	CV_ASSERT(hostport_equal(&again.to, &req.to));
+	CV_ASSERT(again.has_listener == req.has_listener && again.listener == req.listener);
+	CV_ASSERT(!req.has_listener || req.to.kind == HOST_NONE);
 }
 
 static void check_status(const uint8_t *data, size_t size)

@@ -42,6 +42,8 @@ static void check_request(const struct target_request *req, const char *wire, si
 	assert_int_equal(rd_left(&in), 1);
 	assert_int_equal(got.kind, req->kind);
 	assert_true(hostport_equal(&got.to, &req->to));
+	assert_int_equal(got.has_listener, req->has_listener);
+	assert_int_equal(got.listener, req->listener);
 	if (got.to.kind == HOST_ADDR)
 		assert_int_equal(got.to.addr.port, req->to.port);
 }
@@ -76,6 +78,55 @@ static void requests_travel(void **state)
 	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
 		print_message("%s\n", rows[i].text);
 		req = request(rows[i].text);
+		check_request(&req, rows[i].wire, rows[i].wire_size);
+	}
+}
+
+static void every_kind_travels(void **state)
+{
+	static const struct {
+		const char *text; /* NULL: no host */
+		const char *wire;
+		size_t wire_size;
+		uint64_t listener; /* with no host; 0: none */
+		enum target_kind kind;
+	} rows[] = {
+		{ NULL, BYTES("\0\x03\x01\x02\0"), 0, TARGET_KIND_UDP },
+		{ NULL, BYTES("\0\x09\x01\x02\x05\0\0\0\0\0\x05"), 5, TARGET_KIND_UDP },
+		{ NULL, BYTES("\0\x09\x01\x01\x05\xff\xff\xff\xff\xff\xff"),
+		  (UINT64_C(1) << 48) - 1, TARGET_KIND_TCP },
+		{ "192.0.2.1:53", BYTES("\0\x0a\x01\x02\x01\x04\0\x35\xc0\0\x02\x01"), 0,
+		  TARGET_KIND_UDP },
+		{ "service:dns",
+		  BYTES("\0\x07\x01\x02\x04\x03"
+		        "dns"),
+		  0, TARGET_KIND_UDP },
+		{ "127.0.0.1:0", BYTES("\0\x0a\x01\x03\x01\x04\0\0\x7f\0\0\x01"), 0,
+		  TARGET_KIND_LISTEN },
+		{ "[::]:80", BYTES("\0\x16\x01\x03\x01\x06\0\x50\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+		  0, TARGET_KIND_LISTEN },
+		{ "unix:/run/x", BYTES("\0\x0a\x01\x03\x03\x06/run/x"), 0, TARGET_KIND_LISTEN },
+		{ "127.0.0.1:53", BYTES("\0\x0a\x01\x04\x01\x04\0\x35\x7f\0\0\x01"), 0,
+		  TARGET_KIND_LISTEN_UDP },
+		{ NULL, BYTES("\0\x03\x01\x05\0"), 0, TARGET_KIND_BIND },
+		{ "192.0.2.1:0", BYTES("\0\x0a\x01\x05\x01\x04\0\0\xc0\0\x02\x01"), 0,
+		  TARGET_KIND_BIND },
+		{ "a.b:0",
+		  BYTES("\0\x09\x01\x05\x02\x03"
+		        "a.b\0\0"),
+		  0, TARGET_KIND_BIND },
+	};
+	struct target_request req;
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		print_message("%zu %s\n", i, rows[i].text ? rows[i].text : "-");
+		req = (struct target_request){ .to.kind = HOST_NONE };
+		if (rows[i].text)
+			req = request(rows[i].text);
+		req.kind = rows[i].kind;
+		req.listener = rows[i].listener;
+		req.has_listener = rows[i].listener != 0;
 		check_request(&req, rows[i].wire, rows[i].wire_size);
 	}
 }
@@ -128,10 +179,27 @@ static const struct {
 	{ "version 0", BYTES("\0\x07\0\x01\x04\x03web"), TARGET_READ_UNSUPPORTED },
 	{ "version 2", BYTES("\0\x02\x02\x01"), TARGET_READ_UNSUPPORTED },
 	{ "kind 0", BYTES("\0\x07\x01\0\x04\x03web"), TARGET_READ_UNSUPPORTED },
-	{ "kind UDP", BYTES("\0\x07\x01\x02\x04\x03web"), TARGET_READ_UNSUPPORTED },
-	{ "kind LISTEN", BYTES("\0\x07\x01\x03\x04\x03web"), TARGET_READ_UNSUPPORTED },
-	{ "host 0", BYTES("\0\x07\x01\x01\0\x03web"), TARGET_READ_MALFORMED },
-	{ "host 5", BYTES("\0\x07\x01\x01\x05\x03web"), TARGET_READ_MALFORMED },
+	{ "kind 6", BYTES("\0\x07\x01\x06\x04\x03web"), TARGET_READ_UNSUPPORTED },
+	{ "kind 255", BYTES("\0\x03\x01\xff\0"), TARGET_READ_UNSUPPORTED },
+	{ "host 0 for TCP", BYTES("\0\x03\x01\x01\0"), TARGET_READ_MALFORMED },
+	{ "host 0 for LISTEN", BYTES("\0\x03\x01\x03\0"), TARGET_READ_MALFORMED },
+	{ "host 0 and bytes", BYTES("\0\x04\x01\x02\0\0"), TARGET_READ_MALFORMED },
+	{ "host 6", BYTES("\0\x09\x01\x01\x06\0\0\0\0\0\x01"), TARGET_READ_MALFORMED },
+	{ "host 32", BYTES("\0\x03\x01\x02\x20"), TARGET_READ_MALFORMED },
+	{ "a short number", BYTES("\0\x08\x01\x01\x05\0\0\0\0\x01"), TARGET_READ_MALFORMED },
+	{ "a long number", BYTES("\0\x0a\x01\x01\x05\0\0\0\0\0\0\x01"), TARGET_READ_MALFORMED },
+	{ "LISTEN for a listener", BYTES("\0\x09\x01\x03\x05\0\0\0\0\0\x01"),
+	  TARGET_READ_MALFORMED },
+	{ "BIND for a listener", BYTES("\0\x09\x01\x05\x05\0\0\0\0\0\x01"), TARGET_READ_MALFORMED },
+	{ "LISTEN on a name",
+	  BYTES("\0\x09\x01\x03\x02\x03"
+	        "a.b\0\x50"),
+	  TARGET_READ_MALFORMED },
+	{ "LISTEN on a service", BYTES("\0\x07\x01\x03\x04\x03web"), TARGET_READ_MALFORMED },
+	{ "LISTEN_UDP on a path", BYTES("\0\x0a\x01\x04\x03\x06/run/x"), TARGET_READ_MALFORMED },
+	{ "UDP to a path", BYTES("\0\x0a\x01\x02\x03\x06/run/x"), TARGET_READ_MALFORMED },
+	{ "UDP, port 0", BYTES("\0\x0a\x01\x02\x01\x04\0\0\x01\x02\x03\x04"),
+	  TARGET_READ_MALFORMED },
 	{ "a byte too many", BYTES("\0\x08\x01\x01\x04\x03web\0"), TARGET_READ_MALFORMED },
 	{ "a byte too few", BYTES("\0\x06\x01\x01\x04\x03we"), TARGET_READ_MALFORMED },
 	{ "family 0", BYTES("\0\x04\x01\x01\x01\0"), TARGET_READ_MALFORMED },
@@ -316,6 +384,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(requests_travel),
+		cmocka_unit_test(every_kind_travels),
 		cmocka_unit_test(the_longest_requests_travel),
 		cmocka_unit_test(addresses_are_reduced),
 		cmocka_unit_test(bad_requests_are_told_apart),

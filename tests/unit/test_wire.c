@@ -154,6 +154,10 @@ static void bad_probes(void **state)
 	wire_write_probe(plain, sizeof(plain), &(struct wire_probe){ .type = PROBE_ANSWER });
 	plain[1] = 0xff; /* unknown flags are ignored */
 	assert_true(wire_read_probe(plain, sizeof(plain), &out));
+	/* ... and those of a time in an answer, which has none */
+	assert_int_equal(out.flags, PROBE_FLAG_NOMINATE | PROBE_FLAG_PAD_ANSWER);
+	plain[0] = PROBE_CHALLENGE;
+	assert_true(wire_read_probe(plain, sizeof(plain), &out));
 	assert_int_equal(out.flags, PROBE_FLAG_NOMINATE | PROBE_FLAG_PAD_ANSWER | PROBE_FLAG_ASIDE |
 	                                    PROBE_FLAG_INTERVAL);
 	plain[0] = 0;
