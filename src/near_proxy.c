@@ -430,7 +430,7 @@ static void take_place(struct flow *f)
 	CV_ASSERT(b->asking_count <= ASKING_CLIENTS_MAX);
 }
 
-void near_rebind(struct flow *f, uint32_t proxy)
+void near_proxy_rebind(struct flow *f, uint32_t proxy)
 {
 	const struct tables_proxy *t = &f->b->tables.proxies[proxy];
 	struct near *n = f->near;
@@ -461,7 +461,7 @@ void near_accept_proxy(struct bridge *b, uint32_t proxy, struct tcp_conn *conn)
 		tcp_conn_reset(conn);
 		return;
 	}
-	near_rebind(f, proxy);
+	near_proxy_rebind(f, proxy);
 	flow_set_deadline(f, cv_time_after(f->began_at, PROXY_HANDSHAKE_TIMEOUT));
 	tcp_conn_start(conn, &client_events, f);
 	tcp_conn_read_start(conn);
