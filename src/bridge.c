@@ -7,7 +7,9 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "far_listen.h"
 #include "net/clock.h"
+#include "remote.h"
 
 static void on_timer(uv_timer_t *timer);
 
@@ -131,6 +133,8 @@ void bridge_adopt(struct bridge *b, struct tables *tables, const uint32_t *proxi
 	}
 	if (proxies)
 		rebind_clients(b, proxies);
+	remote_adopt(b);
+	far_listen_adopt(b);
 	tables_deinit(&before);
 }
 
@@ -160,6 +164,7 @@ void bridge_close(struct bridge *b)
 void bridge_deinit(struct bridge *b)
 {
 	CV_ASSERT(b->flow_count == 0);
+	cv_free(b->remotes);
 	heap_deinit(&b->deadlines);
 	cv_free(b->peers);
 	tables_deinit(&b->tables);
@@ -249,6 +254,12 @@ void bridge_on_stream(struct bridge *b, cv_time now, const struct endpoint_event
 	case FLOW_DIALLING:
 		far_on_stream(f, now, ev, is_lost);
 		return;
+	case FLOW_ASKING:
+		remote_on_stream(f, now, ev, is_lost);
+		return;
+	case FLOW_LISTENING:
+		far_listen_on_stream(f, now, ev);
+		return;
 	case FLOW_PUMPING:
 		flow_on_stream(f, now, ev, is_lost);
 		return;
@@ -265,6 +276,8 @@ void bridge_on_peer(struct bridge *b, cv_time now, uint32_t peer)
 	enum peer_state state = endpoint_peer_state(b->endpoint, peer);
 	cv_duration since;
 
+	if (state == PEER_CONNECTED && !b->is_closing)
+		remote_on_peer(b, now, peer);
 	if (state != PEER_DOWN &&
 	    !(state == PEER_CONNECTED && endpoint_peer_is_held(b->endpoint, now, peer, &since)))
 		return;

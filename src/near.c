@@ -72,7 +72,8 @@ void near_refuse(struct flow *f, enum target_code code)
 
 	log_info("refused peer=%s target=%s cause=\"%s\"",
 	         f->peer == ROUTE_NO_PEER ? "-" : flow_peer_name(f),
-	         hostport_format(&f->near->to, text), cause);
+	         f->near->has_listener ? "remote_forward" : hostport_format(&f->near->to, text),
+	         cause);
 	if (f->kind == FLOW_PROXY) {
 		near_proxy_refuse(f, code, cause);
 		return;
@@ -93,7 +94,12 @@ void near_refuse(struct flow *f, enum target_code code)
 void near_open(struct flow *f, cv_time now)
 {
 	struct bridge *b = f->b;
-	struct target_request request = { .kind = TARGET_KIND_TCP, .to = f->near->to };
+	struct target_request request = {
+		.kind = TARGET_KIND_TCP,
+		.to = f->near->to,
+		.listener = f->near->listener,
+		.has_listener = f->near->has_listener,
+	};
 	uint8_t head[TARGET_REQUEST_MAX];
 	struct wr w = wr_init(head, sizeof(head));
 	enum peer_state state = endpoint_peer_state(b->endpoint, f->peer);
@@ -216,6 +222,27 @@ void near_accept_forward(struct bridge *b, uint32_t peer, const struct hostport 
 		tcp_conn_read_start(conn);
 }
 
+void near_accept_remote(const struct flow *listener, struct tcp_conn *conn)
+{
+	struct bridge *b = listener->b;
+	struct flow *f = NULL;
+
+	/* Its number means something to the session that asked, and to no other. */
+	if (listener->streams == endpoint_streams(b->endpoint, listener->peer))
+		f = near_new(b, FLOW_FORWARD, conn);
+	if (!f) {
+		tcp_conn_reset(conn);
+		return;
+	}
+	f->peer = listener->peer;
+	f->near->listener = stream_id(listener->stream);
+	f->near->has_listener = true;
+	tcp_conn_start(conn, &eager_events, f);
+	near_open(f, f->began_at);
+	if (f->state == FLOW_WAITING)
+		tcp_conn_read_start(conn);
+}
+
 int near_accept_nc(struct bridge *b, const char *peer, const char *target, struct tcp_conn *conn,
                    const uint8_t *early, size_t early_size, const char **why)
 {
@@ -230,10 +257,6 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 	}
 	if (hostport_parse(target, 0, &to, why) < 0)
 		return EXIT_USAGE;
-	if (to.kind == HOST_SERVICE) {
-		*why = "services are not supported yet";
-		return EXIT_USAGE;
-	}
 	f = early_size <= sizeof(f->near->in) ? near_new(b, FLOW_NC, conn) : NULL;
 	if (!f) {
 		*why = "the agent is at its limit of connections";

@@ -64,10 +64,6 @@ static void on_request(struct flow *f, const struct rd *rest)
 		near_bind(f);
 		return;
 	}
-	if (n->to.kind == HOST_SERVICE) {
-		near_refuse(f, TARGET_SERVICE_UNKNOWN);
-		return;
-	}
 	near_open(f, now);
 }
 
