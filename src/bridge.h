@@ -190,6 +190,8 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 
 /* One event of the endpoint about a stream. */
 void bridge_on_stream(struct bridge *b, cv_time now, const struct endpoint_event *ev);
+/* All datagrams that arrived go to their flows; after events. */
+void bridge_drain_datagrams(struct bridge *b, cv_time now);
 /* A peer's state changed: waiting clients of it hear at once. */
 void bridge_on_peer(struct bridge *b, cv_time now, uint32_t peer);
 
