@@ -102,7 +102,7 @@ static const struct schema_key peer_keys[] = {
 	  .help = "what it may reach through this agent; nothing unless listed" },
 	{ "allow_listen", SCHEMA_PATTERN, SCHEMA_ONE_OR_LIST,
 	  ARRAY(config_peer, allow_listen, allow_listen_count, 1024),
-	  .help = "where it may open listeners here, for its remote forwards" },
+	  .help = "where it may open listeners here, for its remote forwards and SOCKS5's BIND" },
 };
 TABLE(peer_table, "a peer", peer_keys);
 

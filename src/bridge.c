@@ -55,6 +55,8 @@ static void on_timer(uv_timer_t *timer)
 			near_on_deadline(f, now);
 		else if (f->state == FLOW_REQUEST || f->state == FLOW_DIALLING)
 			far_on_deadline(f, now);
+		else if (f->state == FLOW_BINDING)
+			far_bind_on_deadline(f);
 	}
 	arm(b);
 }
@@ -259,6 +261,9 @@ void bridge_on_stream(struct bridge *b, cv_time now, const struct endpoint_event
 		return;
 	case FLOW_LISTENING:
 		far_listen_on_stream(f, now, ev);
+		return;
+	case FLOW_BINDING:
+		far_bind_on_stream(f, ev);
 		return;
 	case FLOW_PUMPING:
 		flow_on_stream(f, now, ev, is_lost);

@@ -43,6 +43,7 @@ enum flow_state {
 	FLOW_DIALLING,  /* far */
 	FLOW_ASKING,    /* near: a listener of a remote forward, asked for or open */
 	FLOW_LISTENING, /* far: such a listener */
+	FLOW_BINDING,   /* far: a BIND that nobody has connected to */
 	FLOW_PUMPING,
 	FLOW_CLOSING, /* the connection is going; the stream is released */
 };
@@ -63,6 +64,9 @@ struct near {
 	/* HOST_NONE above: a listener of ours accepted this for whoever asked for the listener */
 	uint64_t listener;
 	bool has_listener;
+	uint8_t request_kind; /* enum target_kind; 0: TCP */
+	bool is_bound;        /* BIND: the first answer has come, the second must by then */
+	cv_time bound_until;
 	size_t early_size; /* bytes behind the request: stream data */
 	uint8_t in[2048];
 };
@@ -236,6 +240,8 @@ void near_proxy_on_timeout(struct flow *f);
 /* SOCKS5's BIND: near->to is DST.ADDR and DST.PORT, both of which may be zero; f->peer serves it.
  * The client is not being read, near->in holds what it sent ahead. */
 void near_bind(struct flow *f);
+/* Its first reply was said: waits for the second. */
+void near_bind_wait(struct flow *f, cv_time now);
 /* SOCKS5's UDP ASSOCIATE: near->to is where datagrams will come from, if the client knows that;
  * each of them names its own target, so no route has been looked for. */
 void associate_open(struct flow *f);

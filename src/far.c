@@ -316,9 +316,11 @@ static void dispatch(struct flow *f, cv_time now, const struct target_request *r
 	case TARGET_KIND_LISTEN:
 		far_listen_open(f, now, request);
 		return;
+	case TARGET_KIND_BIND:
+		far_bind_open(f, now, request);
+		return;
 	case TARGET_KIND_UDP:
 	case TARGET_KIND_LISTEN_UDP:
-	case TARGET_KIND_BIND:
 		refuse(f, TARGET_UNSUPPORTED);
 		return;
 	}

@@ -16,6 +16,29 @@ static struct listen_acl policy(const struct flow *f)
 		                    .allow_count = p->allow_listen_count };
 }
 
+enum target_code far_listen_new(struct flow *f, cv_time now)
+{
+	struct bridge_peer *p = &f->b->peers[f->peer];
+
+	if (p->listeners >= LISTENERS_PER_PEER_MAX ||
+	    !bucket_take(&p->opens, now, OPEN_RATE, OPEN_BURST, 1))
+		return TARGET_LIMIT;
+	f->listen = cv_zalloc(sizeof(*f->listen));
+	if (!f->listen)
+		return TARGET_LIMIT;
+	p->listeners++;
+	return TARGET_OK;
+}
+
+static void close_listener(struct flow *f, struct far_listen *fl)
+{
+	if (fl->at.kind == HOST_UNIX)
+		bridge_remove_own_unix(f->b, fl->at.text);
+	else
+		bridge_remove_own(f->b, &fl->at.addr);
+	tcp_listener_close(fl->l, NULL, NULL);
+}
+
 void far_listen_free(struct flow *f)
 {
 	struct far_listen *fl = f->kind == FLOW_FAR ? f->listen : NULL;
@@ -23,14 +46,24 @@ void far_listen_free(struct flow *f)
 	if (!fl)
 		return;
 	f->listen = NULL;
-	if (fl->at.kind == HOST_UNIX)
-		bridge_remove_own_unix(f->b, fl->at.text);
-	else
-		bridge_remove_own(f->b, &fl->at.addr);
-	tcp_listener_close(fl->l, NULL, NULL);
+	if (fl->lookup)
+		resolver_cancel(f->b->resolver, fl->lookup);
+	if (fl->l)
+		close_listener(f, fl);
 	CV_ASSERT(f->b->peers[f->peer].listeners > 0);
 	f->b->peers[f->peer].listeners--;
 	cv_free(fl);
+}
+
+bool far_listen_may_any(const struct flow *f)
+{
+	struct listen_acl acl = policy(f);
+
+	for (size_t i = 0; i < acl.allow_count; i++) {
+		if (acl.allow[i].kind != PATTERN_UNIX && !acl.allow[i].is_udp)
+			return true;
+	}
+	return false;
 }
 
 static int try_ports(struct flow *f, const struct hostport *at, tcp_listener_accept on_accept,
@@ -53,27 +86,20 @@ static int try_ports(struct flow *f, const struct hostport *at, tcp_listener_acc
 	return r;
 }
 
-enum target_code far_listen_bind(struct flow *f, cv_time now, const struct hostport *at,
+enum target_code far_listen_bind(struct flow *f, const struct hostport *at,
                                  tcp_listener_accept on_accept)
 {
-	struct bridge_peer *p = &f->b->peers[f->peer];
+	struct far_listen *fl = f->listen;
 	struct listen_acl acl = policy(f);
 	struct hostport wanted = *at;
-	struct far_listen *fl;
 	int r;
 
 	if (!listen_acl_allows(&acl, at, false))
 		return TARGET_POLICY;
-	if (p->listeners >= LISTENERS_PER_PEER_MAX ||
-	    !bucket_take(&p->opens, now, OPEN_RATE, OPEN_BURST, 1))
-		return TARGET_LIMIT;
-	fl = cv_zalloc(sizeof(*fl));
-	if (!fl)
-		return TARGET_LIMIT;
 	wanted.addr.port = wanted.port;
 	r = try_ports(f, &wanted, on_accept, &fl->l);
 	if (r < 0) {
-		cv_free(fl);
+		fl->l = NULL;
 		return target_code_from_errno(r);
 	}
 	tcp_listener_local(fl->l, &fl->at);
@@ -81,8 +107,6 @@ enum target_code far_listen_bind(struct flow *f, cv_time now, const struct hostp
 		bridge_add_own_unix(f->b, fl->at.text);
 	else
 		bridge_add_own(f->b, &fl->at.addr);
-	p->listeners++;
-	f->listen = fl;
 	return TARGET_OK;
 }
 
@@ -104,12 +128,14 @@ static void on_accept(void *ctx, struct tcp_conn *conn)
 
 void far_listen_open(struct flow *f, cv_time now, const struct target_request *request)
 {
-	enum target_code code = far_listen_bind(f, now, &request->to, on_accept);
+	enum target_code code = far_listen_new(f, now);
 	uint8_t status[TARGET_STATUS_MAX];
 	struct wr w = wr_init(status, sizeof(status));
 	struct addr bound = { .family = ADDR_NONE };
 	char text[HOSTPORT_TEXT_MAX];
 
+	if (code == TARGET_OK)
+		code = far_listen_bind(f, &request->to, on_accept);
 	if (code != TARGET_OK) {
 		refuse(f, &request->to, code);
 		return;

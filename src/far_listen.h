@@ -14,8 +14,12 @@
 #include "net/tcp_listener.h"
 
 struct far_listen {
-	struct tcp_listener *l;
-	struct hostport at; /* where it really is */
+	struct tcp_listener *l; /* NULL: not yet */
+	struct hostport at;     /* where it really is */
+	/* BIND */
+	struct addr from[RESOLVER_ADDRESSES_MAX]; /* who may connect */
+	unsigned from_count;                      /* 0: anybody */
+	uint64_t lookup;                          /* of the resolver, 0: none */
 };
 
 struct far_listen_info {
@@ -35,7 +39,17 @@ size_t far_listen_list(const struct bridge *b, struct far_listen_info *out, size
 
 /* ---- also for far_bind.c ---- */
 
-/* Opens the listener at @at, where port 0 is the first free one that is allowed. TARGET_OK:
- * f->listen is set. */
-enum target_code far_listen_bind(struct flow *f, cv_time now, const struct hostport *at,
+/* Makes f->listen, which counts against the peer. TARGET_OK or TARGET_LIMIT. */
+enum target_code far_listen_new(struct flow *f, cv_time now);
+/* Might the peer have a TCP listener anywhere? */
+bool far_listen_may_any(const struct flow *f);
+/* Opens the listener at @at, where port 0 is the first free one that is allowed. */
+enum target_code far_listen_bind(struct flow *f, const struct hostport *at,
                                  tcp_listener_accept on_accept);
+
+/* ---- far_bind.c: SOCKS5's BIND ---- */
+
+/* @request is BIND; the flow lives on as FLOW_BINDING, or is refused. */
+void far_bind_open(struct flow *f, cv_time now, const struct target_request *request);
+void far_bind_on_stream(struct flow *f, const struct endpoint_event *ev);
+void far_bind_on_deadline(struct flow *f);

@@ -95,7 +95,7 @@ void near_open(struct flow *f, cv_time now)
 {
 	struct bridge *b = f->b;
 	struct target_request request = {
-		.kind = TARGET_KIND_TCP,
+		.kind = f->near->request_kind ? f->near->request_kind : TARGET_KIND_TCP,
 		.to = f->near->to,
 		.listener = f->near->listener,
 		.has_listener = f->near->has_listener,
@@ -290,7 +290,8 @@ static bool tell_client(struct flow *f, const struct addr *bound)
 	return true;
 }
 
-static void on_answer(struct flow *f, cv_time now)
+/* False: it has not come whole, or the flow has ended or runs. */
+static bool take_answer(struct flow *f, cv_time now)
 {
 	struct stream_vec vec[4];
 	unsigned count = stream_peek(f->stream, vec, CV_ARRAY_SIZE(vec));
@@ -310,20 +311,32 @@ static void on_answer(struct flow *f, cv_time now)
 	case TARGET_READ_NEED_MORE:
 		if (stream_is_at_end(f->stream))
 			near_refuse(f, TARGET_INTERNAL);
-		return;
+		return false;
 	case TARGET_READ_UNSUPPORTED:
 	case TARGET_READ_MALFORMED:
 		near_refuse(f, TARGET_INTERNAL);
-		return;
+		return false;
 	case TARGET_READ_DONE:
 		break;
 	}
 	stream_consume(f->streams, f->stream, now, (size_t)(in.pos - bytes));
 	if (!tell_client(f, &bound)) {
 		flow_abandon(f, TARGET_ABORTED, true);
-		return;
+		return false;
+	}
+	if (f->near->request_kind == TARGET_KIND_BIND && !f->near->is_bound) {
+		near_bind_wait(f, now);
+		return true;
 	}
 	flow_start(f, now);
+	return false;
+}
+
+static void on_answer(struct flow *f, cv_time now)
+{
+	/* BIND has two, which may come at once. */
+	while (take_answer(f, now))
+		;
 }
 
 void near_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost)
@@ -333,7 +346,7 @@ void near_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev
 		on_answer(f, now);
 		return;
 	case STREAM_EVENT_WRITABLE:
-		if (f->kind != FLOW_PROXY && !f->had_local_eof)
+		if ((f->kind != FLOW_PROXY || f->near->is_bound) && !f->had_local_eof)
 			tcp_conn_read_start(f->conn);
 		return;
 	case STREAM_EVENT_RESET:
@@ -371,6 +384,11 @@ void near_on_deadline(struct flow *f, cv_time now)
 	}
 	if (endpoint_peer_state(f->b->endpoint, f->peer) != PEER_CONNECTED) {
 		near_refuse(f, TARGET_PEER_DOWN);
+		return;
+	}
+	if (f->near->is_bound) {
+		if (now >= f->near->bound_until)
+			near_refuse(f, TARGET_TIMEOUT);
 		return;
 	}
 	if (refuse_held(f, now) || now < cv_time_after(f->began_at, PEER_TIMEOUT))
