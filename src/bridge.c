@@ -57,6 +57,8 @@ static void on_timer(uv_timer_t *timer)
 			far_on_deadline(f, now);
 		else if (f->state == FLOW_BINDING)
 			far_bind_on_deadline(f);
+		else if (f->state == FLOW_LINGERING)
+			flow_abandon(f, TARGET_ABORTED, false);
 	}
 	arm(b);
 }
@@ -76,6 +78,7 @@ int bridge_init(struct bridge *b, uv_loop_t *loop, const struct config *config,
 		.flows_max = UINT32_C(2) * config->tunnel.streams_max + 64,
 	};
 	list_init(&b->flows);
+	list_init(&b->asking);
 	heap_init(&b->deadlines);
 	(void)uv_timer_init(loop, &b->timer); /* never fails */
 	b->timer.data = b;
@@ -269,7 +272,8 @@ void bridge_on_stream(struct bridge *b, cv_time now, const struct endpoint_event
 		flow_on_stream(f, now, ev, is_lost);
 		return;
 	case FLOW_HANDSHAKE: /* has no stream */
-	case FLOW_CLOSING:   /* has let go of it */
+	case FLOW_LINGERING: /* has let go of it, like the next */
+	case FLOW_CLOSING:
 		break;
 	}
 	CV_UNREACHABLE();

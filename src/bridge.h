@@ -29,8 +29,11 @@
 #include "net/udp_port.h"
 #include "proxy/acl.h"
 #include "proxy/dial.h"
+#include "proxy/http.h"
 #include "proxy/pump.h"
 #include "proxy/route.h"
+#include "proxy/sniff.h"
+#include "proxy/socks4.h"
 #include "proxy/socks5.h"
 #include "proxy/target.h"
 #include "tables.h"
@@ -45,21 +48,32 @@ enum flow_state {
 	FLOW_LISTENING, /* far: such a listener */
 	FLOW_BINDING,   /* far: a BIND that nobody has connected to */
 	FLOW_PUMPING,
+	FLOW_LINGERING, /* near: refused, and told why; has no stream */
 	FLOW_CLOSING, /* the connection is going; the stream is released */
 };
 
 enum flow_kind { FLOW_PROXY, FLOW_FORWARD, FLOW_NC, FLOW_FAR, FLOW_REMOTE };
 
 struct flow;
+struct once;
 
 /* What a client needs only until it is answered. */
 struct near {
-	struct socks5 socks;
+	enum sniff_kind protocol; /* FLOW_PROXY; SNIFF_NEED_MORE until its first byte */
+	union {
+		struct socks5 socks;
+		struct socks4 socks4;
+		struct http http;
+	};
+	uint8_t *head; /* owned: http's, while its head comes */
+	struct list asking; /* of bridge.asking, when it stands there */
+	struct flow *flow;
 	/* FLOW_PROXY: its number in the configuration of now; a reload changes these three. */
 	uint32_t proxy_index;
 	const struct config_proxy *proxy;
 	const struct route_table *routes;
-	bool is_sniffed;
+	bool is_answered; /* `optimistic`: success was said, a refusal is a reset */
+	bool is_eager;    /* its bytes run before the far side has answered */
 	struct hostport to;
 	/* HOST_NONE above: a listener of ours accepted this for whoever asked for the listener */
 	uint64_t listener;
@@ -101,6 +115,7 @@ struct flow {
 		struct far_listen *listen;     /* FLOW_FAR that listens; owned */
 		struct remote_forward *remote; /* FLOW_REMOTE; borrowed */
 	};
+	struct once *once;     /* owned; NULL but for an HTTP request in absolute form */
 	struct pump pump;
 	cv_time began_at;
 	uint32_t peer;
@@ -143,6 +158,10 @@ struct bridge {
 	struct list flows;
 	uint32_t flow_count, flows_max;
 	uint32_t dials;
+	struct list asking; /* clients from elsewhere that have not asked yet */
+	uint32_t asking_count;
+	uint32_t heads; /* of HTTP that need the largest memory */
+	cv_time dropped_said_at;
 	struct heap deadlines;
 	uv_timer_t timer;
 	bool is_timer_closed;
@@ -213,6 +232,9 @@ void flow_kick(struct flow *f);
 void flow_start(struct flow *f, cv_time now);
 /* Ends it before it ran: the stream is reset with @code, the connection closed (or reset). */
 void flow_abandon(struct flow *f, enum target_code code, bool resets);
+/* The same, after a refusal was written: what the client still sends is read and dropped until its
+ * end, for a second at most, since bytes left unread make a reset that overtakes the answer. */
+void flow_linger(struct flow *f);
 /* The connection has said all. */
 void flow_local_eof(struct flow *f);
 /* This side gives the flow up: both ends are reset. */
@@ -230,6 +252,11 @@ void near_open(struct flow *f, cv_time now);
 void near_refuse(struct flow *f, enum target_code code);
 /* Replies are small: false when the client does not take all of it at once. */
 bool near_say(struct flow *f, const void *bytes, size_t size);
+/* The stream is open: the client's bytes run before the answer. */
+void near_go_eager(struct flow *f);
+/* What near_free() does for a proxy's client: no password stays. */
+void near_proxy_forget(struct flow *f);
+/* Tells the client in its own protocol and ends the flow. */
 void near_proxy_refuse(struct flow *f, enum target_code code, const char *cause);
 /* False: the client is gone. */
 bool near_proxy_accept(struct flow *f, const struct addr *bound);

@@ -16,6 +16,7 @@
 #include "command.h"
 #include "control.h"
 #include "net/clock.h"
+#include "once.h"
 
 /* A peer that is not connected is reported within 10 s, a target's fault within 12 s. */
 #define PEER_TIMEOUT CV_MS(9500)
@@ -29,11 +30,8 @@ enum { CAUSE_MAX = ENDPOINT_WHY_MAX + 64 };
 
 void near_free(struct flow *f)
 {
-	if (f->near) {
-		/* It may hold a password. */
-		memset(f->near->in, 0, sizeof(f->near->in));
-		memset(&f->near->socks, 0, sizeof(f->near->socks));
-	}
+	if (f->near && f->kind == FLOW_PROXY)
+		near_proxy_forget(f);
 	cv_free(f->near);
 	f->near = NULL;
 }
@@ -124,6 +122,8 @@ void near_open(struct flow *f, cv_time now)
 	}
 	target_write_request(&w, &request);
 	CV_ASSERT(!w.bad);
+	/* A flow of one HTTP request has its early bytes there, and may have more than fit. */
+	CV_ASSERT(!f->once || f->near->early_size == 0);
 	if (stream_write(f->streams, f->stream, head, wr_size(&w)) != wr_size(&w) ||
 	    stream_write(f->streams, f->stream, f->near->in, f->near->early_size) !=
 	            f->near->early_size) {
@@ -131,6 +131,8 @@ void near_open(struct flow *f, cv_time now)
 		return;
 	}
 	f->near->early_size = 0;
+	if (f->once)
+		(void)once_push(f);
 	flow_set_deadline(f, cv_time_after(now, PEER_TIMEOUT));
 	flow_kick(f);
 }
@@ -162,11 +164,14 @@ struct flow *near_new(struct bridge *b, enum flow_kind kind, struct tcp_conn *co
 	}
 	if (!f)
 		return NULL;
+	f->near->flow = f;
+	list_init(&f->near->asking);
 	f->conn = conn;
 	return f;
 }
 
-/* ---- a forward's client: its bytes run at once, within what an unaccepted stream may hold ---- */
+/* ---- bytes run at once, within what an unaccepted stream may hold: a forward's, nc's, and a
+ * proxy's client that was told of success in advance ---- */
 
 static uint8_t *eager_alloc(void *ctx, size_t *size)
 {
@@ -205,6 +210,14 @@ static const struct tcp_conn_events eager_events = {
 	.on_closed = flow_on_closed,
 };
 
+void near_go_eager(struct flow *f)
+{
+	CV_ASSERT(f->state == FLOW_WAITING);
+	f->near->is_eager = true;
+	tcp_conn_start(f->conn, &eager_events, f);
+	tcp_conn_read_start(f->conn);
+}
+
 void near_accept_forward(struct bridge *b, uint32_t peer, const struct hostport *to,
                          struct tcp_conn *conn)
 {
@@ -219,7 +232,7 @@ void near_accept_forward(struct bridge *b, uint32_t peer, const struct hostport 
 	tcp_conn_start(conn, &eager_events, f);
 	near_open(f, f->began_at);
 	if (f->state == FLOW_WAITING)
-		tcp_conn_read_start(conn);
+		near_go_eager(f);
 }
 
 void near_accept_remote(const struct flow *listener, struct tcp_conn *conn)
@@ -240,7 +253,7 @@ void near_accept_remote(const struct flow *listener, struct tcp_conn *conn)
 	tcp_conn_start(conn, &eager_events, f);
 	near_open(f, f->began_at);
 	if (f->state == FLOW_WAITING)
-		tcp_conn_read_start(conn);
+		near_go_eager(f);
 }
 
 int near_accept_nc(struct bridge *b, const char *peer, const char *target, struct tcp_conn *conn,
@@ -270,7 +283,7 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 	tcp_conn_start(conn, &eager_events, f);
 	near_open(f, f->began_at);
 	if (f->state == FLOW_WAITING)
-		tcp_conn_read_start(conn);
+		near_go_eager(f);
 	return 0;
 }
 
@@ -346,7 +359,9 @@ void near_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev
 		on_answer(f, now);
 		return;
 	case STREAM_EVENT_WRITABLE:
-		if ((f->kind != FLOW_PROXY || f->near->is_bound) && !f->had_local_eof)
+		if (f->once)
+			(void)once_push(f);
+		else if (f->near->is_eager && !f->had_local_eof)
 			tcp_conn_read_start(f->conn);
 		return;
 	case STREAM_EVENT_RESET:

@@ -84,6 +84,7 @@ static const struct tcp_conn_events events = {
 void near_bind_wait(struct flow *f, cv_time now)
 {
 	f->near->is_bound = true;
+	f->near->is_eager = true;
 	f->near->bound_until = cv_time_after(now, BOUND_TIMEOUT);
 	flow_set_deadline(f, f->near->bound_until);
 	tcp_conn_start(f->conn, &events, f);

@@ -21,7 +21,7 @@
 
 #define BYTES(text) (text), sizeof(text) - 1
 
-static const struct socks5_user users[] = {
+static const struct auth_user users[] = {
 	{ "alice", "secret" },
 	{ "bob", "b" },
 	{ "carol", "" }, /* refused at load; must not be a way in here either */
@@ -459,7 +459,7 @@ static void messages_at_their_limits(void **state)
 	uint8_t greeting[SOCKS5_GREETING_MAX] = { 5, 255 };
 	uint8_t auth[SOCKS5_AUTH_MAX] = { 1, 255 };
 	char text[256];
-	struct socks5_user user = { text, text };
+	struct auth_user user = { text, text };
 	struct client c;
 
 	(void)state;
