@@ -154,6 +154,20 @@ def who_may_connect(w):
     report("who is named may connect, once", "as it should be")
 
 
+def by_socks4(w):
+    """The same command in the older protocol: two replies of eight bytes."""
+    s = w.connect(PROXY)
+    s.sendall(struct.pack("!BBH4s", 4, 2, 0, socket.inet_aton(w.web.address)) + b"me\0")
+    version, code, port, ip = struct.unpack("!BBH4s", socks.read_exactly(s, 8))
+    assert (version, code) == (0, 90), (version, code)
+    t = w.connect((socket.inet_ntoa(ip), port), host=w.web)
+    version, code, port, ip = struct.unpack("!BBH4s", socks.read_exactly(s, 8))
+    assert (version, code) == (0, 90), (version, code)
+    assert (socket.inet_ntoa(ip), port) == t.getsockname()
+    carry(s, t)
+    report("SOCKS4's BIND", "equal")
+
+
 def is_gone(s):
     try:
         return s.recv(1) == b""
@@ -197,6 +211,7 @@ def story():
         w.start()
         active_ftp(w, root)
         who_may_connect(w)
+        by_socks4(w)
         how_it_ends(w)
 
 

@@ -113,7 +113,7 @@ def configure(w):
         {"listen": f"unix:{w.b.directory}/not.sock", "peer": "far", "to": "127.0.0.1:3000"},
         {"listen": "127.0.0.1:8090", "peer": "far", "to": "127.0.0.1:3000"}]
     w.b.config["peers"]["near"].update(
-        allow=["*:*", "127.0.0.1:1-65535"],
+        allow=["*:*", "127.0.0.1:1-65535", f"unix:{app}/*"],
         allow_listen=["127.0.0.1:8080-8099", "localhost:8081", f"unix:{app}/*"])
     # One that is asked for there is another program's already.
     taken = w.b.host.socket(kind=socket.SOCK_STREAM, bind=None)
@@ -159,11 +159,12 @@ def what_is_carried(w, app):
     report("50 connections at once", "equal")
 
 
-def nobody_reaches_it_through_us(w):
+def nobody_reaches_it_through_us(w, app):
     """The listener is b's own: a pattern has to name it by address and port."""
-    nc = w.a.ask("nc", "far", "127.0.0.1:8080", timeout=10)
-    assert nc.returncode == 4, nc
-    assert "target=127.0.0.1:8080 cause=\"the far side does not allow this target\"" in w.b.log()
+    for target in "127.0.0.1:8080", f"unix:{app}/x.sock":
+        nc = w.a.ask("nc", "far", target, timeout=10)
+        assert nc.returncode == 4, nc
+        assert f"target={target} cause=\"the far side does not allow this target\"" in w.b.log()
 
 
 def a_port_becomes_free(w, taken):
@@ -175,7 +176,7 @@ def a_port_becomes_free(w, taken):
     assert said == 1, f"logged {said} times"
 
 
-def the_asker_ends_and_returns(w):
+def each_side_ends_and_returns(w, app):
     running = w.connect(("127.0.0.1", 8082), host=w.b.host)
     running.sendall(b"x")
     assert running.recv(1) == b"x"
@@ -188,6 +189,12 @@ def the_asker_ends_and_returns(w):
     w.wait_until(lambda: "127.0.0.1:8082" in listeners(w.b), 10, "the asker is back")
     check_echo(w.connect(("127.0.0.1", 8082), host=w.b.host))
     report("open again after a restart, seconds", time.monotonic() - begin)
+    # What a killed listening side left behind is taken over; what another program holds is not.
+    w.b.kill()
+    assert os.path.exists(f"{app}/x.sock")
+    w.b.start()
+    w.wait_until(lambda: f"unix:{app}/x.sock" in listeners(w.b), 15, "the left-over is taken over")
+    check_echo(unix_client(f"{app}/x.sock"))
     w.a.kill()
     w.a.start()
     w.wait_until(lambda: remote(w.a, "127.0.0.1:0")["address"] == "127.0.0.1:8082", 10,
@@ -203,9 +210,9 @@ def story():
         w.start()
         what_is_opened(w, app)
         what_is_carried(w, app)
-        nobody_reaches_it_through_us(w)
+        nobody_reaches_it_through_us(w, app)
         a_port_becomes_free(w, taken)
-        the_asker_ends_and_returns(w)
+        each_side_ends_and_returns(w, app)
 
 
 main(story)

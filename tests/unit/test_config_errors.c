@@ -595,6 +595,28 @@ static const struct row rows[] = {
 	  "peers: { home: { key: " K1 " } }\n"
 	  "services: { web.x: { to: 80, allow: home } }\n",
 	  "3:13: 'services': expected a name of 1 to 63 of a-z, 0-9 and '-', found 'web.x'" },
+	{ "a path at the peer that no socket can have",
+	  "identity: id.key\n"
+	  "peers: { home: { key: " K1 " } }\n"
+	  "remote_forwards: [ { peer: home, to: 1, listen: "
+	  "'unix:/"
+	  "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+	  "xxxxxxxxxxxxxxxxxxx' } ]\n",
+	  "3:49: 'listen': expected HOST:PORT, a port, or unix:/path, found "
+	  "'unix:/"
+	  "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+	  "xxxxxxxxxxxxxxxxxxx': the path of a unix socket has at most 107 bytes" },
+	{ "a path of a service that no socket can have",
+	  "identity: id.key\n"
+	  "peers: { home: { key: " K1 " } }\n"
+	  "services: { web: { allow: home, to: "
+	  "'unix:/"
+	  "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+	  "xxxxxxxxxxxxxxxxxxx' } }\n",
+	  "3:37: 'to': expected HOST:PORT, a port, unix:/path or service:NAME, found "
+	  "'unix:/"
+	  "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+	  "xxxxxx': the path of a unix socket has at most 107 bytes" },
 	{ "a listener of a peer by name",
 	  "identity: id.key\n"
 	  "peers: { home: { key: " K1 ", allow_listen: [ 'a.example:80' ] } }\n",
