@@ -15,7 +15,7 @@ def _(c):
     c.fetched(curl(c, "--socks4", c.proxy, c.url()))
 
 
-@check("curl", "SOCKS4a, name", "socks4", "curl", quick=True)
+@check("curl", "SOCKS4a, name", "socks4a", "curl", quick=True)
 def _(c):
     c.fetched(curl(c, "--socks4a", c.proxy, c.url(host=c.stage.name)))
 

@@ -72,7 +72,7 @@ def socat(c, kind, option, *more):
     return ["socat", "-t", "10", "-", f"{kind}:127.0.0.1:{c.stage.name}:{c.targets.sum},{options}"]
 
 
-@check("socat", "SOCKS4A", "socks4", "socat")
+@check("socat", "SOCKS4A", "socks4a", "socat")
 def _(c):
     sent(c, socat(c, "SOCKS4A", "socksport"))
 

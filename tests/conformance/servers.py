@@ -12,7 +12,7 @@ import subprocess
 
 from stage import ENV, PASSWORD, USER, has, wait_until
 
-ALL = frozenset(("socks4", "socks5", "auth5", "http", "authhttp", "bind", "udp", "forward",
+ALL = frozenset(("socks4", "socks4a", "socks5", "auth5", "http", "authhttp", "bind", "udp", "forward",
                  "forward-udp", "forward-unix", "remote", "nc", "service", "pac"))
 
 
@@ -218,7 +218,7 @@ class Ssh(Server):
     """-D, and what goes with it: -L and -R."""
 
     name = "ssh -D"
-    offers = frozenset(("socks4", "socks5", "forward", "forward-unix", "remote"))
+    offers = frozenset(("socks4", "socks4a", "socks5", "forward", "forward-unix", "remote"))
 
     def start(self):
         sshd = self.targets.sshd
