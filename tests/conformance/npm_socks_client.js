@@ -26,12 +26,12 @@ function sum() {
 // The far side listens; somebody comes from `host` and sends the file.
 function bind() {
   const client = new SocksClient(options('bind', { host, port: Number(port) }));
+  let caller;
   client.on('error', fail);
   client.on('bound', (info) => {
-    const caller = net.connect({ host: info.remoteHost.host, port: info.remoteHost.port,
+    caller = net.connect({ host: info.remoteHost.host, port: info.remoteHost.port,
       localAddress: host });
     caller.on('error', fail);
-    caller.end(fs.readFileSync(file));
   });
   client.on('established', (info) => {
     const hash = crypto.createHash('sha256');
@@ -39,6 +39,8 @@ function bind() {
     info.socket.on('end', () => { console.log(hash.digest('hex')); process.exit(0); });
     info.socket.on('error', fail);
     info.socket.resume();
+    // Not before: the package loses what comes in one segment with the second reply.
+    caller.end(fs.readFileSync(file));
   });
   client.connect();
 }
