@@ -18,9 +18,9 @@ def chromium(c, host, way, said=None, port=None):
                   f"--crash-dumps-dir={c.directory}", way,
                   "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE "
                   f"{c.stage.ip4}",
-                  "--virtual-time-budget=10000", "--timeout=15000", "--dump-dom",
+                  "--virtual-time-budget=10000", "--timeout=30000", "--dump-dom",
                   c.url("/page/", host=host, port=port)],
-                 timeout=30, env={"HOME": str(c.directory)})
+                 timeout=45, env={"HOME": str(c.directory)})
     text = done.stdout.decode(errors="replace")
     port = f":{port or c.targets.http}"
     want = f"made by {said or host}{'' if port == ':80' else port}<"
