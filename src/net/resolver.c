@@ -38,7 +38,7 @@
 enum {
 	TRIES = 2, /* of each server; the second waits twice as long */
 	TRY_MIN_MS = 100,
-	TRY_MAX_MS = 1500,
+	TRY_MAX_MS = 1650,
 };
 
 struct resolver;
@@ -258,8 +258,8 @@ static int make_channel(struct resolver *r, int try_ms, ares_channel *out)
 	return -EINVAL;
 }
 
-/* Every server is to get its tries within nine tenths of a lookup's time: n * t + n * 2t. How many
- * there are, only a channel knows. */
+/* Every server is to get its tries within a lookup's time, nearly all of it, as the last may be
+ * slow: n * t + n * 2t. How many there are, only a channel knows. */
 static int open_channel(struct resolver *r)
 {
 	uint64_t ms;
@@ -267,7 +267,7 @@ static int open_channel(struct resolver *r)
 
 	if (error < 0)
 		return error;
-	ms = r->timeout / CV_MS(1) * 9 / 10 / ((uint64_t)3 * server_count(r->channel));
+	ms = r->timeout / CV_MS(1) * 99 / 100 / ((uint64_t)3 * server_count(r->channel));
 	ms = CV_MIN(CV_MAX(ms, (uint64_t)TRY_MIN_MS), (uint64_t)TRY_MAX_MS);
 	if (ms == TRY_MAX_MS)
 		return 0;

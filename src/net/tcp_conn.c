@@ -295,6 +295,9 @@ static bool is_unix_socket(int fd)
 static void set_options(int fd)
 {
 	fds_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	/* TCP's urgent byte has no place in a stream, and without this the kernel takes it out of
+	 * the data: telnet's data mark would be missing (RFC 6093, 4.1). */
+	fds_option(fd, SOL_SOCKET, SO_OOBINLINE, 1);
 	fds_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 #ifdef TCP_KEEPIDLE
 	fds_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE);

@@ -58,7 +58,8 @@ uv_loop_t *tcp_set_loop(const struct tcp_set *set);
 
 /**
  * tcp_conn_new() - make a conn of a connected socket
- * @fd: taken, also on failure; made non-blocking. TCP gets no-delay and keepalive (60 s).
+ * @fd: taken, also on failure; made non-blocking. TCP gets no-delay and keepalive (60 s), and
+ *      its urgent byte is read in its place.
  *
  * For tcp_listener and tcp_dial, and for descriptors that come from elsewhere. Nothing is
  * polled before tcp_conn_start().

@@ -88,6 +88,7 @@ class Program:
         assert made.returncode == 0, made.stderr
         self.key = made.stdout.strip()
         self.config = {"identity": "identity.key"}
+        self.wrapper = []  # a command that runs it as its own process: strace -D
         self.process = None
 
     def start(self, **config):
@@ -101,8 +102,8 @@ class Program:
         self.config.update(config)
         # Flow style YAML is JSON.
         self.file.write_text(json.dumps(self.config, indent=2) + "\n")
-        self.process = self.host.spawn([CULVERT, self.command, "-c", self.file,
-                                        "--control", self.control])
+        self.process = self.host.spawn([*self.wrapper, CULVERT, self.command, "-c",
+                                        self.file, "--control", self.control])
 
     def _is_ready(self):
         code = self.process.poll()

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/sim/sim.h"
 
+#include <string.h>
+
 /* Streams beside each other, their ends, and what comes too late. */
 
 static const struct sim_link NEAR = { .delay = CV_MS(12), .jitter = CV_MS(1) };
@@ -78,6 +80,122 @@ static void resets(struct sim *sim)
 	simapp_begin(sim, whole);
 	sim_until(sim, CV_SEC(30), simapp_are_done, "all ends");
 	sim_expect(sim, simapp_is_whole(whole));
+}
+
+/* ---- each order of closing ---- */
+
+/* What a local socket's end becomes here (proxy/pump): a shutdown, a close (a shutdown, and what
+ * comes after it is refused), a reset, a close with bytes unread. */
+enum way { HALF, CLOSE, RESET, UNREAD, WAYS };
+
+enum { CLOSINGS = 12, CLOSE_AFTER = 100000 };
+
+static struct closing {
+	enum way way[2];   /* of the first to end and of the second */
+	bool has_begun[2]; /* likewise */
+	bool is_refusing[2];
+} closings[CLOSINGS];
+
+/* One side's turn to end has come. */
+static void begin_end(struct sim *sim, struct sim_flow *f, unsigned side, struct closing *c,
+                      unsigned nth)
+{
+	struct sim_side *s = &f->side[side];
+
+	c->has_begun[nth] = true;
+	switch (c->way[nth]) {
+	case HALF:
+	case CLOSE:
+		s->size = s->written; /* and so it finishes */
+		c->is_refusing[nth] = c->way[nth] == CLOSE;
+		s->is_patient = c->is_refusing[nth];
+		simapp_wake(sim, &sim->hosts[s->host]);
+		return;
+	case RESET:
+	case UNREAD:
+	case WAYS:
+		simapp_drop(sim, f, side);
+		return;
+	}
+	CV_UNREACHABLE();
+}
+
+static bool is_ready_to_end(const struct closing *c, const struct sim_side *s, unsigned nth,
+                            const struct sim_side *other)
+{
+	if (!s->stream || c->has_begun[nth])
+		return false;
+	if (nth == 1)
+		return (s->was_ended || other->was_released) && s->written >= CLOSE_AFTER;
+	return s->written >= CLOSE_AFTER && (c->way[0] != UNREAD || stream_readable(s->stream) > 0);
+}
+
+static void step_closing(struct sim *sim, struct sim_flow *f, struct closing *c, unsigned first)
+{
+	for (unsigned nth = 0; nth < 2; nth++) {
+		unsigned side = nth ^ first;
+		struct sim_side *s = &f->side[side];
+
+		if (nth == 0 && c->way[0] == UNREAD && s->written >= CLOSE_AFTER)
+			s->is_patient = true;
+		if (is_ready_to_end(c, s, nth, &f->side[!side]))
+			begin_end(sim, f, side, c, nth);
+		if (!c->is_refusing[nth] || !s->stream)
+			continue;
+		if (stream_is_at_end(s->stream)) {
+			s->is_patient = false;
+			simapp_wake(sim, &sim->hosts[s->host]);
+		} else if (stream_readable(s->stream) > 0) {
+			simapp_drop(sim, f, side);
+		}
+	}
+}
+
+/* What the second saw of the first's end, which is what this is about. */
+static void expect_closing(struct sim *sim, const struct sim_flow *f, const struct closing *c,
+                           unsigned first)
+{
+	const struct sim_side *a = &f->side[first], *b = &f->side[!first];
+
+	sim_expect(sim, c->has_begun[0]);
+	if (c->way[0] == HALF)
+		sim_expect(sim, b->was_ended && b->read == a->written);
+	else if (c->way[0] == CLOSE) /* what it is still sent may overtake its end with a reset */
+		sim_expect(sim, b->is_reset || (b->was_ended && b->read == a->written));
+	else
+		sim_expect(sim, b->is_reset && !b->was_ended);
+	if (c->way[0] != HALF)
+		return;
+	if (c->way[1] == HALF || c->way[1] == CLOSE)
+		sim_expect(sim, a->was_ended && a->read == b->written);
+	else
+		sim_expect(sim, a->is_reset && !a->was_ended);
+}
+
+/* S34: one side ends in each way while data flow both ways, then the other in each. */
+static void close_orders(struct sim *sim)
+{
+	unsigned v = sim_variant(sim, WAYS * WAYS);
+
+	memset(closings, 0, sizeof(closings));
+	add_pair(sim);
+	sim->hosts[0].up.loss_ppm = sim->hosts[1].up.loss_ppm = 20000;
+	for (int i = 0; i < CLOSINGS; i++) {
+		struct sim_flow *f = flow(sim, UINT64_MAX, UINT64_MAX);
+
+		closings[i] =
+			(struct closing){ .way = { (enum way)(v / WAYS), (enum way)(v % WAYS) } };
+		f->side[0].chunk = f->side[1].chunk = 4096;
+		simapp_begin(sim, f);
+	}
+	for (int ms = 0; ms < 5000 && !simapp_are_done(sim); ms++) {
+		sim_run(sim, CV_MS(1));
+		for (unsigned i = 0; i < CLOSINGS; i++)
+			step_closing(sim, &sim->flows[i], &closings[i], i & 1);
+	}
+	sim_expect(sim, simapp_are_done(sim));
+	for (unsigned i = 0; i < CLOSINGS; i++)
+		expect_closing(sim, &sim->flows[i], &closings[i], i & 1);
 }
 
 /* ---- too late ---- */
@@ -169,6 +287,7 @@ const struct sim_case CASES_STREAMS[] = {
 	{ "unread", unread, "S33: 64 unread streams beside one", 2 },
 	{ "half-close", half_close, "ends in every order", 8 },
 	{ "resets", resets, "S34: streams abandoned after any number of bytes", 0 },
+	{ "close-orders", close_orders, "S34: each side in each of four ways, data in flight", 16 },
 	{ "first-frame-late", first_frame_late, "7.2: the opening packet comes again after the end",
 	  0 },
 	{ "lost-acks", lost_acks, "S03: three of four small packets get lost", 0 },

@@ -575,6 +575,8 @@ bool simapp_is_done(const struct sim *sim, const struct sim_flow *f);
 /* It ended well: every byte of both directions. */
 bool simapp_is_whole(const struct sim_flow *f);
 void simapp_abort(struct sim *sim, struct sim_flow *f, unsigned side);
+/* Lets go of the stream as it is: what is unfinished of it, either way, is reset. */
+void simapp_drop(struct sim *sim, struct sim_flow *f, unsigned side);
 /* All of them are done, and there is room for new ones. */
 void simapp_forget(struct sim *sim);
 void simapp_print(const struct sim *sim, FILE *out);

@@ -438,6 +438,21 @@ void simapp_abort(struct sim *sim, struct sim_flow *f, unsigned side)
 	simhost_poke(sim, &sim->hosts[s->host]);
 }
 
+void simapp_drop(struct sim *sim, struct sim_flow *f, unsigned side)
+{
+	struct sim_side *s = &f->side[side];
+
+	if (!s->stream)
+		return;
+	f->may_reset = true; /* the other side's end may be on its way already */
+	s->was_reset |= !s->was_finished;
+	s->is_reset |= !s->was_ended;
+	s->was_released = true;
+	stream_release(s->streams, s->stream, APP_CODE);
+	s->stream = NULL;
+	simhost_poke(sim, &sim->hosts[s->host]);
+}
+
 void simapp_forget(struct sim *sim)
 {
 	CV_ASSERT(simapp_are_done(sim));

@@ -9,6 +9,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -25,6 +27,7 @@ struct half {
 	struct tcp_set *set;
 	struct tcp_conn *conn;
 	int peer; /* non-blocking */
+	int fd;   /* the conn's, to look at */
 	uint8_t memory[1 << 16];
 	size_t lend, received;
 	uint32_t sum;
@@ -125,6 +128,7 @@ static struct half *half_open(bool is_unix)
 		tcp_pair(fds);
 	assert_int_equal(fds_prepare(fds[1]), 0);
 	h->peer = fds[1];
+	h->fd = fds[0];
 	h->lend = sizeof(h->memory);
 	assert_int_equal(tcp_set_open(&h->t.loop, 1, &h->set), 0);
 	assert_int_equal(tcp_conn_new(h->set, fds[0], &h->conn), 0);
@@ -460,6 +464,38 @@ static void writing_to_nobody(void **state)
 	each(write_fails);
 }
 
+static int option(const struct half *h, int level, int name)
+{
+	int value = 0;
+	socklen_t size = sizeof(value);
+
+	assert_int_equal(getsockopt(h->fd, level, name, &value, &size), 0);
+	return value;
+}
+
+/* A key that was typed leaves at once; a host that is gone is noticed after two minutes, and
+ * every byte is data. */
+static void sockets_are_set_up_for_people(void **state)
+{
+	struct half *h = half_open(false);
+
+	(void)state;
+	assert_int_equal(option(h, IPPROTO_TCP, TCP_NODELAY), 1);
+	assert_int_equal(option(h, SOL_SOCKET, SO_KEEPALIVE), 1);
+#ifdef TCP_KEEPIDLE
+	assert_int_equal(option(h, IPPROTO_TCP, TCP_KEEPIDLE), 60);
+#endif
+	assert_int_equal(option(h, IPPROTO_TCP, TCP_KEEPINTVL), 15);
+	assert_int_equal(option(h, IPPROTO_TCP, TCP_KEEPCNT), 4);
+	tcp_conn_read_start(h->conn);
+	assert_int_equal(send(h->peer, "ab", 2, 0), 2);
+	assert_int_equal(send(h->peer, "c", 1, MSG_OOB), 1);
+	assert_int_equal(send(h->peer, "de", 2, 0), 2);
+	RUN_UNTIL(&h->t, h->received == 5);
+	assert_int_equal(h->sum, (((('a' * 31u + 'b') * 31 + 'c') * 31 + 'd') * 31) + 'e');
+	half_close(h);
+}
+
 static void the_set_is_bounded(void **state)
 {
 	struct half *h = half_open(true);
@@ -502,6 +538,7 @@ int main(void)
 		cmocka_unit_test(close_and_reset_differ),
 		cmocka_unit_test(closing_in_a_callback),
 		cmocka_unit_test(writing_to_nobody),
+		cmocka_unit_test(sockets_are_set_up_for_people),
 		cmocka_unit_test(the_set_is_bounded),
 		cmocka_unit_test(addresses_are_known),
 	};
