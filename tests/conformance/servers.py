@@ -92,7 +92,8 @@ class Culvert(Server):
                       f"[{self.stage.ip6}]:*/udp", "*.conform.test:*", "*.conform.test:*/udp"]
         return {"listen": f"127.0.0.1:{udp}",
                 "peers": {"near": {"key": key, "allow": allow,
-                                   "allow_listen": [f"127.0.0.1:{self.remote}"]}},
+                                   "allow_listen": [f"127.0.0.1:{self.remote}",
+                                                    f"{self.stage.ip4}:20000-20099"]}},
                 "services": {"web": {"to": f"{self.stage.ip4}:{self.targets.http}",
                                      "allow": ["near"]}}}
 
