@@ -18,6 +18,7 @@ function sum() {
   SocksClient.createConnection(options('connect', { host, port: Number(port) })).then((info) => {
     info.socket.on('data', (data) => { console.log(data.toString().trim()); process.exit(0); });
     info.socket.on('error', fail);
+    info.socket.on('close', () => process.exit(0));
     info.socket.end(fs.readFileSync(file));
     info.socket.resume();
   }, fail);

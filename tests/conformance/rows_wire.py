@@ -12,7 +12,7 @@ CONNECT, BIND, ASSOCIATE = 1, 2, 3
 
 
 def dial(c):
-    s = socket.create_connection(("127.0.0.1", c.server.socks), timeout=12)
+    s = socket.create_connection(("127.0.0.1", c.server.socks), timeout=5)
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return s
 
@@ -20,7 +20,10 @@ def dial(c):
 def read(s, size):
     out = b""
     while len(out) < size:
-        block = s.recv(size - len(out))
+        try:
+            block = s.recv(size - len(out))
+        except TimeoutError:
+            raise Fail(f"no answer within {s.gettimeout():.0f} s") from None
         if not block:
             raise Fail(f"closed after {len(out)} of {size} bytes" if out else
                        "closed without an answer")
@@ -203,6 +206,7 @@ def half_close(c, s):
     s.sendall(data)
     s.shutdown(socket.SHUT_WR)
     got = read_all(s)
+    c.true(got, "no answer came back after our end")
     c.same(len(got), 32 + len(c.targets.down), "bytes after our end")
     c.same(got[:32].hex(), sha(data), "what the target got")
     c.same(got[32:], c.targets.down, "what it sent")

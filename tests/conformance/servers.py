@@ -16,6 +16,9 @@ ALL = frozenset(("socks4", "socks4a", "socks5", "auth5", "http", "authhttp", "bi
                  "forward-udp", "forward-unix", "remote", "nc", "service", "pac"))
 
 
+BROKEN = re.compile(r"Sanitizer|runtime error:|[Aa]ssertion|stack smashing")
+
+
 class Missing(Exception):
     """It is not installed, or cannot run here."""
 
@@ -44,8 +47,10 @@ class Server:
                                    f"{process.log.read_text(errors='replace')[-1000:]}")
 
     def stop(self):
+        """Ends it; what is wrong with how it ended, one line each."""
         for process in reversed(self.processes):
             self.stage.end(process)
+        return []
 
     def forward_targets(self):
         """name -> (host, port) or a path; what leads there is in `forwards`."""
@@ -148,6 +153,18 @@ class Culvert(Server):
             if not unknown:
                 return
             prune(config, unknown)
+
+    def stop(self):
+        wrong = []
+        for process in reversed(self.processes):
+            code = self.stage.end(process)
+            if code != 0:
+                wrong.append(f"{process.log.name}: exit code {code} after SIGTERM")
+            found = BROKEN.search(process.log.read_text(errors="replace"))
+            if found:
+                text = found.string[max(0, found.start() - 200):found.start() + 2000]
+                wrong.append(f"{process.log.name} printed: {text}")
+        return wrong
 
     def _is_connected(self):
         self.check_alive()

@@ -124,15 +124,16 @@ class Stage:
                                            err.decode(errors="replace"))
 
     def end(self, process):
+        """Asks it to end, and sees to it; its exit code."""
         end_group(process, signal.SIGTERM)
         try:
             process.wait(5)
         except subprocess.TimeoutExpired:
             pass
         end_group(process, signal.SIGKILL)
-        process.wait()
         if process in self.processes:
             self.processes.remove(process)
+        return process.wait()
 
     def stop(self):
         for process in list(reversed(self.processes)):
