@@ -235,14 +235,14 @@ static bool read_target(const struct socks5 *s, struct hostport *out)
 	CV_ASSERT(rd_left(&r) == 0);
 	if (t.port == 0 && s->in[1] == SOCKS5_CONNECT)
 		return false;
-	/* Chromium sends addresses as names too, IPv6 in brackets: hostport knows. */
-	if (name && hostport_from_name((const char *)name, name_size, t.port, &t) < 0) {
-		if (s->in[1] != SOCKS5_ASSOCIATE)
-			return false;
-		/* Where the datagrams will come from: who does not know it says nothing, or, as
-		 * PySocks does, "0". */
-		t = (struct hostport){ .kind = HOST_ADDR, .addr.family = ADDR_V4, .port = t.port };
+	/* Where the datagrams will come from: whoever does not know it says nothing. */
+	if (name && name_size == 0 && s->in[1] == SOCKS5_ASSOCIATE) {
+		name = NULL;
+		t.addr.family = ADDR_V4;
 	}
+	/* Chromium sends addresses as names too, IPv6 in brackets: hostport knows. */
+	if (name && hostport_from_name((const char *)name, name_size, t.port, &t) < 0)
+		return false;
 	if (t.kind == HOST_ADDR) {
 		t.addr = addr_canonical(&t.addr);
 		t.addr.port = t.port;
