@@ -73,12 +73,12 @@ struct socks5 {
 	const char *why;                 /* a static sentence for the log, once closed */
 	const struct socks5_user *users; /* borrowed; NULL when there are none */
 	size_t user_count;
-	const char *user;       /* who authenticated, or NULL; borrowed from users */
+	const char *user;            /* who authenticated, or NULL; borrowed from users */
 	enum socks5_command command; /* valid from SOCKS5_REQUEST on */
 	/* Likewise. CONNECT's always names something; BIND's and ASSOCIATE's may be 0.0.0.0 or
 	 * port 0: what the client does not know yet. */
 	struct hostport target;
-	size_t out_size;        /* bytes to write after this call; 0 mostly */
+	size_t out_size; /* bytes to write after this call; 0 mostly */
 	uint8_t out[SOCKS5_REPLY_MAX];
 	uint16_t in_size; /* bytes of the present message in in[] */
 	uint16_t wanted;  /* its size as far as it is known */

@@ -118,8 +118,8 @@ void target_write_request(struct wr *w, const struct target_request *req);
  */
 CV_NODISCARD enum target_read target_read_request(struct rd *in, struct target_request *out);
 
-/* A host of type 1 or 2 alone, with a port: what stands in front of a datagram (udp_header). Marks @w
- * bad when it does not fit. False: malformed, and @to is then undefined. */
+/* A host of type 1 or 2 alone, with a port: what stands in front of a datagram (udp_header). Marks
+ * @w bad when it does not fit. False: malformed, and @to is then undefined. */
 void target_write_host(struct wr *w, const struct hostport *to);
 CV_NODISCARD bool target_read_host(struct rd *r, struct hostport *to);
 

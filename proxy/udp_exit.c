@@ -10,8 +10,8 @@
  *      `---------------------------   | `--none--> FAILED <------not found--'
  *                                     `-- too old, and a datagram --'
  *
- * Datagrams wait at a name only while it is RESOLVING and until next_action() has worked them off. A
- * name that is being looked up or at which datagrams wait is never replaced by another.
+ * Datagrams wait at a name only while it is RESOLVING and until next_action() has worked them off.
+ * A name that is being looked up or at which datagrams wait is never replaced by another.
  */
 
 _Static_assert(UDP_EXIT_KEPT_SIZE_MAX <= UINT16_MAX, "a size fits");
@@ -284,8 +284,8 @@ static struct udp_exit_name *name_for(struct udp_exit *x, cv_time now, const cha
 }
 
 static enum udp_exit_verdict to_name(struct udp_exit *x, cv_time now, const struct acl *acl,
-                                     const struct hostport *host,
-                                     const struct udp_exit_bytes *data, struct addr *to)
+                                     const struct hostport *host, const struct udp_exit_bytes *data,
+                                     struct addr *to)
 {
 	struct udp_exit_name *n;
 

@@ -11,14 +11,14 @@
  *
  * One socket a family sends everything, so every destination sees the same port (RFC 4787, REQ-1:
  * endpoint-independent mapping), which is what hole punching between games and STUN need. What may
- * come back is address-dependent (REQ-8): any port of an address to which the client has sent within
- * the last 5 minutes. A stranger's datagram never enters the tunnel.
+ * come back is address-dependent (REQ-8): any port of an address to which the client has sent
+ * within the last 5 minutes. A stranger's datagram never enters the tunnel.
  *
  *   v = udp_exit_on_datagram(x, now, &acl, &host, &data, &to);     SEND: sendto(to)
  *   while (udp_exit_next_action(x, now, &acl, &action)) ...        after each input
  *
- * Nothing here has a deadline: what is old is seen to be old when it is next looked at, and a lookup
- * ends by the resolver's. About 60 KiB; nothing is allocated.
+ * Nothing here has a deadline: what is old is seen to be old when it is next looked at, and a
+ * lookup ends by the resolver's. About 60 KiB; nothing is allocated.
  */
 
 #include <stdbool.h>
@@ -33,12 +33,12 @@
 #include "proxy/dial.h"
 
 enum {
-	UDP_EXIT_MAPPINGS_MAX = 512,  /* addresses sent to; the longest unused makes room */
-	UDP_EXIT_NAMES_MAX = 64,      /* likewise */
-	UDP_EXIT_ADDRESSES_MAX = 8,   /* kept of an answer, in the resolver's order */
-	UDP_EXIT_LOOKUPS_MAX = 8,     /* at once */
-	UDP_EXIT_KEPT_MAX = 16,       /* datagrams that wait for a lookup, in all */
-	UDP_EXIT_KEPT_EACH_MAX = 4,   /* for one name */
+	UDP_EXIT_MAPPINGS_MAX = 512,   /* addresses sent to; the longest unused makes room */
+	UDP_EXIT_NAMES_MAX = 64,       /* likewise */
+	UDP_EXIT_ADDRESSES_MAX = 8,    /* kept of an answer, in the resolver's order */
+	UDP_EXIT_LOOKUPS_MAX = 8,      /* at once */
+	UDP_EXIT_KEPT_MAX = 16,        /* datagrams that wait for a lookup, in all */
+	UDP_EXIT_KEPT_EACH_MAX = 4,    /* for one name */
 	UDP_EXIT_KEPT_SIZE_MAX = 1500, /* a larger one does not wait: it is dropped */
 };
 
@@ -106,7 +106,8 @@ struct udp_exit {
 
 enum udp_exit_action_kind {
 	UDP_EXIT_DO_NOTHING,
-	UDP_EXIT_DO_RESOLVE, /* look up .name; then udp_exit_on_resolved() or _failed() with .index */
+	UDP_EXIT_DO_RESOLVE, /* look up .name; then udp_exit_on_resolved() or _failed() with .index
+	                      */
 	UDP_EXIT_DO_SEND,    /* .bytes to .to */
 	UDP_EXIT_DO_DROP,    /* a datagram to .name is dropped for .why: for logs and counters */
 };
@@ -139,10 +140,11 @@ void udp_exit_init(struct udp_exit *x, uint64_t seed);
  * `localhost` is 127.0.0.1, and ::1 only where the policy or the host has no 127.0.0.1: datagrams
  * tell nobody that they were not received, so the one that most services have comes first.
  */
-CV_NODISCARD enum udp_exit_verdict
-udp_exit_on_datagram(struct udp_exit *x, cv_time now, const struct acl *acl,
-                     const struct hostport *host, const struct udp_exit_bytes *data,
-                     struct addr *to);
+CV_NODISCARD enum udp_exit_verdict udp_exit_on_datagram(struct udp_exit *x, cv_time now,
+                                                        const struct acl *acl,
+                                                        const struct hostport *host,
+                                                        const struct udp_exit_bytes *data,
+                                                        struct addr *to);
 
 /**
  * udp_exit_on_unreachable() - the host has no way to @to (ENETUNREACH, EADDRNOTAVAIL, ...)
@@ -154,8 +156,8 @@ udp_exit_on_datagram(struct udp_exit *x, cv_time now, const struct acl *acl,
 CV_NODISCARD bool udp_exit_on_unreachable(struct udp_exit *x, cv_time now, const struct acl *acl,
                                           struct addr *to);
 
-/* Results of UDP_EXIT_DO_RESOLVE, once each. An answer without addresses is "not found"; for another
- * reason what was known before stays so for a while. */
+/* Results of UDP_EXIT_DO_RESOLVE, once each. An answer without addresses is "not found"; for
+ * another reason what was known before stays so for a while. */
 void udp_exit_on_resolved(struct udp_exit *x, cv_time now, unsigned index, const struct addr *addrs,
                           size_t count);
 void udp_exit_on_resolve_failed(struct udp_exit *x, cv_time now, unsigned index,

@@ -106,6 +106,7 @@ static bool drain_events(void *ctx, cv_time now)
 		on_event(a, now, &ev);
 		any = true;
 	}
+	bridge_drain_datagrams(&a->bridge, now);
 	agent_status_answer_pings(a, now);
 	if (pool_permille(&a->pool) >= MEMORY_HIGH)
 		bridge_relieve(&a->bridge);
@@ -129,7 +130,7 @@ static void core_settle(void *ctx, cv_time now)
 	struct agent *a = ctx;
 
 	/* While it is in the processor's cache, and without a copy. */
-	if (endpoint_has_loans(a->endpoint))
+	if (endpoint_has_loans(a->endpoint) || endpoint_has_datagrams(a->endpoint))
 		(void)drain_events(a, now);
 	endpoint_keep(a->endpoint);
 }

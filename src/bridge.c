@@ -107,7 +107,7 @@ static void rebind_clients(struct bridge *b, const uint32_t *proxies)
 		if (f->kind != FLOW_PROXY || !f->near)
 			continue;
 		if (proxies[f->near->proxy_index] != UINT32_MAX)
-			near_rebind(f, proxies[f->near->proxy_index]);
+			near_proxy_rebind(f, proxies[f->near->proxy_index]);
 		else if (f->state == FLOW_HANDSHAKE)
 			flow_abandon(f, TARGET_ABORTED, true);
 		else
@@ -257,6 +257,18 @@ void bridge_on_stream(struct bridge *b, cv_time now, const struct endpoint_event
 		break;
 	}
 	CV_UNREACHABLE();
+}
+
+void bridge_drain_datagrams(struct bridge *b, cv_time now)
+{
+	const uint8_t *bytes;
+	uint64_t flow;
+	uint32_t peer;
+	size_t size;
+
+	(void)now;
+	while (endpoint_next_datagram(b->endpoint, &peer, &flow, &bytes, &size))
+		; /* of no flow that is known here: dropped */
 }
 
 void bridge_on_peer(struct bridge *b, cv_time now, uint32_t peer)

@@ -8,9 +8,10 @@
  * bytes between the two with back-pressure both ways. The decisions are proxy/'s (socks5, route,
  * acl, dial, pump); the protocol is tunnel/'s.
  *
- * near.c: a client of ours until the far side has answered; near_proxy.c: what a proxy's client says
- * and is told; near_bind.c, associate.c: its other two commands. far.c: a peer's stream until it is
- * connected or refused. flow.c: bytes, once both ends exist. bridge.c: the table, deadlines, events.
+ * near.c: a client of ours until the far side has answered; near_proxy.c: what a proxy's client
+ * says and is told; near_bind.c, associate.c: its other two commands. far.c: a peer's stream until
+ * it is connected or refused. flow.c: bytes, once both ends exist. bridge.c: the table, deadlines,
+ * events.
  */
 
 #include <stdbool.h>
@@ -172,6 +173,8 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 
 /* One event of the endpoint about a stream. */
 void bridge_on_stream(struct bridge *b, cv_time now, const struct endpoint_event *ev);
+/* All datagrams that arrived go to their flows; after events. */
+void bridge_drain_datagrams(struct bridge *b, cv_time now);
 /* A peer's state changed: waiting clients of it hear at once. */
 void bridge_on_peer(struct bridge *b, cv_time now, uint32_t peer);
 
@@ -209,16 +212,16 @@ bool near_say(struct flow *f, const void *bytes, size_t size);
 void near_proxy_refuse(struct flow *f, enum target_code code, const char *cause);
 /* False: the client is gone. */
 bool near_proxy_accept(struct flow *f, const struct addr *bound);
+/* A client in its handshake goes on with proxy number @proxy of a new configuration. */
+void near_proxy_rebind(struct flow *f, uint32_t proxy);
 /* The client has not asked for anything in time. */
 void near_proxy_on_timeout(struct flow *f);
 /* SOCKS5's BIND: near->to is DST.ADDR and DST.PORT, both of which may be zero; f->peer serves it.
  * The client is not being read, near->in holds what it sent ahead. */
 void near_bind(struct flow *f);
-/* SOCKS5's UDP ASSOCIATE: near->to is where datagrams will come from, if the client knows that; each
- * of them names its own target, so no route has been looked for. */
+/* SOCKS5's UDP ASSOCIATE: near->to is where datagrams will come from, if the client knows that;
+ * each of them names its own target, so no route has been looked for. */
 void associate_open(struct flow *f);
-/* A client in its handshake goes on with proxy number @proxy of a new configuration. */
-void near_rebind(struct flow *f, uint32_t proxy);
 void far_open(struct bridge *b, cv_time now, const struct endpoint_event *ev);
 void far_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
 void far_on_deadline(struct flow *f, cv_time now);

@@ -176,7 +176,7 @@ static const struct tcp_conn_events client_events = {
 	.on_closed = flow_on_closed,
 };
 
-void near_rebind(struct flow *f, uint32_t proxy)
+void near_proxy_rebind(struct flow *f, uint32_t proxy)
 {
 	const struct tables_proxy *t = &f->b->tables.proxies[proxy];
 	struct near *n = f->near;
@@ -199,7 +199,7 @@ void near_accept_proxy(struct bridge *b, uint32_t proxy, struct tcp_conn *conn)
 	}
 	socks5_init(&f->near->socks, b->tables.proxies[proxy].users,
 	            b->tables.proxies[proxy].user_count);
-	near_rebind(f, proxy);
+	near_proxy_rebind(f, proxy);
 	flow_set_deadline(f, cv_time_after(f->began_at, HANDSHAKE_TIMEOUT));
 	tcp_conn_start(conn, &client_events, f);
 	tcp_conn_read_start(conn);

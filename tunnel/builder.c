@@ -6,7 +6,10 @@
 enum {
 	NOTES_FIRST = 128, /* notes that the first packet of a train may carry */
 	NOTES_OTHER = 16,
-	SKIP_MIN = 64, /* packets between two skipped numbers (T20) */
+	NARROW_MIN = 512,           /* bytes of a packet that a train of them is worth */
+	PAD_MAX = 64,               /* bytes of padding that keep packets of datagrams alike */
+	SKIP_MIN = 64,              /* packets between two skipped numbers (T20) */
+	DATAGRAMS_LEAD = 16 * 1024, /* bytes that datagrams may be ahead of streams that wait */
 	ALONE_MAX =
 		19, /* packets of nothing but an ACK in a row; the next one asks for an answer */
 };
@@ -18,10 +21,12 @@ struct work {
 	uint8_t slot;
 	struct epoch *e;
 	struct train *train;
-	size_t packet_size; /* of each full packet behind the relay header */
+	size_t packet_size; /* of each packet of the train behind the relay header */
+	size_t packet_max;  /* that the path carries */
 	uint64_t budget;    /* bytes of ack-eliciting packets still allowed */
-	bool may_carry_streams;
-	bool has_mark; /* the train's first eliciting packet was noted */
+	bool may_carry;     /* streams and datagrams */
+	bool has_mark;      /* the train's first eliciting packet was noted */
+	bool has_control;   /* the packet being built has more than datagrams */
 };
 
 static bool has_frames_waiting(const struct session *s)
@@ -29,19 +34,19 @@ static bool has_frames_waiting(const struct session *s)
 	return streams_has_control(s->streams) || s->is_pinging || s->frequency_due ||
 	       (s->candidate_told != s->core->candidate_version && !s->paths.is_relay_only &&
 	        s->core->candidate_count > 0) ||
-	       (!s->paths.is_relay_only && punch_talk_is_due(&s->punch, s->core->nat_version)) ||
-	       datagrams_has_data(s->datagrams);
+	       (!s->paths.is_relay_only && punch_talk_is_due(&s->punch, s->core->nat_version));
 }
 
-/* Streams wait where the policy is `direct` and only the relay exists (rule 5.10). */
-static bool streams_may_use(const struct session *s, const struct path *p)
+/* Flows wait where the policy is `direct` and only the relay exists (rule 5.10). */
+static bool flows_may_use(const struct session *s, const struct path *p)
 {
 	return !(session_policy(s) == POLICY_DIRECT && p->to.is_relay);
 }
 
 static bool has_work(const struct session *s, const struct path *p)
 {
-	return has_frames_waiting(s) || (streams_may_use(s, p) && streams_has_data(s->streams));
+	return has_frames_waiting(s) || (flows_may_use(s, p) && (streams_has_data(s->streams) ||
+	                                                         datagrams_has_data(s->datagrams)));
 }
 
 static void write_candidates(struct session *s, struct wr *w)
@@ -92,6 +97,41 @@ static void write_ping(struct session *s, struct wr *w)
 	s->is_pinging = false;
 }
 
+static size_t write_datagrams(struct work *k, cv_time now, struct wr *w)
+{
+	struct session *s = k->s;
+
+	if (!datagrams_has_data(s->datagrams))
+		return 0;
+	return datagrams_write(s->datagrams, now, w, k->packet_max - WIRE_DATA_OVERHEAD,
+	                       k->packet_size == k->packet_max);
+}
+
+/*
+ * Datagrams before streams: they are small, and too old after 100 ms. But where both wait, only
+ * until they have had DATAGRAMS_LEAD bytes more than the streams since these began to wait: then
+ * the streams fill packets until they have caught up. So each gets half of what the path carries,
+ * or what it wants if that is less, and a call or a game beside a download never waits for it.
+ */
+static void write_flows(struct work *k, cv_time now, struct wr *w, bool is_first)
+{
+	struct session *s = k->s;
+	bool are_both = streams_has_data(s->streams) && datagrams_has_data(s->datagrams);
+	bool is_late = are_both && s->datagrams_lead >= DATAGRAMS_LEAD;
+	size_t datagrams = is_late ? 0 : write_datagrams(k, now, w);
+	size_t streams = streams_write_data(s->streams, now, w, &s->sent, is_first,
+	                                    CV_MIN(k->budget, (uint64_t)TRAIN_BYTES_MAX));
+
+	if (is_late)
+		datagrams = write_datagrams(k, now, w);
+	k->has_control |= streams > 0;
+	if (!are_both)
+		s->datagrams_lead = 0;
+	else
+		s->datagrams_lead +=
+			(uint32_t)datagrams - (uint32_t)CV_MIN(streams, s->datagrams_lead);
+}
+
 /* The frames of one packet. Return: true when it must be acknowledged. */
 static bool fill(struct work *k, cv_time now, struct wr *w, bool is_first, bool may_elicit)
 {
@@ -112,11 +152,9 @@ static bool fill(struct work *k, cv_time now, struct wr *w, bool is_first, bool 
 			                 &s->sent);
 		write_frequency(s, w);
 	}
-	if (datagrams_has_data(s->datagrams))
-		(void)datagrams_write(s->datagrams, now, w, &s->sent);
-	if (k->may_carry_streams)
-		(void)streams_write_data(s->streams, now, w, &s->sent, is_first,
-		                         CV_MIN(k->budget, (uint64_t)TRAIN_BYTES_MAX));
+	k->has_control = w->pos > after_ack;
+	if (k->may_carry)
+		write_flows(k, now, w, is_first);
 	return w->pos > after_ack;
 }
 
@@ -149,13 +187,15 @@ static size_t build_packet(struct work *k, cv_time now, bool is_first, bool may_
 	bool ask_now;
 
 	CV_ASSERT(!w.bad);
+	if (is_eliciting && k->packet_size < k->packet_max && wr_left(&w) <= PAD_MAX)
+		wr_zero(&w, wr_left(&w)); /* PADDING */
 	if (wr_size(&w) == 0) {
 		sent_abort(&s->sent);
 		return 0;
 	}
 	/* The tail of what there is to send asks for its ACK at once: no delay at the end of a
-	 * request. */
-	ask_now = is_last || (is_eliciting && s->probes_due > 0);
+	 * request. Nobody waits for the ACK of a datagram. */
+	ask_now = (is_last && k->has_control) || (is_eliciting && s->probes_due > 0);
 	size = head + epoch_seal_data(k->e, ask_now ? WIRE_FLAG_ACK_NOW : 0, number, at + head,
 	                              wr_size(&w));
 	if (head)
@@ -179,11 +219,17 @@ static size_t build_packet(struct work *k, cv_time now, bool is_first, bool may_
 	return size;
 }
 
+/* About how many bytes would leave, if all might. */
+static uint64_t sendable(const struct session *s)
+{
+	return streams_sendable(s->streams) + datagrams_queued(s->datagrams) + WIRE_DATAGRAM_BASE;
+}
+
 /* Bytes that congestion control and pacing allow on @p now. */
 static uint64_t allowance(struct session *s, struct path *p, cv_time now)
 {
 	uint64_t window = p->cc.cwnd > p->inflight ? p->cc.cwnd - p->inflight : 0;
-	uint64_t want = streams_sendable(s->streams) + WIRE_DATAGRAM_BASE;
+	uint64_t want = sendable(s);
 	uint64_t paced;
 
 	if (window < p->pmtud.size && p->inflight > 0) {
@@ -207,8 +253,19 @@ static void start_train(struct train *train, const struct path *p, struct sessio
 
 static bool has_bulk(const struct work *k)
 {
-	return datagrams_has_data(k->s->datagrams) ||
-	       (k->may_carry_streams && streams_has_data(k->s->streams));
+	return k->may_carry &&
+	       (datagrams_has_data(k->s->datagrams) || streams_has_data(k->s->streams));
+}
+
+/* The first packet of a train is not full, and more waits: datagrams, the next of which did not fit
+ * whole. Those of one flow are often alike, so the others of the train will be as this one. */
+static bool narrow(struct work *k, size_t size)
+{
+	if (!k->may_carry || streams_has_data(k->s->streams) ||
+	    !datagrams_has_data(k->s->datagrams) || size < NARROW_MIN)
+		return false;
+	k->packet_size = size - path_overhead(k->p);
+	return true;
 }
 
 static void fill_train(struct work *k, cv_time now, bool may_elicit)
@@ -234,6 +291,10 @@ static void fill_train(struct work *k, cv_time now, bool may_elicit)
 		k->train->count++;
 		if (is_first)
 			k->train->segment_size = size;
+		if (is_first && size != full && narrow(k, size)) {
+			full = size;
+			max = CV_MIN(TRAIN_SEGMENTS_MAX, (unsigned)(TRAIN_BYTES_MAX / full));
+		}
 		/* A packet of another size ends the train. */
 		if (size != full)
 			return;
@@ -288,7 +349,7 @@ bool builder_write(struct session *s, cv_time now, struct train *train, struct s
 		return false;
 	k.p = &s->paths.list[k.slot];
 	/* A confirmation stays small: its path may have become too narrow for data. */
-	k.may_carry_streams = streams_may_use(s, k.p) && e != assoc_confirm_epoch(&s->assoc, now);
+	k.may_carry = flows_may_use(s, k.p) && e != assoc_confirm_epoch(&s->assoc, now);
 	/* Nothing answers an ACK: without a question now and then what it tells, and the records
 	 * of those sent, would pile up between the window updates of who only receives. */
 	if (s->acks_alone >= ALONE_MAX && acks_are_due(&s->acks, now))
@@ -306,7 +367,7 @@ bool builder_write(struct session *s, cv_time now, struct train *train, struct s
 		k.slot = ack_slot(s, now);
 		k.p = &s->paths.list[k.slot];
 	}
-	k.packet_size = k.p->pmtud.size - path_overhead(k.p);
+	k.packet_size = k.packet_max = k.p->pmtud.size - path_overhead(k.p);
 	start_train(train, k.p, out);
 	train->ecn = ecn_mark(&k.p->ecn);
 	fill_train(&k, now, may_elicit);
@@ -333,9 +394,7 @@ cv_time builder_deadline(const struct session *s)
 	p = &s->paths.list[s->paths.active];
 	window = p->cc.cwnd > p->inflight ? p->cc.cwnd - p->inflight : 0;
 	if ((window >= p->pmtud.size || p->inflight == 0) && has_work(s, p))
-		at = cv_time_min(at,
-		                 pacer_ready_at(&p->pacer, s->turned_at,
-		                                streams_sendable(s->streams) + WIRE_DATAGRAM_BASE));
+		at = cv_time_min(at, pacer_ready_at(&p->pacer, s->turned_at, sendable(s)));
 	return at;
 }
 

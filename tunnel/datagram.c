@@ -5,19 +5,20 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "tunnel/sendbuf.h"
 
 /*
- * Both queues are a sendbuf used as a FIFO of bytes: a struct entry, then the
- * datagram, then the next entry. What is taken from the front counts as sent and
- * acknowledged, which frees its chunks.
+ * Both queues are FIFOs of entries in blocks of the pool: a datagram lies in one piece, from where
+ * it goes into a packet, or to a socket, without another copy.
  *
- *	  | entry | bytes ........ | entry | bytes .. | entry | bytes ...... |
- *	  ^ acked = sent                                                     ^ end
+ *	block  | entry | bytes .... | entry | bytes .. |        block  | entry | bytes ...... |
+ *	                            ^ read             ^ used
  *
- * A datagram that does not fit a packet is cut into equal parts that fit every
- * path; only the last may be smaller. So a part's place follows from its index
- * and size, and is known before the others have come. The last part alone does
+ * What was read stays where it is until all was read and something else happens: the reader gathers
+ * many datagrams for one call to the kernel.
+ *
+ * A datagram that does not fit a packet is cut into equal parts; only the last may be smaller. The
+ * first part fills its packet, so that the packets of a train are alike. So a part's place follows
+ * from its index and size, and is known before the others have come. The last part alone does
  * not tell: it waits at the end of the block, out of everyone's way, because
  * all parts together are smaller than the block.
  *
@@ -32,33 +33,50 @@ enum {
 	PARTS_MAX = 64,
 	DATAGRAM_MAX = 65507, /* what UDP over IPv4 can carry */
 
+	/* Arrivals of one call to the kernel, eight full buffers, and as much that waits. */
+	ARRIVED_MAX = 1024 * 1024,
+	/* Each block but the last is at least half full, or its entry would have found room in
+	 * the one before. */
+	BLOCKS_MAX = 2 * ARRIVED_MAX / 65536 + 3,
+
 	/* kind, flow, id, index, count, size */
 	FRAME_HEADER = 1 + 6 + 2 + 1 + 1 + 2,
-	/* Fits a packet of 1,200 through a relay, behind an ACK of a few ranges. */
-	PART_MAX = 1060,
 	PART_MIN = 256,
+	/* What a part leaves to the ACK in front of a later one. */
+	ACK_ROOM = 64,
+	/* Packets that a datagram may miss before it is dropped: ACKs are seldom long. */
+	PUT_OFF_MAX = 4,
 	/* A packet's worth, to choose a block before the size of the parts is known. */
 	PART_GUESS = 1452,
 };
 
-_Static_assert((DATAGRAM_MAX + PART_MAX - 1) / PART_MAX <= PARTS_MAX, "64 parts are enough");
-
 #define QUEUED_MAX_AGE CV_MS(100)
 #define REASSEMBLY_MAX_AGE CV_MS(500)
 
+/* Before each datagram in a block; the next one begins at a multiple of its size. */
 struct entry {
-	uint64_t flow;
 	cv_time at;
-	uint64_t size;
+	uint32_t flow_low;
+	uint16_t flow_high; /* of 48 bits */
+	uint16_t size;
 };
 
-/* A FIFO of datagrams. The first may be loaded: in one piece, in a block of its own. */
-struct queue {
-	struct sendbuf bytes;
-	uint32_t count; /* entries in `bytes` */
-	struct entry first;
-	uint8_t *block; /* bytes of `first`, no longer in `bytes`; NULL: not loaded */
+_Static_assert(sizeof(struct entry) == 16, "an entry and the largest datagram fit a block");
+
+struct block {
+	uint8_t *bytes;
+	uint32_t used, read;
 	enum pool_class class;
+};
+
+/* A FIFO of datagrams. */
+struct queue {
+	struct block blocks[BLOCKS_MAX]; /* a ring */
+	uint8_t begin;                   /* the oldest block */
+	uint8_t count;                   /* blocks */
+	uint8_t read_count;              /* of them, from the oldest: read to the end, but lent */
+	uint32_t entries;                /* unread */
+	uint64_t size;                   /* bytes unread, with their entries */
 };
 
 struct reassembly {
@@ -77,14 +95,14 @@ struct datagrams {
 	struct pool *pool;
 	struct queue out;
 	struct queue in;
-	/* Of the datagram loaded in `out`: */
+	/* Of the first datagram in `out`: */
 	uint8_t part_count; /* 0: not begun */
 	uint8_t part_next;
-	bool was_put_off; /* it did not fit what other frames had left over */
+	uint32_t part_size;
+	uint8_t put_off; /* packets in which it found no room */
 	uint16_t next_id;
-	size_t room_max; /* the largest room seen: a packet with little else in it */
 	struct reassembly list[REASSEMBLIES_MAX];
-	uint64_t dropped; /* too old, pushed out, or no memory */
+	struct datagrams_stats stats;
 };
 
 static enum pool_class class_for(size_t size)
@@ -94,117 +112,130 @@ static enum pool_class class_for(size_t size)
 
 /* ---- a queue ---- */
 
-static void queue_unload(struct queue *q, struct pool *pool)
+static struct block *queue_block(struct queue *q, unsigned i)
 {
-	if (q->block)
-		pool_give(pool, q->class, q->block);
-	q->block = NULL;
+	return &q->blocks[(q->begin + i) % BLOCKS_MAX];
 }
 
 static void queue_drop(struct queue *q, struct pool *pool)
 {
-	queue_unload(q, pool);
-	sendbuf_drop(&q->bytes, pool);
+	for (unsigned i = 0; i < q->count; i++)
+		pool_give(pool, queue_block(q, i)->class, queue_block(q, i)->bytes);
 	*q = (struct queue){ 0 };
 }
 
-static void queue_skip(struct queue *q, struct pool *pool, uint64_t size)
+/* Blocks that were read are used again. */
+static void queue_return(struct queue *q, struct pool *pool)
 {
-	uint64_t begin = q->bytes.sent;
-
-	sendbuf_on_sent(&q->bytes, pool, begin, begin + size);
-	sendbuf_on_acked(&q->bytes, pool, begin, begin + size);
+	while (q->read_count > 0) {
+		pool_give(pool, queue_block(q, 0)->class, queue_block(q, 0)->bytes);
+		q->begin = (uint8_t)((q->begin + 1) % BLOCKS_MAX);
+		q->count--;
+		q->read_count--;
+	}
 }
 
-/* Loads the first datagram; false when there is none, or no memory: then one is lost. */
-static bool queue_load(struct queue *q, struct pool *pool)
+static struct entry make_entry(cv_time now, uint64_t flow, size_t size)
 {
-	CV_ASSERT(!q->block);
-	if (q->count == 0)
-		return false;
-	sendbuf_copy(&q->bytes, q->bytes.sent, (uint8_t *)&q->first, sizeof(q->first));
-	queue_skip(q, pool, sizeof(q->first));
-	q->count--;
-	q->class = class_for((size_t)q->first.size);
-	q->block = pool_take(pool, q->class);
-	if (q->block)
-		sendbuf_copy(&q->bytes, q->bytes.sent, q->block, (size_t)q->first.size);
-	queue_skip(q, pool, q->first.size);
-	return q->block != NULL;
+	return (struct entry){ now, (uint32_t)flow, (uint16_t)(flow >> 32), (uint16_t)size };
 }
 
-/* Chunks for @size bytes are to be had; small ones at worst. */
-static bool has_memory(struct pool *pool, uint64_t size)
+static uint64_t entry_flow(const struct entry *e)
 {
-	uint64_t whole = (size / 4000 + 1) * pool_block_size(POOL_4K);
+	return (uint64_t)e->flow_high << 32 | e->flow_low;
+}
 
-	if (pool_charge(pool, whole) < 0)
-		return false;
-	pool_uncharge(pool, whole);
-	return true;
+static size_t entry_room(size_t size)
+{
+	return sizeof(struct entry) +
+	       (size + sizeof(struct entry) - 1) / sizeof(struct entry) * sizeof(struct entry);
+}
+
+/* The block that takes @room more bytes at its end, or NULL: no memory. */
+static struct block *queue_room(struct queue *q, struct pool *pool, size_t room)
+{
+	struct block *b = q->count > q->read_count ? queue_block(q, q->count - 1U) : NULL;
+	enum pool_class class;
+	uint8_t *bytes;
+
+	if (b && pool_block_size(b->class) - b->used >= room)
+		return b;
+	if (q->count == BLOCKS_MAX)
+		return NULL;
+	/* A resolver's few datagrams need no large block. */
+	class = b ? POOL_64K : class_for(room);
+	bytes = pool_take(pool, class);
+	if (!bytes)
+		return NULL;
+	b = queue_block(q, q->count++);
+	*b = (struct block){ .bytes = bytes, .class = class };
+	return b;
 }
 
 static int queue_push(struct queue *q, struct pool *pool, const struct entry *e,
                       const uint8_t *bytes)
 {
-	size_t taken;
+	size_t room = entry_room(e->size);
+	struct block *b = queue_room(q, pool, room);
 
-	if (!has_memory(pool, sizeof(*e) + e->size))
+	if (!b)
 		return -ENOBUFS;
-	taken = sendbuf_append(&q->bytes, pool, (const uint8_t *)e, sizeof(*e));
-	if (taken == sizeof(*e) && e->size > 0)
-		taken += sendbuf_append(&q->bytes, pool, bytes, (size_t)e->size);
-	if (taken != sizeof(*e) + e->size) {
-		/* The heap failed where the budget had not: half an entry is no entry, and what
-		 * was queued before it may be lost like any datagram. */
-		sendbuf_drop(&q->bytes, pool);
-		sendbuf_init(&q->bytes);
-		q->count = 0;
-		return -ENOBUFS;
-	}
-	q->count++;
+	memcpy(b->bytes + b->used, e, sizeof(*e));
+	if (e->size > 0)
+		memcpy(b->bytes + b->used + sizeof(*e), bytes, e->size);
+	b->used += (uint32_t)room;
+	q->entries++;
+	q->size += room;
 	return 0;
 }
 
-/* When the first one that is not loaded came. */
-static cv_time queue_first_at(const struct queue *q)
+/* The first unread one; its bytes follow it. */
+static const struct entry *queue_first(const struct queue *q)
 {
-	struct entry e;
+	const struct block *b = &q->blocks[(q->begin + q->read_count) % BLOCKS_MAX];
 
-	CV_ASSERT(q->count > 0);
-	sendbuf_copy(&q->bytes, q->bytes.sent, (uint8_t *)&e, sizeof(e));
-	return e.at;
+	if (q->entries == 0)
+		return NULL;
+	CV_ASSERT(b->read < b->used);
+	/* Blocks are aligned, and so is every entry in them. */
+	return (const void *)(b->bytes + b->read);
 }
 
-/* Bytes waiting, with what is loaded. */
-static uint64_t queue_size(const struct queue *q)
+static const uint8_t *entry_bytes(const struct entry *e)
 {
-	return sendbuf_unsent(&q->bytes) + (q->block ? q->first.size : 0);
+	return (const uint8_t *)(e + 1);
 }
 
-/* Pushes, and the oldest go for it. Counts them. */
-static int queue_push_bounded(struct queue *q, struct pool *pool, const struct entry *e,
-                              const uint8_t *bytes, uint64_t *dropped)
+/* The first one was read. */
+static void queue_pop(struct queue *q)
 {
-	int r;
+	struct block *b = queue_block(q, q->read_count);
+	const struct entry *e = queue_first(q);
+	size_t room;
 
-	while (queue_size(q) + sizeof(*e) + e->size > QUEUE_MAX) {
-		/* With nothing loaded, loading is how the first leaves. */
-		if (!q->block)
-			(void)queue_load(q, pool);
-		queue_unload(q, pool);
-		(*dropped)++;
+	CV_ASSERT(e);
+	room = entry_room(e->size);
+	b->read += (uint32_t)room;
+	q->entries--;
+	q->size -= room;
+	if (b->read == b->used)
+		q->read_count++;
+}
+
+static bool queue_check(const struct queue *q, uint64_t max)
+{
+	uint64_t size = 0;
+
+	for (unsigned i = 0; i < q->count; i++) {
+		const struct block *b = &q->blocks[(q->begin + i) % BLOCKS_MAX];
+
+		if (!b->bytes || b->read > b->used || b->used > pool_block_size(b->class) ||
+		    (i < q->read_count) != (b->read == b->used))
+			return false;
+		size += b->used - b->read;
 	}
-	r = queue_push(q, pool, e, bytes);
-	if (r < 0)
-		(*dropped)++;
-	return r;
-}
-
-static bool queue_check(const struct queue *q)
-{
-	return sendbuf_check(&q->bytes) && q->bytes.acked == q->bytes.sent &&
-	       queue_size(q) <= QUEUE_MAX && (q->count == 0) == (sendbuf_unsent(&q->bytes) == 0);
+	return q->count <= BLOCKS_MAX && q->read_count <= q->count && size == q->size &&
+	       size <= max && (q->entries == 0) == (size == 0);
 }
 
 int datagrams_new(struct datagrams **out, struct pool *pool)
@@ -238,104 +269,123 @@ void datagrams_free(struct datagrams *d)
 
 /* ---- out ---- */
 
+/* The first one leaves the queue, whole, in parts, or not at all. */
+static void pop_out(struct datagrams *d)
+{
+	queue_pop(&d->out);
+	queue_return(&d->out, d->pool);
+	d->part_count = 0;
+	d->put_off = 0;
+}
+
+static void drop_out(struct datagrams *d)
+{
+	pop_out(d);
+	d->stats.dropped++;
+}
+
 int datagrams_send(struct datagrams *d, cv_time now, uint64_t flow, const uint8_t *bytes,
                    size_t size)
 {
-	struct entry e = { .flow = flow, .at = now, .size = size };
+	struct entry e = make_entry(now, flow, size);
+	int r;
 
 	if (size > DATAGRAM_MAX)
 		return -EMSGSIZE;
-	return queue_push_bounded(&d->out, d->pool, &e, bytes, &d->dropped);
+	/* The oldest go for it: nobody waits for them any more. */
+	while (d->out.size + entry_room(size) > QUEUE_MAX)
+		drop_out(d);
+	r = queue_push(&d->out, d->pool, &e, bytes);
+	if (r < 0)
+		d->stats.dropped++;
+	return r;
 }
 
 bool datagrams_has_data(const struct datagrams *d)
 {
-	return d->out.block || d->out.count > 0;
+	return d->out.entries > 0;
 }
 
-/* The next datagram of the queue becomes the loaded one; false when it was lost over that. */
-static bool load_next(struct datagrams *d)
+size_t datagrams_queued(const struct datagrams *d)
 {
-	d->part_count = 0;
-	d->was_put_off = false;
-	return queue_load(&d->out, d->pool);
+	return (size_t)d->out.size;
 }
 
-/* Makes a datagram that is young enough the loaded one; false when none is left. */
-static bool load_out(struct datagrams *d, cv_time now)
+/* The first datagram that is young enough, or NULL. */
+static const struct entry *first_out(struct datagrams *d, cv_time now)
 {
-	while (datagrams_has_data(d)) {
-		if ((d->out.block || load_next(d)) &&
-		    cv_time_since(now, d->out.first.at) <= QUEUED_MAX_AGE)
-			return true;
-		queue_unload(&d->out, d->pool);
-		d->dropped++;
-	}
-	return false;
+	const struct entry *e;
+
+	while ((e = queue_first(&d->out)) && cv_time_since(now, e->at) > QUEUED_MAX_AGE)
+		drop_out(d);
+	return e;
 }
 
-/* Into how many parts does the loaded datagram go? False: it waits for the next packet. */
-static bool begin_first(struct datagrams *d, size_t room)
+/* Into how many parts does the first datagram go? False: it waits for the next packet. */
+static bool begin_first(struct datagrams *d, size_t size, size_t room, size_t most, bool may_cut)
 {
-	size_t size = (size_t)d->out.first.size;
-	size_t whole = FRAME_HEADER + size;
-	size_t part;
+	size_t part = CV_MIN(room, most - ACK_ROOM);
 
-	if (whole <= room) {
-		d->part_count = 1;
-	} else if (whole <= d->room_max && !d->was_put_off) {
-		d->was_put_off = true; /* whole in a packet of its own is better than cut */
-		return false;
-	} else {
-		/* What fits here, so that packets with long ACKs do not hold it up for ever. */
-		part = room > FRAME_HEADER ? room - FRAME_HEADER : 0;
-		part = CV_MAX(part, CV_MAX((size_t)PART_MIN, (size + PARTS_MAX - 1) / PARTS_MAX));
-		part = CV_MIN(part, (size_t)PART_MAX);
-		d->part_count = (uint8_t)CV_MAX((size + part - 1) / part, (size_t)2);
-	}
 	d->part_next = 0;
-	if (d->part_count > 1)
-		d->next_id++;
+	d->part_count = 1;
+	d->part_size = (uint32_t)size;
+	if (FRAME_HEADER + size <= room)
+		return true;
+	d->part_count = 0;
+	/* Whole in a packet of its own is better than cut. */
+	if (!may_cut || (FRAME_HEADER + size <= most && d->put_off == 0))
+		return false;
+	/* What fits here, so that packets with long ACKs do not hold it up for ever. */
+	part = part > FRAME_HEADER ? part - FRAME_HEADER : 0;
+	if (part < PART_MIN || part < (size + PARTS_MAX - 1) / PARTS_MAX)
+		return false;
+	d->part_size = (uint32_t)part;
+	d->part_count = (uint8_t)((size + part - 1) / part);
+	d->next_id++;
 	return true;
 }
 
-/* One part of the loaded datagram; false when it does not fit. */
-static bool write_part(struct datagrams *d, struct wr *w, struct sent *sent)
+/* One part of the first datagram; false when it does not fit. */
+static bool write_part(struct datagrams *d, const struct entry *e, struct wr *w)
 {
-	size_t size = (size_t)d->out.first.size;
-	size_t part = (size + d->part_count - 1) / d->part_count; /* equal: none is a crumb */
-	size_t at = part * d->part_next;
+	size_t at = (size_t)d->part_size * d->part_next;
+	size_t size = CV_MIN((size_t)d->part_size, e->size - at);
 	struct wire_frame f;
 
-	size = CV_MIN(part, size - at);
-	if (wr_left(w) < FRAME_HEADER + size || sent_notes_left(sent) == 0)
+	if (wr_left(w) < FRAME_HEADER + size)
 		return false;
 	f.type = FRAME_DATAGRAM;
-	f.datagram.flow = d->out.first.flow;
+	f.datagram.flow = entry_flow(e);
 	f.datagram.id = d->next_id;
 	f.datagram.index = d->part_next;
 	f.datagram.count = d->part_count;
-	f.datagram.bytes = d->out.block + at;
+	f.datagram.bytes = entry_bytes(e) + at;
 	f.datagram.size = size;
 	wire_write_frame(w, &f);
 	CV_ASSERT(!w->bad);
-	sent_note(sent, &(struct note){ .tag = NOTE_DATAGRAM });
 	d->part_next++;
 	return true;
 }
 
-size_t datagrams_write(struct datagrams *d, cv_time now, struct wr *w, struct sent *sent)
+size_t datagrams_write(struct datagrams *d, cv_time now, struct wr *w, size_t most, bool may_cut)
 {
 	size_t before = wr_size(w);
+	const struct entry *e;
 
-	d->room_max = CV_MAX(d->room_max, wr_left(w));
-	while (load_out(d, now)) {
-		if (d->part_count == 0 && !begin_first(d, wr_left(w)))
+	CV_ASSERT(most > ACK_ROOM);
+	while ((e = first_out(d, now)) != NULL) {
+		if ((d->part_count == 0 && !begin_first(d, e->size, wr_left(w), most, may_cut)) ||
+		    !write_part(d, e, w)) {
+			/* Nor does it hold up the others for ever. */
+			if (may_cut && wr_size(w) == before && ++d->put_off > PUT_OFF_MAX)
+				drop_out(d);
 			break;
-		if (!write_part(d, w, sent))
-			break;
-		if (d->part_next == d->part_count)
-			queue_unload(&d->out, d->pool);
+		}
+		if (d->part_next < d->part_count)
+			continue;
+		d->stats.sent_bytes += e->size;
+		d->stats.sent++;
+		pop_out(d);
 	}
 	return wr_size(w) - before;
 }
@@ -376,7 +426,7 @@ static uint8_t *take_block(struct datagrams *d, const struct reassembly *r, enum
 		oldest = oldest_but(d, r);
 		CV_ASSERT(oldest);
 		forget(d, oldest);
-		d->dropped++;
+		d->stats.dropped++;
 	}
 	return pool_take(d->pool, class);
 }
@@ -397,7 +447,7 @@ static struct reassembly *find_or_begin(struct datagrams *d, cv_time now,
 	if (!unused) {
 		unused = oldest_but(d, NULL);
 		forget(d, unused);
-		d->dropped++;
+		d->stats.dropped++;
 	}
 	r = unused;
 	class = class_for(CV_MAX(f->datagram.size, (size_t)PART_GUESS) * f->datagram.count);
@@ -468,14 +518,29 @@ static bool place(struct datagrams *d, struct reassembly *r, const struct wire_f
 	return true;
 }
 
+/* A whole one: it waits for its reader. What finds no room is lost, and counted. */
+static void arrived(struct datagrams *d, cv_time now, uint64_t flow, const uint8_t *bytes,
+                    size_t size)
+{
+	struct entry e = make_entry(now, flow, size);
+
+	datagrams_settle(d);
+	if (d->in.size + entry_room(size) > ARRIVED_MAX ||
+	    queue_push(&d->in, d->pool, &e, bytes) < 0) {
+		d->stats.dropped++;
+		return;
+	}
+	d->stats.received_bytes += size;
+	d->stats.received++;
+}
+
 static void deliver(struct datagrams *d, cv_time now, struct reassembly *r)
 {
 	size_t head = (size_t)r->part_size * (r->count - 1U);
-	struct entry e = { .flow = r->flow, .at = now, .size = head + r->last_size };
+	uint64_t flow = r->flow;
 
 	memmove(r->block + head, r->block + pool_block_size(r->class) - r->last_size, r->last_size);
-	/* Refused: it is lost, and counted. */
-	(void)queue_push_bounded(&d->in, d->pool, &e, r->block, &d->dropped);
+	arrived(d, now, flow, r->block, head + r->last_size);
 	forget(d, r);
 }
 
@@ -491,7 +556,7 @@ static int on_part(struct datagrams *d, cv_time now, const struct wire_frame *f)
 		return -EPROTO;
 	r = find_or_begin(d, now, f);
 	if (!r) {
-		d->dropped++;
+		d->stats.dropped++;
 		return 0;
 	}
 	if (r->seen >> f->datagram.index & 1)
@@ -500,7 +565,7 @@ static int on_part(struct datagrams *d, cv_time now, const struct wire_frame *f)
 		/* Two datagrams under one number (it has 16 bits), or no memory: neither is whole.
 		 */
 		forget(d, r);
-		d->dropped++;
+		d->stats.dropped++;
 		return 0;
 	}
 	all = r->count == PARTS_MAX ? UINT64_MAX : (UINT64_C(1) << r->count) - 1;
@@ -511,33 +576,39 @@ static int on_part(struct datagrams *d, cv_time now, const struct wire_frame *f)
 
 int datagrams_on_frame(struct datagrams *d, cv_time now, const struct wire_frame *f)
 {
-	struct entry e = { .flow = f->datagram.flow, .at = now, .size = f->datagram.size };
-
 	CV_ASSERT(f->type == FRAME_DATAGRAM);
 	if (f->datagram.count == 0 || f->datagram.count > PARTS_MAX ||
 	    f->datagram.index >= f->datagram.count || f->datagram.size > DATAGRAM_MAX)
 		return -EPROTO;
 	if (f->datagram.count > 1)
 		return on_part(d, now, f);
-	/* Refused: it is lost, and counted. */
-	(void)queue_push_bounded(&d->in, d->pool, &e, f->datagram.bytes, &d->dropped);
+	arrived(d, now, f->datagram.flow, f->datagram.bytes, f->datagram.size);
 	return 0;
+}
+
+bool datagrams_has_arrived(const struct datagrams *d)
+{
+	return d->in.entries > 0;
+}
+
+void datagrams_settle(struct datagrams *d)
+{
+	if (d->in.entries == 0)
+		queue_return(&d->in, d->pool);
 }
 
 bool datagrams_next(struct datagrams *d, uint64_t *flow, const uint8_t **bytes, size_t *size)
 {
-	queue_unload(&d->in, d->pool);
-	while (d->in.count > 0) {
-		if (!queue_load(&d->in, d->pool)) {
-			d->dropped++;
-			continue;
-		}
-		*flow = d->in.first.flow;
-		*bytes = d->in.block;
-		*size = (size_t)d->in.first.size;
-		return true;
-	}
-	return false;
+	const struct entry *e;
+
+	e = queue_first(&d->in);
+	if (!e)
+		return false;
+	*flow = entry_flow(e);
+	*bytes = entry_bytes(e);
+	*size = e->size;
+	queue_pop(&d->in);
+	return true;
 }
 
 /* ---- time ---- */
@@ -551,10 +622,8 @@ cv_time datagrams_deadline(const struct datagrams *d)
 			at = cv_time_min(at, cv_time_after(d->list[i].at, REASSEMBLY_MAX_AGE));
 	}
 	/* What waits to be sent is too old one tick after its limit. */
-	if (d->out.block)
-		at = cv_time_min(at, cv_time_after(d->out.first.at, QUEUED_MAX_AGE + 1));
-	else if (d->out.count > 0)
-		at = cv_time_min(at, cv_time_after(queue_first_at(&d->out), QUEUED_MAX_AGE + 1));
+	if (d->out.entries > 0)
+		at = cv_time_min(at, cv_time_after(queue_first(&d->out)->at, QUEUED_MAX_AGE + 1));
 	return at;
 }
 
@@ -565,11 +634,16 @@ void datagrams_on_deadline(struct datagrams *d, cv_time now)
 
 		if (r->block && cv_time_since(now, r->at) >= REASSEMBLY_MAX_AGE) {
 			forget(d, r);
-			d->dropped++;
+			d->stats.dropped++;
 		}
 	}
 	if (datagrams_deadline(d) <= now)
-		(void)load_out(d, now); /* drops what is too old */
+		(void)first_out(d, now); /* drops what is too old */
+}
+
+void datagrams_stats(const struct datagrams *d, struct datagrams_stats *out)
+{
+	*out = d->stats;
 }
 
 bool datagrams_check(const struct datagrams *d)
@@ -582,6 +656,7 @@ bool datagrams_check(const struct datagrams *d)
 		if (!r->block && r->seen != 0)
 			return false;
 	}
-	return reassembly_bytes(d) <= REASSEMBLY_BYTES_MAX && queue_check(&d->out) &&
-	       queue_check(&d->in) && (d->part_count == 0 || d->part_next <= d->part_count);
+	return reassembly_bytes(d) <= REASSEMBLY_BYTES_MAX && queue_check(&d->out, QUEUE_MAX) &&
+	       queue_check(&d->in, ARRIVED_MAX) &&
+	       (d->part_count == 0 || d->part_next <= d->part_count);
 }

@@ -604,6 +604,7 @@ bool endpoint_write(struct endpoint *e, cv_time now, struct train *out)
 			goto sent;
 		}
 		vitals_mark(s, now);
+		datagrams_settle(s->datagrams);
 		heap_set(&e->deadlines, &s->deadline_node, session_deadline(s));
 		/* An attempt may just have queued an OPEN at a server. */
 		for (uint32_t i = 0; i < e->server_count; i++) {

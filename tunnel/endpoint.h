@@ -9,6 +9,7 @@
  * After any call that takes `now` the owner drains, in this order:
  *
  *	while (endpoint_next_event(e, now, &event))   act on it (streams may be written meanwhile)
+ *	while (endpoint_next_datagram(e, ...))        hand it to its flow
  *	while (endpoint_write(e, now, &train))        send it
  *	arm one timer for endpoint_deadline(e)
  *
@@ -203,6 +204,28 @@ bool endpoint_peer_is_held(const struct endpoint *e, cv_time now, uint32_t peer,
 /* `path: relay` holds: neither side tells the other an address of its network. */
 bool endpoint_peer_is_relay_only(const struct endpoint *e, uint32_t peer);
 
+/**
+ * endpoint_send_datagram() - one datagram of a flow, unreliable
+ * @flow:  id of the stream that opened the flow
+ * @bytes: copied; @size may be 0
+ *
+ * It leaves within 100 ms or never. The first ones of a flow may be given right after its stream
+ * was opened: they ride with the open.
+ *
+ * Return: 0; -EMSGSIZE over 65,507 bytes; -ENOBUFS when the budget is used up (dropped, counted);
+ * -ENOTCONN when there is no session, or no way that this peer's policy allows: not counted, and
+ * the caller may keep it.
+ */
+CV_NODISCARD int endpoint_send_datagram(struct endpoint *e, cv_time now, uint32_t peer,
+                                        uint64_t flow, const uint8_t *bytes, size_t size);
+/* Bytes of datagrams to the peer that wait for the pacer; above 256 KiB the oldest are dropped. */
+size_t endpoint_datagrams_queued(const struct endpoint *e, uint32_t peer);
+/* The next datagram that arrived, after events were pulled: the open of its flow may be among them.
+ * Borrowed, with all those before it, until something arrives or endpoint_write() is called. */
+bool endpoint_next_datagram(struct endpoint *e, uint32_t *peer, uint64_t *flow,
+                            const uint8_t **bytes, size_t *size);
+bool endpoint_has_datagrams(const struct endpoint *e);
+
 struct endpoint_ping {
 	cv_duration rtt;
 	const char *path_kind; /* that it took, as in endpoint_peer_stats */
@@ -228,7 +251,7 @@ struct endpoint_peer_stats {
 	char why[ENDPOINT_WHY_MAX];  /* why the path is not direct, or why there is none; empty: it
 	                                is direct */
 	uint32_t streams;
-	uint64_t tx_bytes, rx_bytes; /* stream payload since start */
+	uint64_t tx_bytes, rx_bytes; /* payload of streams and datagrams since start */
 	double tx_bps, rx_bps;       /* over about a second */
 };
 void endpoint_peer_stats(struct endpoint *e, cv_time now, uint32_t peer,
@@ -245,6 +268,7 @@ void endpoint_nat_stats(const struct endpoint *e, struct endpoint_nat_stats *out
 struct endpoint_counters {
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
 	uint64_t malformed, unknown_index, forged, replayed, gate_drops, relay_strays;
+	uint64_t datagrams_dropped; /* of flows: too old, pushed out, never whole, no memory */
 };
 void endpoint_counters(const struct endpoint *e, struct endpoint_counters *out);
 bool endpoint_check(const struct endpoint *e);

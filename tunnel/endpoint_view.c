@@ -111,8 +111,12 @@ void endpoint_nat_stats(const struct endpoint *e, struct endpoint_nat_stats *out
 
 void endpoint_counters(const struct endpoint *e, struct endpoint_counters *out)
 {
+	struct datagrams_stats datagrams;
+
 	*out = e->counters;
 	for (uint32_t i = 0; i < e->session_count; i++) {
+		datagrams_stats(e->sessions[i]->datagrams, &datagrams);
+		out->datagrams_dropped += e->sessions[i]->dropped + datagrams.dropped;
 		out->forged += e->sessions[i]->forged;
 		out->replayed += e->sessions[i]->replayed;
 	}

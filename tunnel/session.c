@@ -9,6 +9,7 @@
 #include "tunnel/builder.h"
 #include "tunnel/liveness.h"
 #include "tunnel/recovery.h"
+#include "tunnel/vitals.h"
 
 /* ---- life ---- */
 
@@ -36,6 +37,7 @@ static int object_init(struct session *s)
 	sent_init(&s->sent, SESSION_SENT_MAX);
 	acks_init(&s->acks);
 	s->acks_alone = 0;
+	s->datagrams_lead = 0;
 	s->ecn_ledger = (struct ecn_ledger){ 0 };
 	memset(s->replay_words, 0, REPLAY_WORDS(SESSION_REPLAY_WINDOW) * sizeof(uint64_t));
 	replay_init(&s->replay, s->replay_words, REPLAY_WORDS(SESSION_REPLAY_WINDOW),
@@ -140,12 +142,9 @@ bool session_has_room(const struct session *s)
 
 void session_renew_object(struct session *s, cv_time now, uint16_t code)
 {
-	struct streams_stats stats;
 	unsigned i = 0;
 
-	streams_stats(s->streams, &stats);
-	s->tx_stream_bytes += stats.sent_bytes;
-	s->rx_stream_bytes += stats.received_bytes;
+	vitals_keep(s);
 	trace_emit(s->core->trace, now, TRACE_OBJECT_DROPPED, s->number, 0, code);
 	streams_abort_all(s->streams, code);
 	while (i < SESSION_OLD_STREAMS && s->old_streams[i])

@@ -130,7 +130,8 @@ struct session {
 	struct datagrams *datagrams;
 	struct sent sent;
 	struct acks acks;
-	uint32_t acks_alone; /* packets in a row that had nothing but an ACK */
+	uint32_t datagrams_lead; /* bytes that datagrams are ahead of streams that wait too */
+	uint32_t acks_alone;     /* packets in a row that had nothing but an ACK */
 	struct ecn_ledger ecn_ledger;
 	struct replay replay;
 	uint64_t *replay_words;
@@ -204,7 +205,8 @@ struct session {
 		ready_node; /* on the endpoint's list of sessions that may have output or events */
 
 	/* statistics */
-	uint64_t tx_stream_bytes, rx_stream_bytes; /* of objects gone by */
+	uint64_t tx_bytes, rx_bytes; /* of streams and datagrams of objects gone by */
+	uint64_t dropped;            /* datagrams, likewise */
 	uint64_t sent_packets, lost_packets;
 	struct {
 		cv_time at;

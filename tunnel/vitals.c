@@ -9,11 +9,23 @@ enum { MARKS = SESSION_MARKS };
 static void totals(const struct session *s, uint64_t *tx, uint64_t *rx, uint32_t *open)
 {
 	struct streams_stats stats;
+	struct datagrams_stats datagrams;
 
 	streams_stats(s->streams, &stats);
-	*tx = s->tx_stream_bytes + stats.sent_bytes;
-	*rx = s->rx_stream_bytes + stats.received_bytes;
+	datagrams_stats(s->datagrams, &datagrams);
+	*tx = s->tx_bytes + stats.sent_bytes + datagrams.sent_bytes;
+	*rx = s->rx_bytes + stats.received_bytes + datagrams.received_bytes;
 	*open = stats.open;
+}
+
+void vitals_keep(struct session *s)
+{
+	struct datagrams_stats datagrams;
+	uint32_t open;
+
+	datagrams_stats(s->datagrams, &datagrams);
+	s->dropped += datagrams.dropped;
+	totals(s, &s->tx_bytes, &s->rx_bytes, &open);
 }
 
 static unsigned newest_mark(const struct session *s)

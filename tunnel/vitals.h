@@ -12,3 +12,5 @@
  */
 void vitals_mark(struct session *s, cv_time now);
 void vitals_read(struct session *s, cv_time now, struct endpoint_peer_stats *out);
+/* The object is about to go: what it has sent and received still counts. */
+void vitals_keep(struct session *s);

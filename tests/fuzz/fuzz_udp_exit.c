@@ -3,8 +3,8 @@
 /*
  * An association's story as a client, a resolver and strangers may write it: each byte is a step.
  *
- * Oracles besides the sanitizers: udp_exit_check() after every step; nothing is sent but to an address
- * that the policy allows at that moment; whoever is heard was sent to before.
+ * Oracles besides the sanitizers: udp_exit_check() after every step; nothing is sent but to an
+ * address that the policy allows at that moment; whoever is heard was sent to before.
  */
 #include <stddef.h>
 #include <stdint.h>

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The header of a datagram, as a client of SOCKS5 or a peer may send it. The first byte chooses which.
+ * The header of a datagram, as a client of SOCKS5 or a peer may send it. The first byte chooses
+ * which.
  *
- * Oracles besides the sanitizers: a header is consumed whole or not at all; what was read is written
- * and read back the same, in both encodings, so that whatever a client may name the tunnel carries;
- * a shorter one never has another meaning.
+ * Oracles besides the sanitizers: a header is consumed whole or not at all; what was read is
+ * written and read back the same, in both encodings, so that whatever a client may name the tunnel
+ * carries; a shorter one never has another meaning.
  */
 #include <stddef.h>
 #include <stdint.h>

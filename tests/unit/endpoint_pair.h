@@ -104,6 +104,9 @@ struct pair {
 	uint32_t datagram_max;         /* of both shells; to be set before pair_start() */
 	uint32_t interface_max;        /* larger ones are refused at once; 0: none is */
 	bool (*filter)(struct pair *p, struct pair_datagram *d); /* true: lost */
+	/* A datagram of a flow arrived at @side. */
+	void (*on_datagram)(struct pair *p, unsigned side, uint64_t flow, const uint8_t *bytes,
+	                    size_t size);
 	void (*on_train)(struct pair *p, unsigned side, const struct train *train);
 	uint64_t arg;
 	struct addr strays[PAIR_STRAYS];
@@ -434,10 +437,20 @@ static inline void pair_drain(struct pair *p, unsigned i)
 {
 	struct pair_side *s = &p->side[i];
 	struct endpoint_event ev;
+	const uint8_t *bytes;
 	unsigned limit = 0;
+	uint32_t peer;
+	uint64_t flow;
+	size_t size;
 
 	while (endpoint_next_event(s->e, p->now, &ev)) {
 		pair_on_event(p, i, &ev);
+		CV_ASSERT(++limit < 100000);
+	}
+	while (endpoint_next_datagram(s->e, &peer, &flow, &bytes, &size)) {
+		CV_ASSERT(peer == s->peer);
+		if (p->on_datagram)
+			p->on_datagram(p, i, flow, bytes, size);
 		CV_ASSERT(++limit < 100000);
 	}
 	for (;;) {

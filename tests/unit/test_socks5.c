@@ -30,7 +30,7 @@ static const struct socks5_user users[] = {
 struct transcript {
 	uint8_t out[64];
 	size_t out_size;
-	enum socks5_verdict verdict; /* the last one */
+	enum socks5_verdict verdict;         /* the last one */
 	char target[HOSTPORT_TEXT_MAX + 16]; /* after "BIND " or "ASSOCIATE " */
 	uint8_t stream[64];
 	size_t stream_size;
@@ -58,9 +58,9 @@ static void client_init(struct client *c, bool has_users)
 
 static void describe(const struct socks5 *s, char *out)
 {
-	static const char *const commands[] = { [SOCKS5_CONNECT] = "",
-		                                [SOCKS5_BIND] = "BIND ",
-		                                [SOCKS5_ASSOCIATE] = "ASSOCIATE " };
+	static const char *const commands[] = {
+		[SOCKS5_CONNECT] = "", [SOCKS5_BIND] = "BIND ", [SOCKS5_ASSOCIATE] = "ASSOCIATE "
+	};
 
 	memcpy(out, commands[s->command], strlen(commands[s->command]) + 1);
 	hostport_format(&s->target, out + strlen(out));
@@ -295,8 +295,8 @@ static const struct row rows[] = {
 	  "BIND 1.2.3.4:80", "", false },
 	{ "BIND for anyone", BYTES(HELLO "\x05\x02\0\x01\0\0\0\0\0\0"), BYTES(WELCOME), REQUEST,
 	  "BIND 0.0.0.0:0", "", false },
-	{ "BIND: no name", BYTES(HELLO "\x05\x02\0\x03\0\0\x50"), BYTES(WELCOME ERROR("\x01")), CLOSE,
-	  0, 0, false },
+	{ "BIND: no name", BYTES(HELLO "\x05\x02\0\x03\0\0\x50"), BYTES(WELCOME ERROR("\x01")),
+	  CLOSE, 0, 0, false },
 	{ "UDP ASSOCIATE", BYTES(HELLO "\x05\x03\0\x01\0\0\0\0\0\0"), BYTES(WELCOME), REQUEST,
 	  "ASSOCIATE 0.0.0.0:0", "", false },
 	{ "UDP ASSOCIATE, IPv6",

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Goal: no datagram leaves but to an address that the policy has judged; a name costs one lookup, and
- * what waits for it is bounded and keeps its order; only hosts that were sent to are heard.
- * Method: a small resolver played by the test, the policy of a real acl, and a model for the table of
- * hosts that knows nothing of lists.
+ * Goal: no datagram leaves but to an address that the policy has judged; a name costs one lookup,
+ * and what waits for it is bounded and keeps its order; only hosts that were sent to are heard.
+ * Method: a small resolver played by the test, the policy of a real acl, and a model for the table
+ * of hosts that knows nothing of lists.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -446,8 +446,7 @@ static void the_longest_unused_host_makes_room(void **state)
 		} else if (used_at[n] == 0) {
 			oldest = HOSTS;
 			for (unsigned i = 0; i < HOSTS; i++) {
-				if (used_at[i] &&
-				    (oldest == HOSTS || used_at[i] < used_at[oldest]))
+				if (used_at[i] && (oldest == HOSTS || used_at[i] < used_at[oldest]))
 					oldest = i;
 			}
 			used_at[oldest] = 0;

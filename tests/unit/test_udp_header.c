@@ -157,8 +157,9 @@ static const struct {
 	        "a\0\0"),
 	  UDP_HEADER_MALFORMED },
 	{ "empty name", BYTES("\0\0\0\x03\0\0\x35"), UDP_HEADER_MALFORMED },
-	{ "a NUL in a name", BYTES("\0\0\0\x03\x03"
-	                           "a\0b\0\x35"),
+	{ "a NUL in a name",
+	  BYTES("\0\0\0\x03\x03"
+	        "a\0b\0\x35"),
 	  UDP_HEADER_MALFORMED },
 	{ "a numeric disguise",
 	  BYTES("\0\0\0\x03\x05"
