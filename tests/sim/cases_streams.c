@@ -183,7 +183,8 @@ static void close_orders(struct sim *sim)
 	for (int i = 0; i < CLOSINGS; i++) {
 		struct sim_flow *f = flow(sim, UINT64_MAX, UINT64_MAX);
 
-		closings[i] = (struct closing){ .way = { (enum way)(v / WAYS), (enum way)(v % WAYS) } };
+		closings[i] =
+			(struct closing){ .way = { (enum way)(v / WAYS), (enum way)(v % WAYS) } };
 		f->side[0].chunk = f->side[1].chunk = 4096;
 		simapp_begin(sim, f);
 	}
