@@ -10,7 +10,7 @@ import threading
 import time
 
 import socks
-from world import World, main, report
+from world import World, culvert, main, report
 
 
 class Say:
@@ -74,8 +74,10 @@ def configure(w):
         "db": {"to": f"unix:{w.b.directory}/db.sock", "allow": ["near"]},
         "down": {"to": "127.0.0.1:8999", "allow": ["near"]},
         "proxy": {"to": "127.0.0.1:1085", "allow": ["near"]},
-        "secret": {"to": "127.0.0.1:8000"},
-        "udp": {"to": "127.0.0.1:8000", "protocol": "tcp", "allow": []}}
+        "secret": {"to": "127.0.0.1:8000", "allow": ["other"]},
+        "nobody": {"to": "127.0.0.1:8000"}}
+    other = culvert("keygen", w.lab.directory / "other.key").stdout.strip()
+    w.b.config["peers"]["other"] = {"key": other}
     w.b.config["proxies"] = [{"listen": "127.0.0.1:1085", "peer": "near"}]
     w.b.config["peers"]["near"]["allow"] = []
     w.a.config["proxies"] = [{"listen": "127.0.0.1:1080", "peer": "far"}]
@@ -108,7 +110,7 @@ def nothing_else_is_granted(w):
 
 
 def errors_are_told_in_time(w):
-    for name in ("none.far.culvert", "secret.far.culvert", "udp.far.culvert",
+    for name in ("none.far.culvert", "secret.far.culvert", "nobody.far.culvert",
                  "web.nobody.culvert", "far.culvert", "culvert", "a.web.far.culvert"):
         by_proxy(w, name, 80, socks.HOST_UNREACHABLE)
     by_proxy(w, "down.far.culvert", 80, socks.REFUSED)
