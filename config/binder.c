@@ -146,7 +146,7 @@ static int read_number(const struct slot *slot, char why[VALUE_WHY_MAX])
 	return r;
 }
 
-static int read_bool(struct binder *b, const struct slot *slot, char why[VALUE_WHY_MAX])
+static int read_bool(const struct slot *slot, char why[VALUE_WHY_MAX])
 {
 	bool v = false;
 	int r = value_read_bool(slot->text, &v, why);
@@ -154,9 +154,6 @@ static int read_bool(struct binder *b, const struct slot *slot, char why[VALUE_W
 	if (r < 0)
 		return r;
 	memcpy(slot->at, &v, sizeof(v));
-	if (v && (slot->key->flags & SCHEMA_TRUE_NOT_YET))
-		report_add(b->report, REPORT_ERROR, slot->mark, "'%s: true' is not supported yet",
-		           slot->key->name);
 	return 0;
 }
 
@@ -310,7 +307,7 @@ static int read_value(struct binder *b, const struct slot *slot, char why[VALUE_
 	case SCHEMA_MAP:
 		break;
 	case SCHEMA_BOOL:
-		return read_bool(b, slot, why);
+		return read_bool(slot, why);
 	case SCHEMA_INTEGER:
 	case SCHEMA_SIZE:
 	case SCHEMA_RATE:

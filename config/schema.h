@@ -53,7 +53,6 @@ enum schema_flags {
 	SCHEMA_LABEL = 1 << 1,        /* SCHEMA_NAMED: the names are DNS labels */
 	SCHEMA_SECRET = 1 << 2,       /* its lines are never shown */
 	SCHEMA_NOT_YET = 1 << 3,      /* setting it is refused */
-	SCHEMA_TRUE_NOT_YET = 1 << 4, /* SCHEMA_BOOL: `true` is refused */
 };
 
 struct schema_choice {

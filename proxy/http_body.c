@@ -58,7 +58,7 @@ static bool on_size(struct http_body *b, uint8_t c)
 		b->state = HTTP_BODY_BAD;
 	else
 		b->state = c == ';' ? HTTP_BODY_EXTENSION : HTTP_BODY_SIZE_LF;
-	return c == '\r';
+	return b->state == HTTP_BODY_SIZE_LF;
 }
 
 /* To @next if this is what must come here. */

@@ -628,11 +628,6 @@ static const struct row rows[] = {
 	  "peers: { home: { key: " K1 " } }\n"
 	  "forwards: [ { listen: 53, peer: home, to: 53, protocol: udp } ]\n",
 	  "3:57: 'protocol: udp' is not supported yet" },
-	{ "not yet: optimistic",
-	  "identity: id.key\n"
-	  "peers: { home: { key: " K1 " } }\n"
-	  "proxies: [ { listen: 1080, peer: home, optimistic: true } ]\n",
-	  "3:52: 'optimistic: true' is not supported yet" },
 	{ "not yet: metrics",
 	  "identity: id.key\n"
 	  "metrics: 127.0.0.1:9464\n",
