@@ -10,7 +10,7 @@ import threading
 import time
 
 import socks
-from world import World, culvert, main, report
+from world import World, culvert, main, report, sha256
 
 
 class Say:
@@ -71,6 +71,7 @@ def configure(w):
     w.b.config["services"] = {
         "web": {"to": "127.0.0.1:8000", "allow": ["near"]},
         "name": {"to": "web.far.lab:80", "allow": ["near"]},
+        "page": {"to": "localhost:8080", "allow": ["near"]},
         "db": {"to": f"unix:{w.b.directory}/db.sock", "allow": ["near"]},
         "down": {"to": "127.0.0.1:8999", "allow": ["near"]},
         "proxy": {"to": "127.0.0.1:1085", "allow": ["near"]},
@@ -99,6 +100,12 @@ def names_lead_to_their_targets(w):
     socks.connect(s, "proxy.far.culvert", 1)
     assert socks.connect(s, "back.near.culvert", 1)
     assert read_all(s) == b"back"
+    # A browser's way: absolute form, and CONNECT.
+    for words in [], ["--proxytunnel"]:
+        got = w.a.host.run(["curl", "-sS", "--max-time", "10", "-x", "http://127.0.0.1:1080", *words,
+                            "http://page.far.culvert/data", "-o", w.lab.directory / "got"])
+        assert got.returncode == 0, got
+        assert sha256(w.lab.directory / "got") == w.page
     report("by proxy, forward and nc", "the right one answers")
 
 
@@ -135,6 +142,8 @@ def story():
         Say(w, w.b.host, f"{w.b.directory}/db.sock", b"db")
         Say(w, w.a.host, ("127.0.0.1", 8000), b"back")
         Say(w, w.web, ("0.0.0.0", 80), b"named")
+        w.page = w.file(100000)
+        w.serve_files(w.b.host, 8080)
         w.start()
         names_lead_to_their_targets(w)
         nothing_else_is_granted(w)
