@@ -115,6 +115,12 @@ static const struct config_listen *client_listen(const struct config *c, size_t 
 	return n < c->proxy_count ? &c->proxies[n].listen : &c->forwards[n - c->proxy_count].listen;
 }
 
+/* A port of TCP and the same of UDP are two. */
+static bool is_udp(const struct config *c, size_t n)
+{
+	return n >= c->proxy_count && c->forwards[n - c->proxy_count].protocol == CONFIG_UDP;
+}
+
 /* Quadratic, of at most a thousand and some. */
 static void check_places(const struct config *c, struct report *report)
 {
@@ -124,7 +130,7 @@ static void check_places(const struct config *c, struct report *report)
 		const struct config_listen *l = client_listen(c, i);
 
 		for (size_t k = 0; k < i; k++) {
-			if (!is_same_place(l, client_listen(c, k)))
+			if (is_udp(c, i) != is_udp(c, k) || !is_same_place(l, client_listen(c, k)))
 				continue;
 			report_add(report, REPORT_ERROR, l->mark,
 			           "%s is listened on twice (first on line %u)", l->text,
@@ -172,12 +178,38 @@ static void check_server(struct config *c, struct report *report)
 	check_ports(s->tcp, s->tcp_count, report);
 }
 
+static void check_protocol(enum config_protocol protocol, const struct config_listen *listen,
+                           const struct config_host *to, struct report *report)
+{
+	if (protocol != CONFIG_UDP)
+		return;
+	if (listen && listen->unix_path)
+		report_add(report, REPORT_ERROR, listen->mark,
+		           "'protocol: udp' needs an address: unix sockets are for tcp");
+	if (to->host.kind == HOST_UNIX)
+		report_add(report, REPORT_ERROR, to->mark,
+		           "'protocol: udp' needs a host and a port: unix sockets are for tcp");
+}
+
+static void check_protocols(const struct config *c, struct report *report)
+{
+	for (size_t i = 0; i < c->forward_count; i++)
+		check_protocol(c->forwards[i].protocol, &c->forwards[i].listen, &c->forwards[i].to,
+		               report);
+	for (size_t i = 0; i < c->remote_forward_count; i++)
+		check_protocol(c->remote_forwards[i].protocol, &c->remote_forwards[i].listen,
+		               &c->remote_forwards[i].to, report);
+	for (size_t i = 0; i < c->service_count; i++)
+		check_protocol(c->services[i].protocol, NULL, &c->services[i].to, report);
+}
+
 static void check_agent(const struct config *c, struct report *report)
 {
 	for (size_t i = 0; i < c->peer_count; i++)
 		check_peer(c, i, report);
 	for (size_t i = 0; i < c->proxy_count; i++)
 		check_proxy(&c->proxies[i], report);
+	check_protocols(c, report);
 	check_places(c, report);
 	check_ports(c->listen, c->listen_count, report);
 }

@@ -14,14 +14,14 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "far_udp.h"
 #include "net/clock.h"
 
 #define REQUEST_TIMEOUT CV_SEC(10)
 
-static struct acl policy(const struct flow *f)
+struct acl bridge_acl(const struct bridge *b, uint32_t peer)
 {
-	const struct bridge *b = f->b;
-	const struct tables_peer *p = tables_peer(&b->tables, f->peer);
+	const struct tables_peer *p = tables_peer(&b->tables, peer);
 
 	return (struct acl){
 		.allow = p->allow,
@@ -31,6 +31,11 @@ static struct acl policy(const struct flow *f)
 		.local = b->local,
 		.local_count = b->local_count,
 	};
+}
+
+static struct acl policy(const struct flow *f)
+{
+	return bridge_acl(f->b, f->peer);
 }
 
 static void stop_attempt(struct far_attempt *a)
@@ -251,6 +256,20 @@ static void on_request(struct flow *f, cv_time now, const struct target_request 
 	pump_dial(f, now);
 }
 
+static void on_udp_request(struct flow *f, cv_time now, const struct target_request *request)
+{
+	if (!bucket_take(&f->b->peers[f->peer].opens, now, OPEN_RATE, OPEN_BURST, 1))
+		refuse(f, TARGET_LIMIT);
+	else if (request->has_listener)
+		refuse(f, TARGET_POLICY);
+	else if (request->to.kind == HOST_SERVICE)
+		refuse(f, TARGET_SERVICE_UNKNOWN);
+	else if (request->to.kind == HOST_NONE)
+		refuse(f, TARGET_UNSUPPORTED);
+	else
+		far_udp_open(f, now, &request->to, false);
+}
+
 static void dispatch(struct flow *f, cv_time now, const struct target_request *request)
 {
 	switch (request->kind) {
@@ -262,6 +281,8 @@ static void dispatch(struct flow *f, cv_time now, const struct target_request *r
 			on_request(f, now, request);
 		return;
 	case TARGET_KIND_UDP:
+		on_udp_request(f, now, request);
+		return;
 	case TARGET_KIND_LISTEN:
 	case TARGET_KIND_LISTEN_UDP:
 	case TARGET_KIND_BIND:

@@ -572,11 +572,24 @@ static const struct row rows[] = {
 	  "peers: { home: { key: " K1 " } }\n"
 	  "forwards: [ { listen: 80, peer: home, to: 'service:web' } ]\n",
 	  "3:43: 'service:' is not supported yet" },
-	{ "not yet: udp",
+	{ "udp by a unix socket",
 	  "identity: id.key\n"
 	  "peers: { home: { key: " K1 " } }\n"
-	  "forwards: [ { listen: 53, peer: home, to: 53, protocol: udp } ]\n",
-	  "3:57: 'protocol: udp' is not supported yet" },
+	  "forwards: [ { listen: 'unix:/a', peer: home, to: 53, protocol: udp } ]\n",
+	  "3:23: 'protocol: udp' needs an address: unix sockets are for tcp" },
+	{ "udp to a unix socket",
+	  "identity: id.key\n"
+	  "peers: { home: { key: " K1 " } }\n"
+	  "forwards: [ { listen: 53, peer: home, to: 'unix:/a', protocol: udp } ]\n",
+	  "3:43: 'protocol: udp' needs a host and a port: unix sockets are for tcp" },
+	{ "one place for two forwards of udp",
+	  "identity: id.key\n"
+	  "peers: { home: { key: " K1 " } }\n"
+	  "forwards:\n"
+	  "  - { listen: 53, peer: home, to: 53 }\n"
+	  "  - { listen: 53, peer: home, to: 53, protocol: udp }\n"
+	  "  - { listen: 53, peer: home, to: 54, protocol: udp }\n",
+	  "6:15: 53 is listened on twice (first on line 5)" },
 	{ "not yet: optimistic",
 	  "identity: id.key\n"
 	  "peers: { home: { key: " K1 " } }\n"
