@@ -15,15 +15,15 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "far_listen.h"
+#include "far_udp.h"
 #include "net/clock.h"
 #include "remote.h"
 
 #define REQUEST_TIMEOUT CV_SEC(10)
 
-static struct acl policy(const struct flow *f)
+struct acl bridge_acl(const struct bridge *b, uint32_t peer)
 {
-	const struct bridge *b = f->b;
-	const struct tables_peer *p = tables_peer(&b->tables, f->peer);
+	const struct tables_peer *p = tables_peer(&b->tables, peer);
 
 	return (struct acl){
 		.allow = p->allow,
@@ -32,8 +32,15 @@ static struct acl policy(const struct flow *f)
 		.own_count = b->own_count,
 		.local = b->local,
 		.local_count = b->local_count,
-		.is_operators_own = f->far && f->far->is_own,
 	};
+}
+
+static struct acl policy(const struct flow *f)
+{
+	struct acl acl = bridge_acl(f->b, f->peer);
+
+	acl.is_operators_own = f->far && f->far->is_own;
+	return acl;
 }
 
 static void stop_attempt(struct far_attempt *a)
@@ -307,6 +314,20 @@ static void on_request(struct flow *f, cv_time now, const struct target_request 
 	pump_dial(f, now);
 }
 
+static void on_udp_request(struct flow *f, cv_time now, const struct target_request *request)
+{
+	if (!bucket_take(&f->b->peers[f->peer].opens, now, OPEN_RATE, OPEN_BURST, 1))
+		refuse(f, TARGET_LIMIT);
+	else if (request->has_listener)
+		refuse(f, TARGET_POLICY);
+	else if (request->to.kind == HOST_SERVICE)
+		refuse(f, TARGET_SERVICE_UNKNOWN);
+	else if (request->to.kind == HOST_NONE)
+		refuse(f, TARGET_UNSUPPORTED);
+	else
+		far_udp_open(f, now, &request->to, false);
+}
+
 static void dispatch(struct flow *f, cv_time now, const struct target_request *request)
 {
 	switch (request->kind) {
@@ -320,6 +341,8 @@ static void dispatch(struct flow *f, cv_time now, const struct target_request *r
 		far_bind_open(f, now, request);
 		return;
 	case TARGET_KIND_UDP:
+		on_udp_request(f, now, request);
+		return;
 	case TARGET_KIND_LISTEN_UDP:
 		refuse(f, TARGET_UNSUPPORTED);
 		return;
