@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Hundreds of clients that never ask, and hundreds more than there are descriptors.
+(E16, E19, T75, T79)
+
+500 clients on loopback and 500 from the LAN send a byte now and then and never a request: a new one
+is served within a second all the while, and they are gone after 10 s. With 64 descriptors 500
+clients have their turn, the loop does not spin, and afterwards all is as before.
+"""
+import os
+import resource
+import selectors
+import time
+
+import socks
+from world import World, main, report
+
+CROWD = 500
+LAN_PORT = 1083
+SERVED_WITHIN = 1
+GONE_AT = (9, 12)
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Crowd:
+    """Clients that began a handshake and let it lie."""
+
+    def __init__(self, w, address, host, words):
+        self.begin = time.monotonic()
+        self.open = selectors.DefaultSelector()
+        for i in range(CROWD):
+            s = w.connect(address, host)
+            s.setblocking(False)
+            try:
+                s.send(words[i % len(words)])
+            except OSError:
+                pass
+            self.open.register(s, selectors.EVENT_READ)
+
+    def look(self, timeout=0):
+        """Forgets those that were closed; returns how many are left."""
+        for key, _ in self.open.select(timeout):
+            try:
+                gone = not key.fileobj.recv(1000)
+            except OSError:
+                gone = True
+            if gone:
+                self.open.unregister(key.fileobj)
+                key.fileobj.close()
+        return len(self.open.get_map())
+
+    def nudge(self):
+        """One more byte of each, which changes nothing."""
+        for key in list(self.open.get_map().values()):
+            try:
+                key.fileobj.send(b"x")
+            except OSError:
+                pass
+
+    def close(self):
+        for key in list(self.open.get_map().values()):
+            self.open.unregister(key.fileobj)
+            key.fileobj.close()
+
+
+def served(w, address, host):
+    begin = time.monotonic()
+    with w.connect(address, host) as s:
+        socks.connect(s, w.web.address, 80)
+    return time.monotonic() - begin
+
+
+def slow(w):
+    lan = w.a.host.address
+    words = (b"\x05", b"\x05\x02\x00", b"\x04\x01\x00", b"CONNECT a:1 HTTP/1.1\r\nX: ", b"GET http://")
+    for what, address, host in (("loopback", ("127.0.0.1", 1080), w.a.host),
+                                ("the LAN", (lan, LAN_PORT), w.c)):
+        crowd = Crowd(w, address, host, words)
+        times, held = [], crowd.look()
+        while (left := crowd.look(0.1)) and time.monotonic() - crowd.begin < GONE_AT[1]:
+            if not times or time.monotonic() - times[-1][0] > 1:
+                times.append((time.monotonic(), served(w, address, host)))
+                crowd.nudge()
+            last = time.monotonic() - crowd.begin
+        report(f"{what}: of {CROWD} that do not ask, held", held)
+        report(f"{what}: slowest of {len(times)} that do", max(t for _, t in times))
+        report(f"{what}: the last was closed after", last)
+        assert left == 0, f"{left} are still there"
+        assert GONE_AT[0] < last < GONE_AT[1], last
+        assert max(t for _, t in times) < SERVED_WITHIN, times
+        assert held == CROWD if host is w.a.host else held <= 256, held
+
+
+def few_descriptors(w):
+    """Each of 500 clients at once asks for a page, with 64 descriptors for all of them."""
+    w.a.stop()
+    w.a.wrapper = ["prlimit", "--nofile=64:64"]
+    w.a.start()
+    w.a.wait_path("far", ["direct"])
+    begin, cpu = time.monotonic(), cpu_seconds(w.a.process.pid)
+    clients, answers = selectors.DefaultSelector(), 0
+    for _ in range(CROWD):
+        s = w.connect(("127.0.0.1", 1080))
+        s.sendall(b"\x05\x01\x00" + b"\x05\x01\x00" + socks.address(w.web.address, 80) +
+                  b"GET /data HTTP/1.0\r\n\r\n")
+        s.setblocking(False)
+        clients.register(s, selectors.EVENT_READ, bytearray())
+    while clients.get_map() and time.monotonic() - begin < 60:
+        for key, _ in clients.select(1):
+            block = key.fileobj.recv(65536)
+            key.data.extend(block)
+            if not block:
+                assert key.data.endswith(w.page), bytes(key.data[:100])
+                clients.unregister(key.fileobj)
+                key.fileobj.close()
+                answers += 1
+    seconds = time.monotonic() - begin
+    share = (cpu_seconds(w.a.process.pid) - cpu) / seconds
+    report(f"64 descriptors: {answers} of {CROWD} clients served in", seconds)
+    report("64 descriptors: share of a core", share)
+    assert answers == CROWD, f"{answers} of {CROWD}"
+    # Those that hold their places for nothing: no spinning, and the control socket still answers.
+    crowd = Crowd(w, ("127.0.0.1", 1080), w.a.host, (b"\x05",))
+    begin, cpu = time.monotonic(), cpu_seconds(w.a.process.pid)
+    w.wait_until(lambda: time.monotonic() - begin > 2, 4, "two seconds of waiting")
+    share = (cpu_seconds(w.a.process.pid) - cpu) / (time.monotonic() - begin)
+    report("64 descriptors, all taken: share of a core", share)
+    assert share < 0.2, share
+    assert w.a.status()["peers"], "no status"
+    crowd.close()
+    begin = time.monotonic()
+    served(w, ("127.0.0.1", 1080), w.a.host)
+    report("64 descriptors: served again after", time.monotonic() - begin)
+    assert time.monotonic() - begin < 2 * SERVED_WITHIN
+    assert w.a.log().count("accepting paused") <= 2, w.a.log()
+
+
+def story():
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    with World(one_way_ms=5) as w:
+        w.c = w.lab.host("c", behind=w.home)
+        w.page = os.urandom(3000)
+        w.file(1)
+        (w.lab.directory / "htdocs/data").write_bytes(w.page)
+        w.serve_files()
+        w.a.config["proxies"].append({"listen": f"0.0.0.0:{LAN_PORT}", "peer": "far", "open": True})
+        w.start()
+        slow(w)
+        few_descriptors(w)
+
+
+main(story)
