@@ -219,7 +219,7 @@ static int read_key(const struct slot *slot, char why[VALUE_WHY_MAX])
 	return 0;
 }
 
-static int read_host(struct binder *b, const struct slot *slot, char why[VALUE_WHY_MAX])
+static int read_host(const struct slot *slot, char why[VALUE_WHY_MAX])
 {
 	struct config_host *h = slot->at;
 	uint16_t port = slot->key->type == SCHEMA_STUN ? CONFIG_STUN_PORT : CONFIG_DEFAULT_PORT;
@@ -229,8 +229,6 @@ static int read_host(struct binder *b, const struct slot *slot, char why[VALUE_W
 
 	h->mark = slot->mark;
 	h->text = slot->text;
-	if (r == 0 && h->host.kind == HOST_SERVICE && (slot->key->flags & SCHEMA_SERVICE_NOT_YET))
-		not_yet(b, slot->mark, "service:");
 	return r;
 }
 
@@ -330,7 +328,7 @@ static int read_value(struct binder *b, const struct slot *slot, char why[VALUE_
 	case SCHEMA_ADDRESS:
 	case SCHEMA_STUN:
 	case SCHEMA_TARGET:
-		return read_host(b, slot, why);
+		return read_host(slot, why);
 	case SCHEMA_PATTERN:
 	case SCHEMA_ROUTE_HOST:
 		return read_pattern(slot, why);

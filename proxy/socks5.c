@@ -199,8 +199,9 @@ static bool read_target(const struct socks5 *s, struct hostport *out)
 	CV_ASSERT(rd_left(&r) == 0);
 	if (t.port == 0 && s->in[1] == SOCKS5_CONNECT)
 		return false;
-	/* Where the datagrams will come from: whoever does not know it says nothing. */
-	if (name && name_size == 0 && s->in[1] == SOCKS5_ASSOCIATE) {
+	/* Where the datagrams will come from. A name says nothing about that, and need not be one:
+	 * PySocks sends "0". */
+	if (name && s->in[1] == SOCKS5_ASSOCIATE) {
 		name = NULL;
 		t.addr.family = ADDR_V4;
 	}

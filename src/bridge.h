@@ -44,12 +44,15 @@ enum flow_state {
 	FLOW_WAITING,   /* near: the stream is open, the far side has not answered */
 	FLOW_REQUEST,   /* far: the header has not come whole */
 	FLOW_DIALLING,  /* far */
+	FLOW_ASKING,    /* near: a listener of a remote forward, asked for or open */
+	FLOW_LISTENING, /* far: such a listener */
+	FLOW_BINDING,   /* far: a BIND that nobody has connected to */
 	FLOW_PUMPING,
 	FLOW_LINGERING, /* near: refused, and told why; has no stream */
 	FLOW_CLOSING, /* the connection is going; the stream is released */
 };
 
-enum flow_kind { FLOW_PROXY, FLOW_FORWARD, FLOW_NC, FLOW_FAR };
+enum flow_kind { FLOW_PROXY, FLOW_FORWARD, FLOW_NC, FLOW_FAR, FLOW_REMOTE };
 
 struct flow;
 struct once;
@@ -72,6 +75,12 @@ struct near {
 	bool is_answered; /* `optimistic`: success was said, a refusal is a reset */
 	bool is_eager;    /* its bytes run before the far side has answered */
 	struct hostport to;
+	/* HOST_NONE above: a listener of ours accepted this for whoever asked for the listener */
+	uint64_t listener;
+	bool has_listener;
+	uint8_t request_kind; /* enum target_kind; 0: TCP */
+	bool is_bound;        /* BIND: the first answer has come, the second must by then */
+	cv_time bound_until;
 	size_t early_size; /* bytes behind the request: stream data */
 	uint8_t in[2048];
 };
@@ -79,8 +88,10 @@ struct near {
 /* What a peer's stream needs only until it is connected. */
 struct far {
 	struct dial dial;
-	struct hostport to;
-	uint64_t lookup; /* of the resolver, 0: none */
+	struct hostport asked; /* for the log */
+	struct hostport to;    /* what is dialled */
+	bool is_own;           /* by our own configuration: a service, a remote forward */
+	uint64_t lookup;       /* of the resolver, 0: none */
 	struct flow *flow;
 	struct far_attempt {
 		struct flow *flow;
@@ -100,6 +111,10 @@ struct flow {
 	struct tcp_conn *conn; /* NULL: none or closed */
 	struct near *near;     /* owned, until answered */
 	struct far *far;       /* owned, until connected */
+	union {
+		struct far_listen *listen;     /* FLOW_FAR that listens; owned */
+		struct remote_forward *remote; /* FLOW_REMOTE; borrowed */
+	};
 	struct once *once;     /* owned; NULL but for an HTTP request in absolute form */
 	struct pump pump;
 	cv_time began_at;
@@ -115,6 +130,7 @@ struct flow {
 struct bridge_peer {
 	char name[HOST_LABEL_MAX + 1]; /* also of one that was just removed, for the log */
 	uint32_t dials;                /* in flight for this peer */
+	uint32_t listeners;            /* that it asked for */
 	struct bucket opens;
 };
 
@@ -137,6 +153,8 @@ struct bridge {
 	size_t own_unix_count;
 	struct addr local[64];
 	size_t local_count;
+	struct remote_forward *remotes; /* owned; remote.h */
+	size_t remote_count;
 	struct list flows;
 	uint32_t flow_count, flows_max;
 	uint32_t dials;
@@ -183,6 +201,9 @@ void bridge_set_local(struct bridge *b, const struct addr *list, size_t count);
 
 /* A client of proxy number @proxy of the configuration was accepted. Takes @conn. */
 void near_accept_proxy(struct bridge *b, uint32_t proxy, struct tcp_conn *conn);
+/* What a listener that the peer of @listener (FLOW_LISTENING) asked for has accepted. Takes @conn.
+ */
+void near_accept_remote(const struct flow *listener, struct tcp_conn *conn);
 /* A client of a forward to @to at peer number @peer was accepted. Takes @conn; @to is copied. */
 void near_accept_forward(struct bridge *b, uint32_t peer, const struct hostport *to,
                          struct tcp_conn *conn);
@@ -246,9 +267,15 @@ void near_proxy_on_timeout(struct flow *f);
 /* SOCKS5's BIND: near->to is DST.ADDR and DST.PORT, both of which may be zero; f->peer serves it.
  * The client is not being read, near->in holds what it sent ahead. */
 void near_bind(struct flow *f);
+/* Its first reply was said: waits for the second. */
+void near_bind_wait(struct flow *f, cv_time now);
 /* SOCKS5's UDP ASSOCIATE: near->to is where datagrams will come from, if the client knows that;
  * each of them names its own target, so no route has been looked for. */
 void associate_open(struct flow *f);
+/* What @request (TCP, UDP) means here: @to is to be reached, and @is_own says that our own
+ * configuration named it. TARGET_OK, or why not. @f is the stream's flow. */
+enum target_code far_target(const struct flow *f, const struct target_request *request,
+                            struct hostport *to, bool *is_own);
 void far_open(struct bridge *b, cv_time now, const struct endpoint_event *ev);
 void far_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
 void far_on_deadline(struct flow *f, cv_time now);

@@ -12,7 +12,9 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "far_listen.h"
 #include "net/clock.h"
+#include "remote.h"
 #include "once.h"
 
 /* How long a refused client may take to read why. */
@@ -48,6 +50,8 @@ static void flow_free(struct flow *f)
 {
 	near_free(f);
 	far_free(f);
+	far_listen_free(f);
+	remote_forget(f);
 	once_free(f);
 	heap_remove(&f->b->deadlines, &f->deadline);
 	list_remove(&f->node);
@@ -89,6 +93,8 @@ void flow_abandon(struct flow *f, enum target_code code, bool resets)
 	flow_set_deadline(f, CV_TIME_NEVER);
 	near_free(f);
 	far_free(f);
+	far_listen_free(f);
+	remote_forget(f);
 	if (!f->conn)
 		flow_free(f);
 	else if (resets)
@@ -297,6 +303,7 @@ void flow_start(struct flow *f, cv_time now)
 	CV_ASSERT(f->conn && f->stream);
 	near_free(f);
 	far_free(f);
+	far_listen_free(f);
 	flow_set_deadline(f, CV_TIME_NEVER);
 	f->state = FLOW_PUMPING;
 	pump_init(&f->pump);

@@ -70,7 +70,8 @@ void near_refuse(struct flow *f, enum target_code code)
 
 	log_info("refused peer=%s target=%s cause=\"%s\"",
 	         f->peer == ROUTE_NO_PEER ? "-" : flow_peer_name(f),
-	         hostport_format(&f->near->to, text), cause);
+	         f->near->has_listener ? "remote_forward" : hostport_format(&f->near->to, text),
+	         cause);
 	if (f->kind == FLOW_PROXY) {
 		near_proxy_refuse(f, code, cause);
 		return;
@@ -91,7 +92,12 @@ void near_refuse(struct flow *f, enum target_code code)
 void near_open(struct flow *f, cv_time now)
 {
 	struct bridge *b = f->b;
-	struct target_request request = { .kind = TARGET_KIND_TCP, .to = f->near->to };
+	struct target_request request = {
+		.kind = f->near->request_kind ? f->near->request_kind : TARGET_KIND_TCP,
+		.to = f->near->to,
+		.listener = f->near->listener,
+		.has_listener = f->near->has_listener,
+	};
 	uint8_t head[TARGET_REQUEST_MAX];
 	struct wr w = wr_init(head, sizeof(head));
 	enum peer_state state = endpoint_peer_state(b->endpoint, f->peer);
@@ -229,6 +235,27 @@ void near_accept_forward(struct bridge *b, uint32_t peer, const struct hostport 
 		near_go_eager(f);
 }
 
+void near_accept_remote(const struct flow *listener, struct tcp_conn *conn)
+{
+	struct bridge *b = listener->b;
+	struct flow *f = NULL;
+
+	/* Its number means something to the session that asked, and to no other. */
+	if (listener->streams == endpoint_streams(b->endpoint, listener->peer))
+		f = near_new(b, FLOW_FORWARD, conn);
+	if (!f) {
+		tcp_conn_reset(conn);
+		return;
+	}
+	f->peer = listener->peer;
+	f->near->listener = stream_id(listener->stream);
+	f->near->has_listener = true;
+	tcp_conn_start(conn, &eager_events, f);
+	near_open(f, f->began_at);
+	if (f->state == FLOW_WAITING)
+		near_go_eager(f);
+}
+
 int near_accept_nc(struct bridge *b, const char *peer, const char *target, struct tcp_conn *conn,
                    const uint8_t *early, size_t early_size, const char **why)
 {
@@ -243,10 +270,6 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 	}
 	if (hostport_parse(target, 0, &to, why) < 0)
 		return EXIT_USAGE;
-	if (to.kind == HOST_SERVICE) {
-		*why = "services are not supported yet";
-		return EXIT_USAGE;
-	}
 	f = early_size <= sizeof(f->near->in) ? near_new(b, FLOW_NC, conn) : NULL;
 	if (!f) {
 		*why = "the agent is at its limit of connections";
@@ -280,7 +303,8 @@ static bool tell_client(struct flow *f, const struct addr *bound)
 	return true;
 }
 
-static void on_answer(struct flow *f, cv_time now)
+/* False: it has not come whole, or the flow has ended or runs. */
+static bool take_answer(struct flow *f, cv_time now)
 {
 	struct stream_vec vec[4];
 	unsigned count = stream_peek(f->stream, vec, CV_ARRAY_SIZE(vec));
@@ -300,20 +324,32 @@ static void on_answer(struct flow *f, cv_time now)
 	case TARGET_READ_NEED_MORE:
 		if (stream_is_at_end(f->stream))
 			near_refuse(f, TARGET_INTERNAL);
-		return;
+		return false;
 	case TARGET_READ_UNSUPPORTED:
 	case TARGET_READ_MALFORMED:
 		near_refuse(f, TARGET_INTERNAL);
-		return;
+		return false;
 	case TARGET_READ_DONE:
 		break;
 	}
 	stream_consume(f->streams, f->stream, now, (size_t)(in.pos - bytes));
 	if (!tell_client(f, &bound)) {
 		flow_abandon(f, TARGET_ABORTED, true);
-		return;
+		return false;
+	}
+	if (f->near->request_kind == TARGET_KIND_BIND && !f->near->is_bound) {
+		near_bind_wait(f, now);
+		return true;
 	}
 	flow_start(f, now);
+	return false;
+}
+
+static void on_answer(struct flow *f, cv_time now)
+{
+	/* BIND has two, which may come at once. */
+	while (take_answer(f, now))
+		;
 }
 
 void near_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost)
@@ -363,6 +399,11 @@ void near_on_deadline(struct flow *f, cv_time now)
 	}
 	if (endpoint_peer_state(f->b->endpoint, f->peer) != PEER_CONNECTED) {
 		near_refuse(f, TARGET_PEER_DOWN);
+		return;
+	}
+	if (f->near->is_bound) {
+		if (now >= f->near->bound_until)
+			near_refuse(f, TARGET_TIMEOUT);
 		return;
 	}
 	if (refuse_held(f, now) || now < cv_time_after(f->began_at, PEER_TIMEOUT))

@@ -148,11 +148,7 @@ static bool find_route(struct flow *f, const struct hostport *to, const struct r
 
 static void on_connect(struct flow *f, const struct hostport *to, const struct rd *rest)
 {
-	if (!find_route(f, to, rest))
-		return;
-	if (f->near->to.kind == HOST_SERVICE)
-		near_refuse(f, TARGET_SERVICE_UNKNOWN);
-	else
+	if (find_route(f, to, rest))
 		go(f);
 }
 
@@ -183,8 +179,6 @@ static void on_forward(struct flow *f, const struct rd *rest)
 		near_refuse(f, TARGET_MALFORMED);
 	else if (r < 0)
 		near_refuse(f, TARGET_LIMIT);
-	else if (n->to.kind == HOST_SERVICE)
-		near_refuse(f, TARGET_SERVICE_UNKNOWN);
 	else
 		go(f);
 }

@@ -22,6 +22,8 @@ struct tables_peer {
 	const struct config_peer *config; /* NULL: no peer has this number */
 	const struct pattern *allow;      /* borrowed from the tables */
 	size_t allow_count;
+	const struct pattern *allow_listen; /* likewise */
+	size_t allow_listen_count;
 };
 
 struct tables_proxy {

@@ -38,12 +38,14 @@ enum {
 /* What a peer may ask of the exit. A browser opens some hundred connections at once; a
  * scanner, thousands a second for ever. */
 enum {
-	OPEN_RATE = 4000,          /* stream opens and connects per second and peer */
-	OPEN_BURST = 8000,         /* two seconds of it at once */
-	DIALS_PER_PEER_MAX = 256,  /* connects in flight; configurable */
-	DIALS_MAX = 2048,          /* connects in flight, all peers; configurable */
-	RESOLVE_PER_PEER_MAX = 64, /* name lookups in flight */
-	RESOLVE_MAX = 512,         /* name lookups in flight, all peers */
+	OPEN_RATE = 4000,            /* stream opens and connects per second and peer */
+	OPEN_BURST = 8000,           /* two seconds of it at once */
+	DIALS_PER_PEER_MAX = 256,    /* connects in flight; configurable */
+	DIALS_MAX = 2048,            /* connects in flight, all peers; configurable */
+	RESOLVE_PER_PEER_MAX = 64,   /* name lookups in flight */
+	RESOLVE_MAX = 512,           /* name lookups in flight, all peers */
+	LISTENERS_PER_PEER_MAX = 64, /* that a peer has asked for, BINDs included */
+	LISTEN_TRIES_MAX = 1024,     /* ports that "any free one" tries */
 };
 
 /* Receive windows, bytes. The first values are constants of the protocol version: the first

@@ -302,6 +302,8 @@ static const struct row rows[] = {
 	{ "UDP ASSOCIATE, IPv6",
 	  BYTES(HELLO "\x05\x03\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x35"), BYTES(WELCOME),
 	  REQUEST, "ASSOCIATE [::]:53", "", false },
+	{ "UDP ASSOCIATE, a name that is none", BYTES(HELLO "\x05\x03\0\x03\x01\x30\x12\x34"),
+	  BYTES(WELCOME), REQUEST, "ASSOCIATE 0.0.0.0:4660", "", false },
 	{ "UDP ASSOCIATE, no name", BYTES(HELLO "\x05\x03\0\x03\0\0\0"), BYTES(WELCOME), REQUEST,
 	  "ASSOCIATE 0.0.0.0:0", "", false },
 	{ "command 4", BYTES(HELLO "\x05\x04\0\x01\x01\x02\x03\x04\0\x50"),
