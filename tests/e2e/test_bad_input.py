@@ -10,6 +10,7 @@ after any byte leaves nothing behind. curl, in all its ways, agrees about the go
 import re
 import socket
 import struct
+import time
 
 import socks
 from world import World, main, report
@@ -401,6 +402,22 @@ def uploads(w):
     listener.close()
 
 
+def peer_is_down(w):
+    """503, in time, and why."""
+    w.b.stop()
+    w.wait_until(lambda: not w.a.peer("far")["connected"], 10, "the peer is known to be gone")
+    for request in (b"CONNECT web.far.lab:80", b"GET http://web.far.lab/"):
+        begin = time.monotonic()
+        with w.connect(OPEN) as s:
+            s.sendall(request + V11 + b"\r\n")
+            got = read_to_end(s)
+        report(f"{request.decode()}, peer down: seconds", time.monotonic() - begin)
+        report("says", got.rpartition(END)[2].decode().strip())
+        check_http("peer down", got, 503)
+        assert b"web.far.lab:80: the peer is not connected" in got, got
+        assert time.monotonic() - begin < 10
+
+
 def dialled(w):
     return w.b.log().count("stream opened") + w.b.log().count("stream refused")
 
@@ -437,6 +454,7 @@ def story():
         assert "SOCKS4 has no password" in w.a.log()
         assert "names only a path" in w.a.log()
         w.wait_until(lambda: w.a.peer("far")["streams"] == 0, 15, "no stream is left")
+        peer_is_down(w)
 
 
 main(story)

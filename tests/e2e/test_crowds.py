@@ -32,6 +32,7 @@ class Crowd:
 
     def __init__(self, w, address, host, words):
         self.open = selectors.DefaultSelector()
+        self.told = 0  # of HTTP, that they took too long
         for i in range(CROWD):
             s = w.connect(address, host)
             s.setblocking(False)
@@ -46,7 +47,9 @@ class Crowd:
         """Forgets those that were closed; returns how many are left."""
         for key, _ in self.open.select(timeout):
             try:
-                gone = not key.fileobj.recv(1000)
+                got = key.fileobj.recv(1000)
+                gone = not got
+                self.told += got.startswith(b"HTTP/1.1 408 ")
             except OSError:
                 gone = True
             if gone:
@@ -99,6 +102,7 @@ def slow(w):
         report(f"{what}: the last was closed after", last[i])
         assert last[i] > GONE_AT[0], last
         assert max(times[i]) < SERVED_WITHIN, times
+    assert crowds[0].told == 2 * CROWD // len(words), crowds[0].told
     assert held[0] == CROWD and held[1] <= 256, held
 
 
