@@ -159,10 +159,17 @@ def http_ok(c, s):
 
 @check("raw socket", "SOCKS5, addresses sent as names", "socks5", quick=True)
 def _(c):
-    for host in (c.stage.ip4, c.stage.ip6, f"[{c.stage.ip6}]"):
+    for host in (c.stage.ip4, c.stage.ip6):
         s, code, _, _ = socks(c, CONNECT, name(host, c.targets.echo))
         c.same(code, 0, f"reply for {host}")
         echoes(c, s)
+
+
+@check("raw socket", "SOCKS5, IPv6 address in brackets sent as a name", "socks5")
+def _(c):
+    s, code, _, _ = socks(c, CONNECT, name(f"[{c.stage.ip6}]", c.targets.echo))
+    c.same(code, 0, "reply")
+    echoes(c, s)
 
 
 @check("raw socket", "SOCKS5, the longest name, with a dot: 254 characters", "socks5",
