@@ -22,7 +22,7 @@ def chromium(c, host, way):
                   f"{c.stage.ip4}",
                   "--virtual-time-budget=10000", "--timeout=30000", "--dump-dom",
                   c.url("/page/", host=host)],
-                 timeout=45, env={"HOME": str(c.directory)})
+                 timeout=60, env={"HOME": str(c.directory)})
     text = done.stdout.decode(errors="replace")
     want = f"made by {host}:{c.targets.http}<"
     said = re.findall(r"net::ERR_\w+", done.stderr + text)
@@ -97,7 +97,7 @@ def _(c):
 def _(c):
     for _ in range(5):
         done = c.run(["dig", "@127.0.0.1", "-p", c.server.forwards["dns-udp"], "+tries=1",
-                      "+time=3", "+short", "web.conform.test"])
+                      "+time=8", "+short", "web.conform.test"])
         c.same(done.stdout, b"198.51.100.20\n" if c.stage.is_own else b"127.0.0.1\n",
                f"answer ({last_line(done.stdout.decode())})")
 

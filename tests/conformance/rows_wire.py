@@ -12,7 +12,7 @@ CONNECT, BIND, ASSOCIATE = 1, 2, 3
 
 
 def dial(c):
-    s = socket.create_connection(("127.0.0.1", c.server.socks), timeout=5)
+    s = socket.create_connection(("127.0.0.1", c.server.socks), timeout=8)
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return s
 
@@ -254,7 +254,7 @@ def _(c):
     read(s, 1)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     s.close()
-    c.true(c.targets.resets.acquire(timeout=3), "the target saw none")
+    c.true(c.targets.resets.acquire(timeout=8), "the target saw none")
 
 
 # UDP and BIND -------------------------------------------------------------------------
@@ -265,7 +265,7 @@ class Association:
         self.tcp, code, self.host, self.port = socks(c, ASSOCIATE, hint)
         c.same(code, 0, "reply")
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.settimeout(3)
+        self.udp.settimeout(8)
 
     def send(self, where, data, fragment=0):
         self.udp.sendto(bytes([0, 0, fragment]) + where + data, (self.host, self.port))
@@ -367,7 +367,7 @@ def _(c):
 @check("raw socket", "a UDP forward: 1 byte, 1,400 bytes, 8 KB", "forward-udp", quick=True)
 def _(c):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.settimeout(3)
+    s.settimeout(8)
     s.connect(("127.0.0.1", c.server.forwards["udp-echo"]))
     for size in (1, 1400, 8192):
         data = os.urandom(size)
