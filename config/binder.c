@@ -146,7 +146,7 @@ static int read_number(const struct slot *slot, char why[VALUE_WHY_MAX])
 	return r;
 }
 
-static int read_bool(struct binder *b, const struct slot *slot, char why[VALUE_WHY_MAX])
+static int read_bool(const struct slot *slot, char why[VALUE_WHY_MAX])
 {
 	bool v = false;
 	int r = value_read_bool(slot->text, &v, why);
@@ -154,9 +154,6 @@ static int read_bool(struct binder *b, const struct slot *slot, char why[VALUE_W
 	if (r < 0)
 		return r;
 	memcpy(slot->at, &v, sizeof(v));
-	if (v && (slot->key->flags & SCHEMA_TRUE_NOT_YET))
-		report_add(b->report, REPORT_ERROR, slot->mark, "'%s: true' is not supported yet",
-		           slot->key->name);
 	return 0;
 }
 
@@ -222,7 +219,7 @@ static int read_key(const struct slot *slot, char why[VALUE_WHY_MAX])
 	return 0;
 }
 
-static int read_host(struct binder *b, const struct slot *slot, char why[VALUE_WHY_MAX])
+static int read_host(const struct slot *slot, char why[VALUE_WHY_MAX])
 {
 	struct config_host *h = slot->at;
 	uint16_t port = slot->key->type == SCHEMA_STUN ? CONFIG_STUN_PORT : CONFIG_DEFAULT_PORT;
@@ -232,8 +229,6 @@ static int read_host(struct binder *b, const struct slot *slot, char why[VALUE_W
 
 	h->mark = slot->mark;
 	h->text = slot->text;
-	if (r == 0 && h->host.kind == HOST_SERVICE && (slot->key->flags & SCHEMA_SERVICE_NOT_YET))
-		not_yet(b, slot->mark, "service:");
 	return r;
 }
 
@@ -312,7 +307,7 @@ static int read_value(struct binder *b, const struct slot *slot, char why[VALUE_
 	case SCHEMA_MAP:
 		break;
 	case SCHEMA_BOOL:
-		return read_bool(b, slot, why);
+		return read_bool(slot, why);
 	case SCHEMA_INTEGER:
 	case SCHEMA_SIZE:
 	case SCHEMA_RATE:
@@ -333,7 +328,7 @@ static int read_value(struct binder *b, const struct slot *slot, char why[VALUE_
 	case SCHEMA_ADDRESS:
 	case SCHEMA_STUN:
 	case SCHEMA_TARGET:
-		return read_host(b, slot, why);
+		return read_host(slot, why);
 	case SCHEMA_PATTERN:
 	case SCHEMA_ROUTE_HOST:
 		return read_pattern(slot, why);

@@ -60,6 +60,37 @@ static void describe_peer(const struct config_peer *p, FILE *out)
 		(void)fprintf(out, "  may reach nothing through this agent\n");
 	for (size_t i = 0; i < p->allow_count; i++)
 		(void)fprintf(out, "  may reach %s\n", p->allow[i].text);
+	for (size_t i = 0; i < p->allow_listen_count; i++)
+		(void)fprintf(out, "  may listen here on %s\n", p->allow_listen[i].text);
+}
+
+/* @is_remote: the peer listens, and this agent connects. */
+static void describe_forward(const struct config_forward *f, bool is_remote, FILE *out)
+{
+	char host[HOSTPORT_TEXT_MAX];
+
+	if (is_remote)
+		(void)fprintf(out, "remote forward at %s on ", f->peer.name);
+	else
+		(void)fprintf(out, "forward on ");
+	describe_listen(&f->listen, out);
+	(void)fprintf(out, "%s to %s", f->protocol == CONFIG_UDP ? " (UDP)" : "",
+	              hostport_format(&f->to.host, host));
+	if (is_remote)
+		(void)fprintf(out, " from here\n");
+	else
+		(void)fprintf(out, " through %s\n", f->peer.name);
+}
+
+static void describe_service(const struct config_service *s, FILE *out)
+{
+	char host[HOSTPORT_TEXT_MAX];
+
+	(void)fprintf(out, "service %s is %s%s, for ", s->name, hostport_format(&s->to.host, host),
+	              s->protocol == CONFIG_UDP ? " (UDP)" : "");
+	for (size_t i = 0; i < s->allow_count; i++)
+		(void)fprintf(out, "%s%s", i > 0 ? ", " : "", s->allow[i].name);
+	(void)fprintf(out, "%s\n", s->allow_count == 0 ? "nobody" : "");
 }
 
 static void describe_proxy(const struct config_proxy *p, FILE *out)
@@ -101,13 +132,12 @@ static void describe_agent(const struct config *c, FILE *out)
 		              hostport_format(&c->stun[i].host, host));
 	for (size_t i = 0; i < c->proxy_count; i++)
 		describe_proxy(&c->proxies[i], out);
-	for (size_t i = 0; i < c->forward_count; i++) {
-		(void)fprintf(out, "forward on ");
-		describe_listen(&c->forwards[i].listen, out);
-		(void)fprintf(out, " to %s through %s\n",
-		              hostport_format(&c->forwards[i].to.host, host),
-		              c->forwards[i].peer.name);
-	}
+	for (size_t i = 0; i < c->forward_count; i++)
+		describe_forward(&c->forwards[i], false, out);
+	for (size_t i = 0; i < c->remote_forward_count; i++)
+		describe_forward(&c->remote_forwards[i], true, out);
+	for (size_t i = 0; i < c->service_count; i++)
+		describe_service(&c->services[i], out);
 	(void)fprintf(out, "control socket %s\n", c->control);
 	(void)fprintf(out,
 	              "memory: at most %" PRIu64

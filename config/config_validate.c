@@ -178,38 +178,91 @@ static void check_server(struct config *c, struct report *report)
 	check_ports(s->tcp, s->tcp_count, report);
 }
 
-static void check_protocol(enum config_protocol protocol, const struct config_listen *listen,
-                           const struct config_host *to, struct report *report)
+/* What leads to a target of this agent's own side. */
+static void check_own_target(const struct config_host *to, enum config_protocol protocol,
+                             const char *what, struct report *report)
 {
-	if (protocol != CONFIG_UDP)
-		return;
-	if (listen && listen->unix_path)
-		report_add(report, REPORT_ERROR, listen->mark,
-		           "'protocol: udp' needs an address: unix sockets are for tcp");
-	if (to->host.kind == HOST_UNIX)
+	if (to->host.kind == HOST_SERVICE)
 		report_add(report, REPORT_ERROR, to->mark,
-		           "'protocol: udp' needs a host and a port: unix sockets are for tcp");
+		           "%s leads to a target of this agent, which is named here, not by "
+		           "service:NAME",
+		           what);
+	if (to->host.kind == HOST_UNIX && protocol == CONFIG_UDP)
+		report_add(report, REPORT_ERROR, to->mark,
+		           "UDP has no unix sockets: expected HOST:PORT or a port");
 }
 
-static void check_protocols(const struct config *c, struct report *report)
+static void check_remote_forward(const struct config *c, size_t index, struct report *report)
 {
-	for (size_t i = 0; i < c->forward_count; i++)
-		check_protocol(c->forwards[i].protocol, &c->forwards[i].listen, &c->forwards[i].to,
-		               report);
-	for (size_t i = 0; i < c->remote_forward_count; i++)
-		check_protocol(c->remote_forwards[i].protocol, &c->remote_forwards[i].listen,
-		               &c->remote_forwards[i].to, report);
-	for (size_t i = 0; i < c->service_count; i++)
-		check_protocol(c->services[i].protocol, NULL, &c->services[i].to, report);
+	const struct config_forward *f = &c->remote_forwards[index];
+
+	check_own_target(&f->to, f->protocol, "a remote forward", report);
+	if (f->listen.unix_path && f->protocol == CONFIG_UDP)
+		report_add(report, REPORT_ERROR, f->listen.mark,
+		           "UDP has no unix sockets: expected HOST:PORT or a port");
+	for (size_t i = 0; i < index; i++) {
+		const struct config_forward *other = &c->remote_forwards[i];
+
+		if (!f->peer.name || !other->peer.name ||
+		    strcmp(f->peer.name, other->peer.name) != 0 || f->protocol != other->protocol ||
+		    !is_same_place(&f->listen, &other->listen))
+			continue;
+		report_add(report, REPORT_ERROR, f->listen.mark,
+		           "%s is listened on twice at peer '%s' (first on line %u)",
+		           f->listen.text, f->peer.name, other->listen.mark.line);
+		return;
+	}
+}
+
+static void check_forward(const struct config_forward *f, struct report *report)
+{
+	if (f->protocol != CONFIG_UDP)
+		return;
+	if (f->to.host.kind == HOST_UNIX)
+		report_add(report, REPORT_ERROR, f->to.mark,
+		           "UDP has no unix sockets: expected HOST:PORT or a port");
+	if (f->listen.unix_path)
+		report_add(report, REPORT_ERROR, f->listen.mark,
+		           "UDP has no unix sockets: expected HOST:PORT or a port");
+}
+
+static void check_service(const struct config_service *s, struct report *report)
+{
+	check_own_target(&s->to, s->protocol, "a service", report);
+	if (s->allow_count == 0)
+		report_add(report, REPORT_WARNING, s->mark,
+		           "service '%s' has no 'allow': nobody may use it", s->name);
+}
+
+/* Listeners have addresses: a name would never match, silently. */
+static void check_allow_listen(const struct config_peer *p, struct report *report)
+{
+	for (size_t i = 0; i < p->allow_listen_count; i++) {
+		const struct config_pattern *l = &p->allow_listen[i];
+
+		if (l->pattern.kind == PATTERN_NAME || l->pattern.kind == PATTERN_SUFFIX)
+			report_add(report, REPORT_ERROR, l->mark,
+			           "a listener has an address, not a name: expected an address, a "
+			           "network, localhost, * or unix:/path before the ports, found "
+			           "'%.120s'",
+			           l->text);
+	}
 }
 
 static void check_agent(const struct config *c, struct report *report)
 {
-	for (size_t i = 0; i < c->peer_count; i++)
+	for (size_t i = 0; i < c->peer_count; i++) {
 		check_peer(c, i, report);
+		check_allow_listen(&c->peers[i], report);
+	}
+	for (size_t i = 0; i < c->remote_forward_count; i++)
+		check_remote_forward(c, i, report);
+	for (size_t i = 0; i < c->service_count; i++)
+		check_service(&c->services[i], report);
 	for (size_t i = 0; i < c->proxy_count; i++)
 		check_proxy(&c->proxies[i], report);
-	check_protocols(c, report);
+	for (size_t i = 0; i < c->forward_count; i++)
+		check_forward(&c->forwards[i], report);
 	check_places(c, report);
 	check_ports(c->listen, c->listen_count, report);
 }

@@ -100,9 +100,9 @@ static const struct schema_key peer_keys[] = {
 	  .help = "how its packets may travel" },
 	{ "allow", SCHEMA_PATTERN, SCHEMA_ONE_OR_LIST, ARRAY(config_peer, allow, allow_count, 1024),
 	  .help = "what it may reach through this agent; nothing unless listed" },
-	{ "allow_listen", SCHEMA_PATTERN, SCHEMA_ONE_OR_LIST, SCHEMA_NOT_YET,
+	{ "allow_listen", SCHEMA_PATTERN, SCHEMA_ONE_OR_LIST,
 	  ARRAY(config_peer, allow_listen, allow_listen_count, 1024),
-	  .help = "where it may open listeners here, for its remote forwards" },
+	  .help = "where it may open listeners here, for its remote forwards and SOCKS5's BIND" },
 };
 TABLE(peer_table, "a peer", peer_keys);
 
@@ -122,8 +122,8 @@ static const struct schema_key proxy_keys[] = {
 	{ "users", SCHEMA_PASSWORD, SCHEMA_NAMED, SCHEMA_SECRET,
 	  ARRAY(config_proxy, users, user_count, 1024),
 	  .help = "names and passwords; without them nobody is asked" },
-	{ "optimistic", SCHEMA_BOOL, .flags = SCHEMA_TRUE_NOT_YET, AT(config_proxy, is_optimistic),
-	  .fallback = "false", .help = "answer success at once; errors become resets" },
+	{ "optimistic", SCHEMA_BOOL, AT(config_proxy, is_optimistic), .fallback = "false",
+	  .help = "answer success at once; errors become resets" },
 	{ "open", SCHEMA_BOOL, AT(config_proxy, is_open), .fallback = "false",
 	  .help = "may listen beyond loopback without users" },
 	{ "routes", SCHEMA_MAP, SCHEMA_LIST, ARRAY(config_proxy, routes, route_count, 4096),
@@ -136,16 +136,16 @@ static const struct schema_key forward_keys[] = {
 	  .help = "HOST:PORT, a port on localhost, or unix:/path" },
 	{ "peer", SCHEMA_PEER, .flags = SCHEMA_REQUIRED, AT(config_forward, peer),
 	  .help = "the peer at the other end" },
-	{ "to", SCHEMA_TARGET, .flags = SCHEMA_REQUIRED | SCHEMA_SERVICE_NOT_YET,
-	  AT(config_forward, to), .help = "HOST:PORT, a port on its localhost, or unix:/path" },
+	{ "to", SCHEMA_TARGET, .flags = SCHEMA_REQUIRED, AT(config_forward, to),
+	  .help = "HOST:PORT, a port on its localhost, unix:/path or service:NAME" },
 	{ "protocol", SCHEMA_CHOICE, AT(config_forward, protocol), .choices = protocol_choices,
 	  .fallback = "tcp", .help = "what is carried" },
 };
 TABLE(forward_table, "a forward", forward_keys);
 
 static const struct schema_key service_keys[] = {
-	{ "to", SCHEMA_TARGET, .flags = SCHEMA_REQUIRED | SCHEMA_SERVICE_NOT_YET,
-	  AT(config_service, to), .help = "what is offered: HOST:PORT, a port, or unix:/path" },
+	{ "to", SCHEMA_TARGET, .flags = SCHEMA_REQUIRED, AT(config_service, to),
+	  .help = "what is offered: HOST:PORT, a port, or unix:/path" },
 	{ "protocol", SCHEMA_CHOICE, AT(config_service, protocol), .choices = protocol_choices,
 	  .fallback = "tcp", .help = "what is carried" },
 	{ "allow", SCHEMA_PEER, SCHEMA_ONE_OR_LIST, ARRAY(config_service, allow, allow_count, 1024),
@@ -267,10 +267,10 @@ static const struct schema_key root_keys[] = {
 	  .help = "SOCKS5 listeners for local clients" },
 	{ "forwards", SCHEMA_MAP, SCHEMA_LIST, ARRAY(config, forwards, forward_count, 1024),
 	  .table = &forward_table, .help = "ports here that lead to targets there, like ssh -L" },
-	{ "remote_forwards", SCHEMA_MAP, SCHEMA_LIST, SCHEMA_NOT_YET,
+	{ "remote_forwards", SCHEMA_MAP, SCHEMA_LIST,
 	  ARRAY(config, remote_forwards, remote_forward_count, 1024), .table = &forward_table,
 	  .help = "ports there that lead to targets here, like ssh -R" },
-	{ "services", SCHEMA_MAP, SCHEMA_NAMED, SCHEMA_LABEL | SCHEMA_NOT_YET,
+	{ "services", SCHEMA_MAP, SCHEMA_NAMED, SCHEMA_LABEL,
 	  ARRAY(config, services, service_count, 1024), .table = &service_table,
 	  .help = "targets offered to peers by name" },
 	{ "control", SCHEMA_SOCKET, AT(config, control),

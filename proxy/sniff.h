@@ -11,24 +11,14 @@
 
 #include "base/compiler.h"
 #include "base/rd.h"
-#include "base/wr.h"
 
 enum sniff_kind {
 	SNIFF_NEED_MORE,
 	SNIFF_SOCKS5,
-	SNIFF_SOCKS4, /* recognised and refused in this version */
-	SNIFF_HTTP,   /* recognised and refused in this version */
+	SNIFF_SOCKS4,
+	SNIFF_HTTP,
 	SNIFF_UNKNOWN,
 };
 
-enum { SNIFF_REFUSAL_MAX = 320 };
-
 /* Looks at the first byte of @in and consumes nothing. */
 CV_NODISCARD enum sniff_kind sniff_first_byte(const struct rd *in);
-
-/**
- * sniff_write_refusal() - append what a client of this kind understands as "no"
- * The caller writes it and closes. Nothing is appended for SNIFF_UNKNOWN and for
- * the kinds that are not refused. Fits in SNIFF_REFUSAL_MAX bytes.
- */
-void sniff_write_refusal(struct wr *w, enum sniff_kind kind);

@@ -50,7 +50,7 @@ static void enter(struct socks5 *s, enum socks5_state next)
 	s->wanted = 1;
 }
 
-void socks5_init(struct socks5 *s, const struct socks5_user *users, size_t user_count)
+void socks5_init(struct socks5 *s, const struct auth_user *users, size_t user_count)
 {
 	CV_ASSERT(users || user_count == 0);
 	memset(s, 0, sizeof(*s));
@@ -108,40 +108,11 @@ static enum socks5_verdict on_greeting(struct socks5 *s)
 	return SOCKS5_REPLY;
 }
 
-/*
- * True when @size bytes equal the string, in a time that depends on @size alone,
- * which the client knows: past its end the string is read at its NUL again and
- * again. No NUL of the client's equals that one.
- */
-static bool equal_slowly(const char *secret, const uint8_t *bytes, size_t size)
-{
-	volatile unsigned difference = 0;
-	size_t at = 0;
-
-	for (size_t i = 0; i < size; i++) {
-		difference |= (unsigned)((uint8_t)secret[at] ^ bytes[i]);
-		difference |= bytes[i] == 0;
-		at += secret[at] != 0;
-	}
-	difference |= (uint8_t)secret[at];
-	return difference == 0;
-}
-
-/* A plain memset() of memory that is not read again may be left out by the compiler. */
-static void wipe(uint8_t *bytes, size_t size)
-{
-	volatile uint8_t *p = bytes;
-
-	for (size_t i = 0; i < size; i++)
-		p[i] = 0;
-}
-
 /* RFC 1929, 2:  VER  ULEN  UNAME  PLEN  PASSWD */
 static enum socks5_verdict on_auth(struct socks5 *s)
 {
-	const struct socks5_user *found = NULL;
+	const struct auth_user *found;
 	size_t name_size, password_size, size;
-	bool is_name, is_password;
 
 	if (s->in[0] != AUTH_VERSION) {
 		answer(s, AUTH_VERSION, 1);
@@ -157,17 +128,10 @@ static enum socks5_verdict on_auth(struct socks5 *s)
 	if (s->in_size < size + password_size)
 		return want(s, size + password_size);
 
-	/* No early end: the time must not tell which names exist. */
-	for (size_t i = 0; i < s->user_count; i++) {
-		is_name = equal_slowly(s->users[i].name, s->in + 2, name_size);
-		is_password = equal_slowly(s->users[i].password, s->in + size, password_size);
-		if (is_name && is_password)
-			found = &s->users[i];
-	}
-	wipe(s->in, sizeof(s->in));
-	/* An empty password is refused when the configuration is read; a second lock costs a line.
-	 */
-	if (!found || name_size == 0 || password_size == 0) {
+	found = auth_find(s->users, s->user_count, s->in + 2, name_size, s->in + size,
+	                  password_size);
+	auth_wipe(s->in, sizeof(s->in));
+	if (!found) {
 		answer(s, AUTH_VERSION, 1);
 		return leave(s, "user or password wrong");
 	}
@@ -235,8 +199,9 @@ static bool read_target(const struct socks5 *s, struct hostport *out)
 	CV_ASSERT(rd_left(&r) == 0);
 	if (t.port == 0 && s->in[1] == SOCKS5_CONNECT)
 		return false;
-	/* Where the datagrams will come from: whoever does not know it says nothing. */
-	if (name && name_size == 0 && s->in[1] == SOCKS5_ASSOCIATE) {
+	/* Where the datagrams will come from. A name says nothing about that, and need not be one:
+	 * PySocks sends "0". */
+	if (name && s->in[1] == SOCKS5_ASSOCIATE) {
 		name = NULL;
 		t.addr.family = ADDR_V4;
 	}

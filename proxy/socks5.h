@@ -30,6 +30,7 @@
 #include "base/hostport.h"
 #include "base/rd.h"
 #include "base/wr.h"
+#include "proxy/auth.h"
 #include "proxy/target.h"
 
 enum {
@@ -37,11 +38,6 @@ enum {
 	SOCKS5_AUTH_MAX = 513,     /* 3 + 255 + 255 */
 	SOCKS5_REQUEST_MAX = 262,  /* 4 + 1 + 255 + 2 */
 	SOCKS5_REPLY_MAX = 22,     /* 10 for IPv4 and for every error, 22 for IPv6 */
-};
-
-struct socks5_user {
-	const char *name;     /* borrowed; 1..255 bytes */
-	const char *password; /* borrowed; 1..255 bytes */
 };
 
 enum socks5_state {
@@ -70,8 +66,8 @@ enum socks5_verdict {
  * why. */
 struct socks5 {
 	enum socks5_state state;
-	const char *why;                 /* a static sentence for the log, once closed */
-	const struct socks5_user *users; /* borrowed; NULL when there are none */
+	const char *why;               /* a static sentence for the log, once closed */
+	const struct auth_user *users; /* borrowed; NULL when there are none */
 	size_t user_count;
 	const char *user;            /* who authenticated, or NULL; borrowed from users */
 	enum socks5_command command; /* valid from SOCKS5_REQUEST on */
@@ -90,7 +86,7 @@ struct socks5 {
  * @users: borrowed until the client is gone; with a count of 0 nobody is asked for
  *         a password, otherwise nobody is let in without one
  */
-void socks5_init(struct socks5 *s, const struct socks5_user *users, size_t user_count);
+void socks5_init(struct socks5 *s, const struct auth_user *users, size_t user_count);
 
 /**
  * socks5_on_bytes() - take what the client sent, as far as the handshake goes

@@ -310,7 +310,7 @@ static const struct {
 #undef ROW
 };
 
-_Static_assert(CV_ARRAY_SIZE(codes) == TARGET_NO_ROUTE + 1, "the last code is the last row");
+_Static_assert(CV_ARRAY_SIZE(codes) == TARGET_IN_USE + 1, "the last code is the last row");
 
 enum target_code target_code_from_wire(uint64_t code)
 {
@@ -344,6 +344,8 @@ enum target_code target_code_from_errno(int error)
 	case ENOENT:        /* no such unix socket */
 	case ENOTDIR:
 		return TARGET_HOST_UNREACHABLE;
+	case EADDRINUSE:
+		return TARGET_IN_USE;
 	case ETIMEDOUT:
 		return TARGET_TIMEOUT;
 	case EACCES: /* the host's firewall, or the unix socket's mode */

@@ -94,7 +94,8 @@ enum target_read {
 	X(INTERNAL, 14, 1, 500, 4, "the far side failed")                                          \
 	X(ABORTED, 15, 1, 502, 4, "the connection was reset at the other end")                     \
 	X(SESSION_LOST, 16, 1, 503, 3, "the session with the peer was lost")                       \
-	X(NO_ROUTE, 17, 4, 502, 4, "no peer is configured for this target")
+	X(NO_ROUTE, 17, 4, 502, 4, "no peer is configured for this target")                        \
+	X(IN_USE, 18, 1, 503, 4, "the address is in use at the far side")
 
 #define TARGET_ENUM(name, number, socks5, http, nc, text) TARGET_##name = (number),
 enum target_code { TARGET_CODES(TARGET_ENUM) };

@@ -8,6 +8,8 @@
 
 #include "agent_inner.h"
 #include "base/alloc.h"
+#include "far_listen.h"
+#include "remote.h"
 #include "status.h"
 
 void agent_status_answer_pings(struct agent *a, cv_time now)
@@ -36,6 +38,39 @@ void agent_status_answer_pings(struct agent *a, cv_time now)
 	}
 }
 
+/* Whose places are filled: the lists that the answer borrows. */
+struct remote_lists {
+	struct status_remote *remotes;
+	struct remote_status *texts;
+	struct far_listen_info *listened;
+	size_t listened_count;
+};
+
+static int list_remotes(const struct bridge *b, struct remote_lists *l)
+{
+	size_t count = far_listen_list(b, NULL, 0);
+
+	l->remotes = cv_zalloc_array(CV_MAX(b->remote_count, 1), sizeof(*l->remotes));
+	l->texts = cv_zalloc_array(CV_MAX(b->remote_count, 1), sizeof(*l->texts));
+	l->listened = cv_zalloc_array(CV_MAX(count, 1), sizeof(*l->listened));
+	if (!l->remotes || !l->texts || !l->listened)
+		return -1;
+	l->listened_count = far_listen_list(b, l->listened, count);
+	for (size_t i = 0; i < b->remote_count; i++) {
+		struct remote_status *t = &l->texts[i];
+
+		remote_status(b, i, t);
+		l->remotes[i] = (struct status_remote){
+			.peer = t->peer,
+			.listen = t->listen,
+			.to = t->to,
+			.address = t->bound[0] ? t->bound : NULL,
+			.why = t->why[0] ? t->why : NULL,
+		};
+	}
+	return 0;
+}
+
 static json_t *on_status(void *ctx)
 {
 	struct agent *a = ctx;
@@ -52,11 +87,12 @@ static json_t *on_status(void *ctx)
 		cv_zalloc_array(CV_MAX(c->server_count, 1), sizeof(*servers));
 	struct status_agent_peer *peers = cv_zalloc_array(CV_MAX(c->peer_count, 1), sizeof(*peers));
 	char(*keys)[KEY_TEXT_SIZE + 1] = cv_zalloc_array(CV_MAX(c->peer_count, 1), sizeof(*keys));
-	struct status_listener *listeners =
-		cv_zalloc_array(CV_MAX(a->listeners.count, 1), sizeof(*listeners));
+	struct status_listener *listeners = cv_zalloc_array(
+		a->listeners.count + far_listen_list(&a->bridge, NULL, 0) + 1, sizeof(*listeners));
+	struct remote_lists remote = { 0 };
 	json_t *out = NULL;
 
-	if (!servers || !peers || !keys || !listeners)
+	if (!servers || !peers || !keys || !listeners || list_remotes(&a->bridge, &remote) < 0)
 		goto end;
 	for (uint32_t i = 0; i < c->server_count; i++) {
 		servers[i].address = c->servers[i].address.text;
@@ -77,6 +113,12 @@ static json_t *on_status(void *ctx)
 		listeners[i].peer =
 			is_proxy ? c->proxies[l->role.index].peer.name : l->role.peer_name;
 	}
+	for (size_t i = 0; i < remote.listened_count; i++)
+		listeners[s.listener_count++] =
+			(struct status_listener){ "remote_forward", remote.listened[i].address,
+			                          remote.listened[i].peer };
+	s.remotes = remote.remotes;
+	s.remote_count = a->bridge.remote_count;
 	s.servers = servers;
 	s.peers = peers;
 	s.listeners = listeners;
@@ -88,6 +130,9 @@ end:
 	cv_free(peers);
 	cv_free(keys);
 	cv_free(listeners);
+	cv_free(remote.remotes);
+	cv_free(remote.texts);
+	cv_free(remote.listened);
 	return out;
 }
 

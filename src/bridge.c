@@ -8,7 +8,9 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "far_udp.h"
+#include "far_listen.h"
 #include "net/clock.h"
+#include "remote.h"
 
 static void on_timer(uv_timer_t *timer);
 
@@ -54,6 +56,10 @@ static void on_timer(uv_timer_t *timer)
 			near_on_deadline(f, now);
 		else if (f->state == FLOW_REQUEST || f->state == FLOW_DIALLING)
 			far_on_deadline(f, now);
+		else if (f->state == FLOW_BINDING)
+			far_bind_on_deadline(f);
+		else if (f->state == FLOW_LINGERING)
+			flow_abandon(f, TARGET_ABORTED, false);
 	}
 	arm(b);
 }
@@ -73,6 +79,7 @@ int bridge_init(struct bridge *b, uv_loop_t *loop, const struct config *config,
 		.flows_max = UINT32_C(2) * config->tunnel.streams_max + 64,
 	};
 	list_init(&b->flows);
+	list_init(&b->asking);
 	heap_init(&b->deadlines);
 	udp_flows_init(b);
 	(void)uv_timer_init(loop, &b->timer); /* never fails */
@@ -133,6 +140,8 @@ void bridge_adopt(struct bridge *b, struct tables *tables, const uint32_t *proxi
 	}
 	if (proxies)
 		rebind_clients(b, proxies);
+	remote_adopt(b);
+	far_listen_adopt(b);
 	tables_deinit(&before);
 }
 
@@ -165,6 +174,7 @@ void bridge_deinit(struct bridge *b)
 {
 	CV_ASSERT(b->flow_count == 0);
 	udp_flows_deinit(b);
+	cv_free(b->remotes);
 	heap_deinit(&b->deadlines);
 	cv_free(b->peers);
 	tables_deinit(&b->tables);
@@ -258,11 +268,21 @@ void bridge_on_stream(struct bridge *b, cv_time now, const struct endpoint_event
 	case FLOW_DIALLING:
 		far_on_stream(f, now, ev, is_lost);
 		return;
+	case FLOW_ASKING:
+		remote_on_stream(f, now, ev, is_lost);
+		return;
+	case FLOW_LISTENING:
+		far_listen_on_stream(f, now, ev);
+		return;
+	case FLOW_BINDING:
+		far_bind_on_stream(f, ev);
+		return;
 	case FLOW_PUMPING:
 		flow_on_stream(f, now, ev, is_lost);
 		return;
 	case FLOW_HANDSHAKE: /* has no stream */
-	case FLOW_CLOSING:   /* has let go of it */
+	case FLOW_LINGERING: /* has let go of it, like the next */
+	case FLOW_CLOSING:
 		break;
 	}
 	CV_UNREACHABLE();
@@ -275,6 +295,8 @@ void bridge_on_peer(struct bridge *b, cv_time now, uint32_t peer)
 	cv_duration since;
 
 	udp_flows_on_peer(b, now, peer);
+	if (state == PEER_CONNECTED && !b->is_closing)
+		remote_on_peer(b, now, peer);
 	if (state != PEER_DOWN &&
 	    !(state == PEER_CONNECTED && endpoint_peer_is_held(b->endpoint, now, peer, &since)))
 		return;

@@ -29,8 +29,11 @@
 #include "net/udp_port.h"
 #include "proxy/acl.h"
 #include "proxy/dial.h"
+#include "proxy/http.h"
 #include "proxy/pump.h"
 #include "proxy/route.h"
+#include "proxy/sniff.h"
+#include "proxy/socks4.h"
 #include "proxy/socks5.h"
 #include "proxy/target.h"
 #include "tables.h"
@@ -42,23 +45,43 @@ enum flow_state {
 	FLOW_WAITING,   /* near: the stream is open, the far side has not answered */
 	FLOW_REQUEST,   /* far: the header has not come whole */
 	FLOW_DIALLING,  /* far */
+	FLOW_ASKING,    /* near: a listener of a remote forward, asked for or open */
+	FLOW_LISTENING, /* far: such a listener */
+	FLOW_BINDING,   /* far: a BIND that nobody has connected to */
 	FLOW_PUMPING,
-	FLOW_CLOSING, /* the connection is going; the stream is released */
+	FLOW_LINGERING, /* near: refused, and told why; has no stream */
+	FLOW_CLOSING,   /* the connection is going; the stream is released */
 };
 
-enum flow_kind { FLOW_PROXY, FLOW_FORWARD, FLOW_NC, FLOW_FAR };
+enum flow_kind { FLOW_PROXY, FLOW_FORWARD, FLOW_NC, FLOW_FAR, FLOW_REMOTE };
 
 struct flow;
+struct once;
 
 /* What a client needs only until it is answered. */
 struct near {
-	struct socks5 socks;
+	enum sniff_kind protocol; /* FLOW_PROXY; SNIFF_NEED_MORE until its first byte */
+	union {
+		struct socks5 socks;
+		struct socks4 socks4;
+		struct http http;
+	};
+	uint8_t *head;      /* owned: http's, while its head comes */
+	struct list asking; /* of bridge.asking, when it stands there */
+	struct flow *flow;
 	/* FLOW_PROXY: its number in the configuration of now; a reload changes these three. */
 	uint32_t proxy_index;
 	const struct config_proxy *proxy;
 	const struct route_table *routes;
-	bool is_sniffed;
+	bool is_answered; /* `optimistic`: success was said, a refusal is a reset */
+	bool is_eager;    /* its bytes run before the far side has answered */
 	struct hostport to;
+	/* HOST_NONE above: a listener of ours accepted this for whoever asked for the listener */
+	uint64_t listener;
+	bool has_listener;
+	uint8_t request_kind; /* enum target_kind; 0: TCP */
+	bool is_bound;        /* BIND: the first answer has come, the second must by then */
+	cv_time bound_until;
 	size_t early_size; /* bytes behind the request: stream data */
 	uint8_t in[2048];
 };
@@ -66,8 +89,10 @@ struct near {
 /* What a peer's stream needs only until it is connected. */
 struct far {
 	struct dial dial;
-	struct hostport to;
-	uint64_t lookup; /* of the resolver, 0: none */
+	struct hostport asked; /* for the log */
+	struct hostport to;    /* what is dialled */
+	bool is_own;           /* by our own configuration: a service, a remote forward */
+	uint64_t lookup;       /* of the resolver, 0: none */
 	struct flow *flow;
 	struct far_attempt {
 		struct flow *flow;
@@ -87,6 +112,11 @@ struct flow {
 	struct tcp_conn *conn; /* NULL: none or closed */
 	struct near *near;     /* owned, until answered */
 	struct far *far;       /* owned, until connected */
+	union {
+		struct far_listen *listen;     /* FLOW_FAR that listens; owned */
+		struct remote_forward *remote; /* FLOW_REMOTE; borrowed */
+	};
+	struct once *once; /* owned; NULL but for an HTTP request in absolute form */
 	struct pump pump;
 	cv_time began_at;
 	uint32_t peer;
@@ -102,6 +132,7 @@ struct bridge_peer {
 	char name[HOST_LABEL_MAX + 1]; /* also of one that was just removed, for the log */
 	uint32_t dials;                /* in flight for this peer */
 	uint32_t udp_flows;            /* that it has opened here */
+	uint32_t listeners;            /* that it asked for */
 	struct bucket opens;
 };
 
@@ -124,10 +155,16 @@ struct bridge {
 	size_t own_unix_count;
 	struct addr local[64];
 	size_t local_count;
+	struct remote_forward *remotes; /* owned; remote.h */
+	size_t remote_count;
 	struct list flows;
 	uint32_t flow_count, flows_max;
 	uint32_t dials;
 	struct udp_flows udp;
+	struct list asking; /* clients from elsewhere that have not asked yet */
+	uint32_t asking_count;
+	uint32_t heads; /* of HTTP that need the largest memory */
+	cv_time dropped_said_at;
 	struct heap deadlines;
 	uv_timer_t timer;
 	bool is_timer_closed;
@@ -167,6 +204,9 @@ void bridge_set_local(struct bridge *b, const struct addr *list, size_t count);
 
 /* A client of proxy number @proxy of the configuration was accepted. Takes @conn. */
 void near_accept_proxy(struct bridge *b, uint32_t proxy, struct tcp_conn *conn);
+/* What a listener that the peer of @listener (FLOW_LISTENING) asked for has accepted. Takes @conn.
+ */
+void near_accept_remote(const struct flow *listener, struct tcp_conn *conn);
 /* A client of a forward to @to at peer number @peer was accepted. Takes @conn; @to is copied. */
 void near_accept_forward(struct bridge *b, uint32_t peer, const struct hostport *to,
                          struct tcp_conn *conn);
@@ -193,6 +233,9 @@ void flow_kick(struct flow *f);
 void flow_start(struct flow *f, cv_time now);
 /* Ends it before it ran: the stream is reset with @code, the connection closed (or reset). */
 void flow_abandon(struct flow *f, enum target_code code, bool resets);
+/* The same, after a refusal was written: what the client still sends is read and dropped until its
+ * end, for a second at most, since bytes left unread make a reset that overtakes the answer. */
+void flow_linger(struct flow *f);
 /* The connection has said all. */
 void flow_local_eof(struct flow *f);
 /* This side gives the flow up: both ends are reset. */
@@ -210,6 +253,11 @@ void near_open(struct flow *f, cv_time now);
 void near_refuse(struct flow *f, enum target_code code);
 /* Replies are small: false when the client does not take all of it at once. */
 bool near_say(struct flow *f, const void *bytes, size_t size);
+/* The stream is open: the client's bytes run before the answer. */
+void near_go_eager(struct flow *f);
+/* What near_free() does for a proxy's client: no password stays. */
+void near_proxy_forget(struct flow *f);
+/* Tells the client in its own protocol and ends the flow. */
 void near_proxy_refuse(struct flow *f, enum target_code code, const char *cause);
 /* False: the client is gone. */
 bool near_proxy_accept(struct flow *f, const struct addr *bound);
@@ -220,9 +268,15 @@ void near_proxy_on_timeout(struct flow *f);
 /* SOCKS5's BIND: near->to is DST.ADDR and DST.PORT, both of which may be zero; f->peer serves it.
  * The client is not being read, near->in holds what it sent ahead. */
 void near_bind(struct flow *f);
+/* Its first reply was said: waits for the second. */
+void near_bind_wait(struct flow *f, cv_time now);
 /* SOCKS5's UDP ASSOCIATE: near->to is where datagrams will come from, if the client knows that;
  * each of them names its own target, so no route has been looked for. */
 void associate_open(struct flow *f);
+/* What @request (TCP, UDP) means here: @to is to be reached, and @is_own says that our own
+ * configuration named it. TARGET_OK, or why not. @f is the stream's flow. */
+enum target_code far_target(const struct flow *f, const struct target_request *request,
+                            struct hostport *to, bool *is_own);
 void far_open(struct bridge *b, cv_time now, const struct endpoint_event *ev);
 void far_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
 void far_on_deadline(struct flow *f, cv_time now);

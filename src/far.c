@@ -14,8 +14,10 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "far_listen.h"
 #include "far_udp.h"
 #include "net/clock.h"
+#include "remote.h"
 
 #define REQUEST_TIMEOUT CV_SEC(10)
 
@@ -35,7 +37,10 @@ struct acl bridge_acl(const struct bridge *b, uint32_t peer)
 
 static struct acl policy(const struct flow *f)
 {
-	return bridge_acl(f->b, f->peer);
+	struct acl acl = bridge_acl(f->b, f->peer);
+
+	acl.is_operators_own = f->far && f->far->is_own;
+	return acl;
 }
 
 static void stop_attempt(struct far_attempt *a)
@@ -70,7 +75,7 @@ static void refuse(struct flow *f, enum target_code code)
 	char text[HOSTPORT_TEXT_MAX] = "-";
 
 	if (f->far)
-		(void)hostport_format(&f->far->to, text);
+		(void)hostport_format(&f->far->asked, text);
 	log_info("stream refused peer=%s target=%s cause=\"%s\"", flow_peer_name(f), text,
 	         target_code_text(code));
 	flow_abandon(f, code, true);
@@ -97,7 +102,7 @@ static void connected(struct flow *f, cv_time now, struct tcp_conn *conn)
 		return;
 	}
 	log_info("stream opened peer=%s target=%s", flow_peer_name(f),
-	         hostport_format(&f->far->to, text));
+	         hostport_format(&f->far->asked, text));
 	flow_start(f, now);
 	flow_kick(f);
 }
@@ -165,7 +170,8 @@ static void connect_to(struct flow *f, cv_time now, const struct dial_action *ac
 	int r;
 
 	if (action->kind == DIAL_CONNECT_UNIX) {
-		if (bridge_is_own_unix(f->b, action->name) && !names_unix(f, action->name)) {
+		if (!f->far->is_own && bridge_is_own_unix(f->b, action->name) &&
+		    !names_unix(f, action->name)) {
 			dial_on_connect_failed(&f->far->dial, now, action->index, -EACCES);
 			return;
 		}
@@ -222,12 +228,60 @@ static void pump_dial(struct flow *f, cv_time now)
 	flow_set_deadline(f, dial_deadline(&r->dial));
 }
 
+/* The service @name for @peer. What the peer may not use it does not hear of; our log does. */
+static const struct config_service *find_service(const struct flow *f, const char *name,
+                                                 bool is_udp)
+{
+	const struct config *c = f->b->config;
+
+	for (size_t i = 0; i < c->service_count; i++) {
+		const struct config_service *s = &c->services[i];
+
+		if (strcmp(s->name, name) != 0 || (s->protocol == CONFIG_UDP) != is_udp)
+			continue;
+		for (size_t k = 0; k < s->allow_count; k++) {
+			if (tables_peer_number(&f->b->tables, &s->allow[k]) == f->peer)
+				return s;
+		}
+		log_info("service withheld peer=%s service=%s cause=\"its allow does not name the "
+		         "peer\"",
+		         flow_peer_name(f), name);
+	}
+	return NULL;
+}
+
+enum target_code far_target(const struct flow *f, const struct target_request *request,
+                            struct hostport *to, bool *is_own)
+{
+	bool is_udp = request->kind == TARGET_KIND_UDP;
+	const struct config_service *service;
+	const struct hostport *own;
+
+	*to = request->to;
+	*is_own = false;
+	if (request->has_listener) {
+		own = remote_target(f, request->listener, is_udp);
+		if (!own)
+			return TARGET_POLICY;
+		*to = *own;
+		*is_own = true;
+	} else if (request->to.kind == HOST_SERVICE) {
+		service = find_service(f, request->to.text, is_udp);
+		if (!service)
+			return TARGET_SERVICE_UNKNOWN;
+		*to = service->to.host;
+		*is_own = true;
+	}
+	return TARGET_OK;
+}
+
 /* The header is whole: may the peer go there, and is there room to try? */
 static void on_request(struct flow *f, cv_time now, const struct target_request *request)
 {
 	struct bridge *b = f->b;
 	struct bridge_peer *p = &b->peers[f->peer];
-	struct acl acl = policy(f);
+	enum target_code code;
+	struct acl acl;
 
 	if (p->dials >= DIALS_PER_PEER_MAX || b->dials >= DIALS_MAX ||
 	    !bucket_take(&p->opens, now, OPEN_RATE, OPEN_BURST, 1)) {
@@ -242,50 +296,59 @@ static void on_request(struct flow *f, cv_time now, const struct target_request 
 	p->dials++;
 	b->dials++;
 	f->far->flow = f;
-	f->far->to = request->to;
+	f->far->asked = request->to;
 	f->state = FLOW_DIALLING;
-	if (request->to.kind == HOST_SERVICE) {
-		refuse(f, TARGET_SERVICE_UNKNOWN);
+	code = far_target(f, request, &f->far->to, &f->far->is_own);
+	if (code != TARGET_OK) {
+		refuse(f, code);
 		return;
 	}
-	if (acl_check_name(&acl, &request->to, false) != ACL_ALLOW) {
+	if (request->has_listener)
+		f->far->asked = f->far->to; /* its number tells nobody anything */
+	acl = policy(f);
+	if (acl_check_name(&acl, &f->far->to, false) != ACL_ALLOW) {
 		refuse(f, TARGET_POLICY);
 		return;
 	}
-	dial_init(&f->far->dial, now, &request->to, false);
+	dial_init(&f->far->dial, now, &f->far->to, false);
 	pump_dial(f, now);
 }
 
 static void on_udp_request(struct flow *f, cv_time now, const struct target_request *request)
 {
-	if (!bucket_take(&f->b->peers[f->peer].opens, now, OPEN_RATE, OPEN_BURST, 1))
+	enum target_code code;
+	struct hostport to;
+	bool is_own;
+
+	if (!bucket_take(&f->b->peers[f->peer].opens, now, OPEN_RATE, OPEN_BURST, 1)) {
 		refuse(f, TARGET_LIMIT);
-	else if (request->has_listener)
-		refuse(f, TARGET_POLICY);
-	else if (request->to.kind == HOST_SERVICE)
-		refuse(f, TARGET_SERVICE_UNKNOWN);
-	else if (request->to.kind == HOST_NONE)
-		refuse(f, TARGET_UNSUPPORTED);
+		return;
+	}
+	code = far_target(f, request, &to, &is_own);
+	if (code == TARGET_OK && to.kind != HOST_ADDR && to.kind != HOST_NAME)
+		code = TARGET_UNSUPPORTED;
+	if (code == TARGET_OK)
+		far_udp_open(f, now, &to, is_own);
 	else
-		far_udp_open(f, now, &request->to, false);
+		refuse(f, code);
 }
 
 static void dispatch(struct flow *f, cv_time now, const struct target_request *request)
 {
 	switch (request->kind) {
 	case TARGET_KIND_TCP:
-		/* A number stands for a listener that we asked for. */
-		if (request->has_listener)
-			refuse(f, TARGET_POLICY);
-		else
-			on_request(f, now, request);
+		on_request(f, now, request);
+		return;
+	case TARGET_KIND_LISTEN:
+		far_listen_open(f, now, request);
+		return;
+	case TARGET_KIND_BIND:
+		far_bind_open(f, now, request);
 		return;
 	case TARGET_KIND_UDP:
 		on_udp_request(f, now, request);
 		return;
-	case TARGET_KIND_LISTEN:
 	case TARGET_KIND_LISTEN_UDP:
-	case TARGET_KIND_BIND:
 		refuse(f, TARGET_UNSUPPORTED);
 		return;
 	}

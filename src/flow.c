@@ -12,7 +12,13 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "far_listen.h"
 #include "net/clock.h"
+#include "once.h"
+#include "remote.h"
+
+/* How long a refused client may take to read why. */
+#define REFUSAL_TIMEOUT CV_SEC(1)
 
 const char *flow_peer_name(const struct flow *f)
 {
@@ -44,6 +50,9 @@ static void flow_free(struct flow *f)
 {
 	near_free(f);
 	far_free(f);
+	far_listen_free(f);
+	remote_forget(f);
+	once_free(f);
 	heap_remove(&f->b->deadlines, &f->deadline);
 	list_remove(&f->node);
 	f->b->flow_count--;
@@ -84,12 +93,68 @@ void flow_abandon(struct flow *f, enum target_code code, bool resets)
 	flow_set_deadline(f, CV_TIME_NEVER);
 	near_free(f);
 	far_free(f);
+	far_listen_free(f);
+	remote_forget(f);
 	if (!f->conn)
 		flow_free(f);
 	else if (resets)
 		tcp_conn_reset(f->conn);
 	else
 		tcp_conn_close(f->conn);
+}
+
+static uint8_t *linger_alloc(void *ctx, size_t *size)
+{
+	static uint8_t nobody_reads_it[4096];
+
+	(void)ctx;
+	*size = sizeof(nobody_reads_it);
+	return nobody_reads_it;
+}
+
+static void linger_read(void *ctx, size_t size)
+{
+	(void)ctx;
+	(void)size;
+}
+
+static void linger_eof(void *ctx)
+{
+	flow_abandon(ctx, TARGET_ABORTED, false);
+}
+
+static void linger_error(void *ctx, int error)
+{
+	(void)error;
+	flow_abandon(ctx, TARGET_ABORTED, true);
+}
+
+static void linger_writable(void *ctx)
+{
+	(void)ctx;
+}
+
+static const struct tcp_conn_events linger_events = {
+	.alloc = linger_alloc,
+	.on_read = linger_read,
+	.on_eof = linger_eof,
+	.on_error = linger_error,
+	.on_writable = linger_writable,
+	.on_closed = flow_on_closed,
+};
+
+void flow_linger(struct flow *f)
+{
+	CV_ASSERT(f->conn);
+	CV_ASSERT(f->state != FLOW_CLOSING);
+	f->state = FLOW_LINGERING;
+	let_stream_go(f, TARGET_ABORTED);
+	near_free(f);
+	far_free(f);
+	flow_set_deadline(f, cv_time_after(clock_now(), REFUSAL_TIMEOUT));
+	tcp_conn_shutdown(f->conn);
+	tcp_conn_start(f->conn, &linger_events, f);
+	tcp_conn_read_start(f->conn);
 }
 
 static void act(struct flow *f, unsigned actions)
@@ -123,14 +188,29 @@ static uint8_t *on_alloc(void *ctx, size_t *size)
 {
 	struct flow *f = ctx;
 
+	if (f->once)
+		return once_alloc(f, size);
 	*size = SIZE_MAX;
 	return stream_reserve(f->streams, f->stream, size);
+}
+
+static void read_once(struct flow *f, size_t size)
+{
+	if (once_read(f, size))
+		return;
+	log_info("stream reset peer=%s cause=\"the chunks of an HTTP client's body are malformed\"",
+	         flow_peer_name(f));
+	act(f, pump_on_local_error(&f->pump, TARGET_MALFORMED));
 }
 
 static void on_read(void *ctx, size_t size)
 {
 	struct flow *f = ctx;
 
+	if (f->once) {
+		read_once(f, size);
+		return;
+	}
 	if (size == 0)
 		return;
 	stream_commit(f->streams, f->stream, size);
@@ -195,6 +275,9 @@ static void push_down(struct flow *f, cv_time now)
 		act(f, pump_on_stream_fin(&f->pump));
 		if (f->state == FLOW_PUMPING)
 			act(f, pump_on_down_flushed(&f->pump));
+		/* There is no second request: the end of the response is the end of the flow. */
+		if (f->state == FLOW_PUMPING && f->once && once_is_sent(f))
+			flow_local_eof(f);
 	}
 }
 
@@ -220,9 +303,12 @@ void flow_start(struct flow *f, cv_time now)
 	CV_ASSERT(f->conn && f->stream);
 	near_free(f);
 	far_free(f);
+	far_listen_free(f);
 	flow_set_deadline(f, CV_TIME_NEVER);
 	f->state = FLOW_PUMPING;
 	pump_init(&f->pump);
+	if (f->once)
+		(void)once_push(f); /* what is left waits for STREAM_EVENT_WRITABLE */
 	tcp_conn_start(f->conn, &pump_events, f);
 	tcp_conn_read_start(f->conn);
 	if (f->had_local_eof)
@@ -241,7 +327,7 @@ void flow_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev
 		push_down(f, now);
 		return;
 	case STREAM_EVENT_WRITABLE:
-		if (pump_wants_local(&f->pump))
+		if (pump_wants_local(&f->pump) && (!f->once || once_push(f)))
 			tcp_conn_read_start(f->conn);
 		return;
 	case STREAM_EVENT_RESET:

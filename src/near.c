@@ -16,6 +16,7 @@
 #include "command.h"
 #include "control.h"
 #include "net/clock.h"
+#include "once.h"
 
 /* A peer that is not connected is reported within 10 s, a target's fault within 12 s. */
 #define PEER_TIMEOUT CV_MS(9500)
@@ -29,11 +30,8 @@ enum { CAUSE_MAX = ENDPOINT_WHY_MAX + 64 };
 
 void near_free(struct flow *f)
 {
-	if (f->near) {
-		/* It may hold a password. */
-		memset(f->near->in, 0, sizeof(f->near->in));
-		memset(&f->near->socks, 0, sizeof(f->near->socks));
-	}
+	if (f->near && f->kind == FLOW_PROXY)
+		near_proxy_forget(f);
 	cv_free(f->near);
 	f->near = NULL;
 }
@@ -72,7 +70,8 @@ void near_refuse(struct flow *f, enum target_code code)
 
 	log_info("refused peer=%s target=%s cause=\"%s\"",
 	         f->peer == ROUTE_NO_PEER ? "-" : flow_peer_name(f),
-	         hostport_format(&f->near->to, text), cause);
+	         f->near->has_listener ? "remote_forward" : hostport_format(&f->near->to, text),
+	         cause);
 	if (f->kind == FLOW_PROXY) {
 		near_proxy_refuse(f, code, cause);
 		return;
@@ -93,7 +92,12 @@ void near_refuse(struct flow *f, enum target_code code)
 void near_open(struct flow *f, cv_time now)
 {
 	struct bridge *b = f->b;
-	struct target_request request = { .kind = TARGET_KIND_TCP, .to = f->near->to };
+	struct target_request request = {
+		.kind = f->near->request_kind ? f->near->request_kind : TARGET_KIND_TCP,
+		.to = f->near->to,
+		.listener = f->near->listener,
+		.has_listener = f->near->has_listener,
+	};
 	uint8_t head[TARGET_REQUEST_MAX];
 	struct wr w = wr_init(head, sizeof(head));
 	enum peer_state state = endpoint_peer_state(b->endpoint, f->peer);
@@ -118,6 +122,8 @@ void near_open(struct flow *f, cv_time now)
 	}
 	target_write_request(&w, &request);
 	CV_ASSERT(!w.bad);
+	/* A flow of one HTTP request has its early bytes there, and may have more than fit. */
+	CV_ASSERT(!f->once || f->near->early_size == 0);
 	if (stream_write(f->streams, f->stream, head, wr_size(&w)) != wr_size(&w) ||
 	    stream_write(f->streams, f->stream, f->near->in, f->near->early_size) !=
 	            f->near->early_size) {
@@ -125,6 +131,8 @@ void near_open(struct flow *f, cv_time now)
 		return;
 	}
 	f->near->early_size = 0;
+	if (f->once)
+		(void)once_push(f);
 	flow_set_deadline(f, cv_time_after(now, PEER_TIMEOUT));
 	flow_kick(f);
 }
@@ -156,11 +164,14 @@ struct flow *near_new(struct bridge *b, enum flow_kind kind, struct tcp_conn *co
 	}
 	if (!f)
 		return NULL;
+	f->near->flow = f;
+	list_init(&f->near->asking);
 	f->conn = conn;
 	return f;
 }
 
-/* ---- a forward's client: its bytes run at once, within what an unaccepted stream may hold ---- */
+/* ---- bytes run at once, within what an unaccepted stream may hold: a forward's, nc's, and a
+ * proxy's client that was told of success in advance ---- */
 
 static uint8_t *eager_alloc(void *ctx, size_t *size)
 {
@@ -199,6 +210,14 @@ static const struct tcp_conn_events eager_events = {
 	.on_closed = flow_on_closed,
 };
 
+void near_go_eager(struct flow *f)
+{
+	CV_ASSERT(f->state == FLOW_WAITING);
+	f->near->is_eager = true;
+	tcp_conn_start(f->conn, &eager_events, f);
+	tcp_conn_read_start(f->conn);
+}
+
 void near_accept_forward(struct bridge *b, uint32_t peer, const struct hostport *to,
                          struct tcp_conn *conn)
 {
@@ -213,7 +232,28 @@ void near_accept_forward(struct bridge *b, uint32_t peer, const struct hostport 
 	tcp_conn_start(conn, &eager_events, f);
 	near_open(f, f->began_at);
 	if (f->state == FLOW_WAITING)
-		tcp_conn_read_start(conn);
+		near_go_eager(f);
+}
+
+void near_accept_remote(const struct flow *listener, struct tcp_conn *conn)
+{
+	struct bridge *b = listener->b;
+	struct flow *f = NULL;
+
+	/* Its number means something to the session that asked, and to no other. */
+	if (listener->streams == endpoint_streams(b->endpoint, listener->peer))
+		f = near_new(b, FLOW_FORWARD, conn);
+	if (!f) {
+		tcp_conn_reset(conn);
+		return;
+	}
+	f->peer = listener->peer;
+	f->near->listener = stream_id(listener->stream);
+	f->near->has_listener = true;
+	tcp_conn_start(conn, &eager_events, f);
+	near_open(f, f->began_at);
+	if (f->state == FLOW_WAITING)
+		near_go_eager(f);
 }
 
 int near_accept_nc(struct bridge *b, const char *peer, const char *target, struct tcp_conn *conn,
@@ -230,10 +270,6 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 	}
 	if (hostport_parse(target, 0, &to, why) < 0)
 		return EXIT_USAGE;
-	if (to.kind == HOST_SERVICE) {
-		*why = "services are not supported yet";
-		return EXIT_USAGE;
-	}
 	f = early_size <= sizeof(f->near->in) ? near_new(b, FLOW_NC, conn) : NULL;
 	if (!f) {
 		*why = "the agent is at its limit of connections";
@@ -247,7 +283,7 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 	tcp_conn_start(conn, &eager_events, f);
 	near_open(f, f->began_at);
 	if (f->state == FLOW_WAITING)
-		tcp_conn_read_start(conn);
+		near_go_eager(f);
 	return 0;
 }
 
@@ -267,7 +303,8 @@ static bool tell_client(struct flow *f, const struct addr *bound)
 	return true;
 }
 
-static void on_answer(struct flow *f, cv_time now)
+/* False: it has not come whole, or the flow has ended or runs. */
+static bool take_answer(struct flow *f, cv_time now)
 {
 	struct stream_vec vec[4];
 	unsigned count = stream_peek(f->stream, vec, CV_ARRAY_SIZE(vec));
@@ -287,20 +324,32 @@ static void on_answer(struct flow *f, cv_time now)
 	case TARGET_READ_NEED_MORE:
 		if (stream_is_at_end(f->stream))
 			near_refuse(f, TARGET_INTERNAL);
-		return;
+		return false;
 	case TARGET_READ_UNSUPPORTED:
 	case TARGET_READ_MALFORMED:
 		near_refuse(f, TARGET_INTERNAL);
-		return;
+		return false;
 	case TARGET_READ_DONE:
 		break;
 	}
 	stream_consume(f->streams, f->stream, now, (size_t)(in.pos - bytes));
 	if (!tell_client(f, &bound)) {
 		flow_abandon(f, TARGET_ABORTED, true);
-		return;
+		return false;
+	}
+	if (f->near->request_kind == TARGET_KIND_BIND && !f->near->is_bound) {
+		near_bind_wait(f, now);
+		return true;
 	}
 	flow_start(f, now);
+	return false;
+}
+
+static void on_answer(struct flow *f, cv_time now)
+{
+	/* BIND has two, which may come at once. */
+	while (take_answer(f, now))
+		;
 }
 
 void near_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost)
@@ -310,7 +359,9 @@ void near_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev
 		on_answer(f, now);
 		return;
 	case STREAM_EVENT_WRITABLE:
-		if (f->kind != FLOW_PROXY && !f->had_local_eof)
+		if (f->once)
+			(void)once_push(f);
+		else if (f->near->is_eager && !f->had_local_eof)
 			tcp_conn_read_start(f->conn);
 		return;
 	case STREAM_EVENT_RESET:
@@ -348,6 +399,11 @@ void near_on_deadline(struct flow *f, cv_time now)
 	}
 	if (endpoint_peer_state(f->b->endpoint, f->peer) != PEER_CONNECTED) {
 		near_refuse(f, TARGET_PEER_DOWN);
+		return;
+	}
+	if (f->near->is_bound) {
+		if (now >= f->near->bound_until)
+			near_refuse(f, TARGET_TIMEOUT);
 		return;
 	}
 	if (refuse_held(f, now) || now < cv_time_after(f->began_at, PEER_TIMEOUT))

@@ -189,6 +189,18 @@ static json_t *listener_json(const struct status_listener *l)
 	return finish(&b);
 }
 
+static json_t *remote_json(const struct status_remote *r)
+{
+	struct builder b = begin();
+
+	put(&b, "listen", text_json(r->listen));
+	put(&b, "peer", text_json(r->peer));
+	put(&b, "to", text_json(r->to));
+	put(&b, "address", text_json(r->address));
+	put(&b, "why", text_json(r->why));
+	return finish(&b);
+}
+
 /* Appends to the list @key; takes @item. */
 static void append(struct builder *b, json_t *list, json_t *item)
 {
@@ -231,6 +243,10 @@ json_t *status_agent_json(const struct status_agent *s)
 		append(&b, list, peer_json(&s->peers[i]));
 	put(&b, "peers", list);
 	put_listeners(&b, s->listeners, s->listener_count);
+	list = json_array();
+	for (size_t i = 0; i < s->remote_count; i++)
+		append(&b, list, remote_json(&s->remotes[i]));
+	put(&b, "remote_forwards", list);
 	return finish(&b);
 }
 

@@ -41,6 +41,15 @@ struct status_listener {
 	const char *peer;    /* NULL: none */
 };
 
+/* A listener that a peer was asked for. */
+struct status_remote {
+	const char *peer;
+	const char *listen; /* as configured */
+	const char *to;
+	const char *address; /* at the peer, with its real port; NULL: it is not open */
+	const char *why;     /* it is not; NULL: it is */
+};
+
 /* All borrowed for the call. */
 struct status_agent {
 	const char *public_key;
@@ -53,6 +62,8 @@ struct status_agent {
 	size_t peer_count;
 	const struct status_listener *listeners;
 	size_t listener_count;
+	const struct status_remote *remotes;
+	size_t remote_count;
 };
 
 struct status_server {

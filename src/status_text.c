@@ -187,6 +187,19 @@ static void listener_row(struct table *t, const json_t *listener)
 	table_row(t, &row);
 }
 
+static void remote_row(struct table *t, const json_t *remote)
+{
+	struct cells row = { .count = 0 };
+
+	add_member(&row, remote, "listen");
+	add_member(&row, remote, "peer");
+	add_member(&row, remote, "to");
+	add_text(&row, json_is_string(json_object_get(remote, "address")) ? "open" : "not open");
+	add_member(&row, remote, "address");
+	table_row(t, &row);
+	table_note(t, json_object_get(remote, "why"));
+}
+
 /* A table of the list @rows, with a blank line before it; nothing for an empty list. */
 static void print_table(FILE *out, const json_t *rows, const char *const *heads, size_t columns,
                         void (*row)(struct table *t, const json_t *item))
@@ -300,6 +313,7 @@ void status_text_print(const json_t *status, FILE *out)
 	static const char *const addresses[] = { "PEER",       "ADDRESS",    "MTU",
 		                                 "SENT BYTES", "RECV BYTES", "PUBLIC KEY" };
 	static const char *const listeners[] = { "LISTENER", "ADDRESS", "PEER" };
+	static const char *const remotes[] = { "REMOTE FORWARD", "PEER", "TO", "STATE", "ADDRESS" };
 
 	print_head(status, out);
 	print_nat(json_object_get(status, "nat"), out);
@@ -312,4 +326,6 @@ void status_text_print(const json_t *status, FILE *out)
 	            peer_address_row);
 	print_table(out, json_object_get(status, "listeners"), listeners, CV_ARRAY_SIZE(listeners),
 	            listener_row);
+	print_table(out, json_object_get(status, "remote_forwards"), remotes,
+	            CV_ARRAY_SIZE(remotes), remote_row);
 }

@@ -11,7 +11,7 @@ static size_t patterns_of(const struct config *c)
 	size_t total = 0;
 
 	for (size_t i = 0; i < c->peer_count; i++)
-		total += c->peers[i].allow_count;
+		total += c->peers[i].allow_count + c->peers[i].allow_listen_count;
 	return total;
 }
 
@@ -29,9 +29,13 @@ static void copy_peers(struct tables *t)
 			.config = p,
 			.allow = &t->patterns[at],
 			.allow_count = p->allow_count,
+			.allow_listen = &t->patterns[at + p->allow_count],
+			.allow_listen_count = p->allow_listen_count,
 		};
 		for (size_t k = 0; k < p->allow_count; k++)
 			t->patterns[at++] = p->allow[k].pattern;
+		for (size_t k = 0; k < p->allow_listen_count; k++)
+			t->patterns[at++] = p->allow_listen[k].pattern;
 	}
 }
 

@@ -22,11 +22,13 @@ struct tables_peer {
 	const struct config_peer *config; /* NULL: no peer has this number */
 	const struct pattern *allow;      /* borrowed from the tables */
 	size_t allow_count;
+	const struct pattern *allow_listen; /* likewise */
+	size_t allow_listen_count;
 };
 
 struct tables_proxy {
 	struct route_table routes;
-	const struct socks5_user *users; /* NULL: none */
+	const struct auth_user *users; /* NULL: none */
 	size_t user_count;
 };
 
@@ -39,7 +41,7 @@ struct tables {
 	struct pattern *patterns;
 	struct route_rule *rules;
 	const char **names; /* by number; "": none */
-	struct socks5_user *users;
+	struct auth_user *users;
 };
 
 /* @slots: the number of each peer of @config, copied. 0, or -ENOMEM and @t is empty. */

@@ -24,6 +24,8 @@ static bool may_use_addresses(const struct session *s)
 void attempt_begin(struct session *s, cv_time now)
 {
 	s->attempt_at = CV_TIME_NEVER;
+	if (s->is_leaving)
+		return;
 	if (now < s->duplicate_until) {
 		attempt_plan(s, now, s->duplicate_until - now);
 		return;
@@ -76,7 +78,7 @@ static void attempt_failed(struct session *s, cv_time now)
 
 void attempt_doubt(struct session *s, cv_time now)
 {
-	if (s->hint_at != 0 && cv_time_since(now, s->hint_at) < DOUBT_SPACING)
+	if (s->is_leaving || (s->hint_at != 0 && cv_time_since(now, s->hint_at) < DOUBT_SPACING))
 		return;
 	s->hint_at = now;
 	s->asks_servers = true;

@@ -57,12 +57,15 @@ int endpoint_new(struct endpoint **out, cv_time now, const struct endpoint_optio
 
 void endpoint_free(struct endpoint *e, cv_time now)
 {
+	struct session *s;
+
 	if (!e)
 		return;
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		heap_remove(&e->deadlines, &e->sessions[i]->deadline_node);
-		list_remove(&e->sessions[i]->ready_node);
-		session_free(e->sessions[i], now);
+	endpoint_for_each_session(e, i, s)
+	{
+		heap_remove(&e->deadlines, &s->deadline_node);
+		list_remove(&s->ready_node);
+		session_free(s, now);
 	}
 	for (uint32_t i = 0; i < e->server_count; i++)
 		rendezvous_free(e->servers[i].r, now);
@@ -73,74 +76,14 @@ void endpoint_free(struct endpoint *e, cv_time now)
 	cv_free(e);
 }
 
-int endpoint_add_server(struct endpoint *e, cv_time now, const uint8_t pk[32], uint32_t *server)
-{
-	struct rendezvous_options opt = {
-		.me = e->core.me,
-		.server_pk = pk,
-		.indexes = &e->indexes,
-		.owner = OWNER_SERVER + e->server_count,
-		.rng = e->core.rng,
-		.trace = e->core.trace,
-		.number = e->server_count,
-	};
-	int r;
-
-	if (e->server_count == ENDPOINT_SERVERS_MAX)
-		return -ENOBUFS;
-	r = rendezvous_new(&e->servers[e->server_count].r, now, &opt);
-	if (r < 0)
-		return r;
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		r = rendezvous_add_peer(e->servers[e->server_count].r, i,
-		                        e->sessions[i]->remote.pk);
-		if (r < 0) {
-			rendezvous_free(e->servers[e->server_count].r, now);
-			e->servers[e->server_count].r = NULL;
-			return r;
-		}
-	}
-	*server = e->server_count++;
-	return 0;
-}
-
-int endpoint_add_peer(struct endpoint *e, cv_time now, const struct endpoint_peer *peer,
-                      uint32_t *number)
-{
-	struct session *s;
-	int r;
-
-	if (e->session_count == ENDPOINT_PEERS_MAX)
-		return -ENOBUFS;
-	if (intake_find_peer(e, peer->pk))
-		return -EINVAL;
-	r = heap_reserve(&e->deadlines, e->session_count + 1);
-	if (r < 0)
-		return r;
-	r = session_new(&s, now, &e->core, e->session_count, peer);
-	if (r < 0)
-		return r;
-	for (uint32_t i = 0; i < e->server_count; i++) {
-		r = rendezvous_add_peer(e->servers[i].r, s->number, peer->pk);
-		if (r < 0) {
-			while (i > 0)
-				rendezvous_remove_peer(e->servers[--i].r, now, s->number);
-			session_free(s, now);
-			return r;
-		}
-	}
-	e->sessions[e->session_count++] = s;
-	*number = s->number;
-	endpoint_touch(e, s->number);
-	return 0;
-}
-
 /* ---- bookkeeping ---- */
 
 static struct session *session_of(const struct endpoint *e, uint32_t peer)
 {
-	CV_ASSERT(peer < e->session_count);
-	return e->sessions[peer];
+	struct session *s = endpoint_find_session(e, peer);
+
+	CV_ASSERT(s);
+	return s;
 }
 
 void endpoint_touch(struct endpoint *e, uint32_t peer)
@@ -173,6 +116,7 @@ void endpoint_announce(struct endpoint *e, cv_time now)
 {
 	struct session_core *c = &e->core;
 	struct rendezvous_stats stats;
+	struct session *s;
 	bool is_seen = false;
 
 	c->candidate_count = 0;
@@ -189,9 +133,10 @@ void endpoint_announce(struct endpoint *e, cv_time now)
 	if (!is_seen && !nat_is_hard(&c->nat))
 		add_candidate(c, CANDIDATE_SERVER, &c->nat.address);
 	c->candidate_version++;
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		session_on_candidates_changed(e->sessions[i], now);
-		endpoint_touch_session(e, e->sessions[i]);
+	endpoint_for_each_session(e, i, s)
+	{
+		session_on_candidates_changed(s, now);
+		endpoint_touch_session(e, s);
 	}
 }
 
@@ -262,12 +207,15 @@ void endpoint_on_sockets_opened(struct endpoint *e, cv_time now, uint16_t first,
 
 void endpoint_on_turn(struct endpoint *e, cv_time now)
 {
+	struct session *s;
+
 	CV_ASSERT(now >= e->turned_at);
 	if (e->asked_for != CV_TIME_NEVER && now > cv_time_after(e->asked_for, GAP) &&
 	    now > cv_time_after(e->turned_at, GAP)) {
-		for (uint32_t i = 0; i < e->session_count; i++) {
-			liveness_on_gap(e->sessions[i], now);
-			endpoint_touch_session(e, e->sessions[i]);
+		endpoint_for_each_session(e, i, s)
+		{
+			liveness_on_gap(s, now);
+			endpoint_touch_session(e, s);
 		}
 		for (uint32_t i = 0; i < e->server_count; i++)
 			rendezvous_on_network(e->servers[i].r, now);
@@ -308,9 +256,12 @@ void endpoint_keep(struct endpoint *e)
 
 void endpoint_on_refused(struct endpoint *e, cv_time now, uint16_t socket, const struct addr *to)
 {
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		liveness_on_refused(e->sessions[i], now, socket, to);
-		endpoint_touch_session(e, e->sessions[i]);
+	struct session *s;
+
+	endpoint_for_each_session(e, i, s)
+	{
+		liveness_on_refused(s, now, socket, to);
+		endpoint_touch_session(e, s);
 	}
 	for (uint32_t i = 0; i < e->server_count; i++) {
 		if (rendezvous_is_from(e->servers[i].r, socket, to))
@@ -322,9 +273,10 @@ void endpoint_on_too_large(struct endpoint *e, cv_time now, uint16_t socket, con
                            size_t size)
 {
 	struct origin o = { .socket = socket, .addr = *to };
+	struct session *s;
 
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		struct session *s = e->sessions[i];
+	endpoint_for_each_session(e, i, s)
+	{
 		uint8_t slot = paths_find(&s->paths, &o);
 
 		if (slot == PATHS_NONE)
@@ -353,10 +305,8 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 {
 	struct server *server = &e->servers[i];
 	struct endpoint_event out = { .server = i };
-	struct session *s = NULL;
+	struct session *s = endpoint_find_session(e, ev->peer), *waiting;
 
-	if (ev->peer < e->session_count)
-		s = e->sessions[ev->peer];
 	switch (ev->kind) {
 	case RENDEZVOUS_EVENT_RESOLVE:
 		out.kind = ENDPOINT_EVENT_RESOLVE_SERVER;
@@ -368,9 +318,10 @@ static void on_server_event(struct endpoint *e, cv_time now, uint32_t i,
 		out.kind = server->is_up ? ENDPOINT_EVENT_SERVER_UP : ENDPOINT_EVENT_SERVER_DOWN;
 		notice(e, &out);
 		traversal_on_server(e, now, i);
-		for (uint32_t k = 0; k < e->session_count && server->is_up; k++) {
-			struct session *waiting = e->sessions[k];
-
+		if (!server->is_up)
+			return;
+		endpoint_for_each_session(e, k, waiting)
+		{
 			/* Whoever is not joined tries through the server at once. */
 			if (!waiting->assoc.is_bound)
 				session_want(waiting, now);
@@ -514,6 +465,7 @@ bool endpoint_next_event(struct endpoint *e, cv_time now, struct endpoint_event 
 		if (session_next_stream_event(s, &out->streams, &out->stream))
 			return true;
 	}
+	endpoint_sweep_peers(e, now);
 	return false;
 }
 
@@ -681,11 +633,14 @@ void endpoint_on_deadline(struct endpoint *e, cv_time now)
 
 void endpoint_close(struct endpoint *e, cv_time now)
 {
+	struct session *s;
+
 	e->is_closing = true;
 	traversal_close(e, now);
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		session_close(e->sessions[i], now, CLOSE_SHUTDOWN);
-		endpoint_touch_session(e, e->sessions[i]);
+	endpoint_for_each_session(e, i, s)
+	{
+		session_close(s, now, CLOSE_SHUTDOWN);
+		endpoint_touch_session(e, s);
 	}
 }
 
@@ -718,8 +673,11 @@ struct streams *endpoint_streams(struct endpoint *e, uint32_t peer)
 
 bool endpoint_check(const struct endpoint *e)
 {
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		if (!session_check(e->sessions[i]))
+	const struct session *s;
+
+	endpoint_for_each_session(e, i, s)
+	{
+		if (!session_check(s))
 			return false;
 	}
 	for (uint32_t i = 0; i < e->server_count; i++) {

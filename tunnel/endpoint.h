@@ -68,6 +68,9 @@ void endpoint_free(struct endpoint *e, cv_time now);
 CV_NODISCARD int endpoint_add_server(struct endpoint *e, cv_time now, const uint8_t pk[32],
                                      uint32_t *server);
 
+/* No longer configured: it hears a goodbye, and what it relayed finds another way. The number may
+ * be given to another server. */
+void endpoint_remove_server(struct endpoint *e, cv_time now, uint32_t server);
 /* The port at which the server listens to TCP; without it, and for 0, the one that it has for UDP,
  * and 443. */
 void endpoint_tcp_set_port(struct endpoint *e, uint32_t server, uint16_t port);
@@ -79,9 +82,25 @@ struct endpoint_peer {
 	bool has_address;   /* a static address will be given */
 };
 /* 0 with the peer's number, -EINVAL for an unusable key (low order, our own, or configured twice),
- * -ENOBUFS, -ENOMEM. */
+ * -EBUSY (it was removed just now and its streams are not let go), -ENOBUFS, -ENOMEM. A number is
+ * given to another peer only when the one before has gone without a trace; none is lower than it
+ * must be. */
 CV_NODISCARD int endpoint_add_peer(struct endpoint *e, cv_time now,
                                    const struct endpoint_peer *peer, uint32_t *number);
+/**
+ * endpoint_change_peer() - the same peer (.pk is not looked at) is configured otherwise
+ *
+ * Policy and address change in place: paths that the policy does not allow are left at once, the
+ * peer is told by a handshake. After a change of .has_address its addresses are to be set. Another
+ * pre-shared key ends the session: CLOSE(removed), streams reset, and a new one begins.
+ *
+ * Return: 0; -EBUSY and nothing changed: too many sessions ended whose streams are not let go.
+ */
+CV_NODISCARD int endpoint_change_peer(struct endpoint *e, cv_time now, uint32_t number,
+                                      const struct endpoint_peer *peer);
+/* No longer configured: it hears CLOSE(removed), its streams get STREAM_EVENT_RESET in this turn.
+ * The number may be used only for what events still name it, and to release streams. */
+void endpoint_remove_peer(struct endpoint *e, cv_time now, uint32_t number);
 
 /* Answers to ENDPOINT_EVENT_RESOLVE_*; may come again at any time; an empty list: the name did not
  * resolve. */

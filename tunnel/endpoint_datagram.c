@@ -15,11 +15,9 @@ static bool can_carry(const struct session *s, cv_time now)
 int endpoint_send_datagram(struct endpoint *e, cv_time now, uint32_t peer, uint64_t flow,
                            const uint8_t *bytes, size_t size)
 {
-	struct session *s;
+	struct session *s = endpoint_find_session(e, peer);
 
-	CV_ASSERT(peer < e->session_count);
-	s = e->sessions[peer];
-	if (!can_carry(s, now))
+	if (!s || !can_carry(s, now))
 		return -ENOTCONN;
 	endpoint_touch_session(e, s);
 	return datagrams_send(s->datagrams, now, flow, bytes, size);
@@ -27,8 +25,9 @@ int endpoint_send_datagram(struct endpoint *e, cv_time now, uint32_t peer, uint6
 
 size_t endpoint_datagrams_queued(const struct endpoint *e, uint32_t peer)
 {
-	CV_ASSERT(peer < e->session_count);
-	return datagrams_queued(e->sessions[peer]->datagrams);
+	const struct session *s = endpoint_find_session(e, peer);
+
+	return s ? datagrams_queued(s->datagrams) : 0;
 }
 
 /* A session that something arrived for is on this list until the next endpoint_write(). */

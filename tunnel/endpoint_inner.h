@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * endpoint_inner - the endpoint's state, for endpoint.c (the order of work), intake.c (whose
- * datagram is this?), traversal.c, punch.c and punch_sockets.c (whose session?), endpoint_tcp.c
- * (TCP to servers) and nobody else.
+ * endpoint_inner - the endpoint's state, for endpoint.c (the order of work), endpoint_config.c
+ * (peers and servers come and go), intake.c (whose datagram is this?), traversal.c, punch.c and
+ * punch_sockets.c (whose session?), endpoint_tcp.c (TCP to servers) and nobody else.
  */
 
 #include "base/heap.h"
@@ -26,7 +26,8 @@ enum {
 };
 
 struct server {
-	struct rendezvous *r;
+	struct rendezvous *r; /* also of one that was removed: closed for good */
+	bool is_removed;
 	bool is_up;
 	bool is_tcp;         /* our leg of its channels */
 	bool is_tcp_blocked; /* the connection takes no more now */
@@ -38,8 +39,9 @@ struct endpoint {
 	struct indexes indexes;
 	struct pendings pendings;
 	struct gate gate;
-	struct session *sessions[ENDPOINT_PEERS_MAX];
-	uint32_t session_count;
+	struct session *sessions[ENDPOINT_PEERS_MAX]; /* by number; NULL: that peer was removed */
+	uint32_t session_count;                       /* no number is above it */
+	uint32_t leaving_count;                       /* removed, and not yet let go */
 	struct server servers[ENDPOINT_SERVERS_MAX];
 	uint32_t server_count;
 	struct addr local[ENDPOINT_LOCAL_MAX];
@@ -78,6 +80,25 @@ void endpoint_tcp_on_leg(struct endpoint *e, cv_time now, uint32_t server, bool 
 
 /* Our candidates are others now: every peer is told. */
 void endpoint_announce(struct endpoint *e, cv_time now);
+/* The session with the lowest number from *@i on; NULL: there is none. */
+static inline struct session *endpoint_next_session(const struct endpoint *e, uint32_t *i)
+{
+	while (*i < e->session_count && !e->sessions[*i])
+		++*i;
+	return *i < e->session_count ? e->sessions[*i] : NULL;
+}
+
+#define endpoint_for_each_session(e, i, s)                                                         \
+	for (uint32_t i = 0; ((s) = endpoint_next_session(e, &i)) != NULL; i++)
+
+/* Of a removed peer, or of a number that nobody has: NULL. */
+static inline struct session *endpoint_find_session(const struct endpoint *e, uint64_t number)
+{
+	return number < e->session_count ? e->sessions[number] : NULL;
+}
+
+/* Lets go of removed peers that have said goodbye and whose streams the shell has released. */
+void endpoint_sweep_peers(struct endpoint *e, cv_time now);
 /* @s may have output or events now. */
 static inline void endpoint_touch_session(struct endpoint *e, struct session *s)
 {

@@ -30,8 +30,9 @@ void endpoint_tcp_tell(struct endpoint *e, cv_time now, uint32_t server, struct 
 
 static void tell_all(struct endpoint *e, cv_time now, uint32_t server)
 {
-	for (uint32_t i = 0; i < e->session_count; i++)
-		endpoint_tcp_tell(e, now, server, e->sessions[i]);
+	struct session *s;
+
+	endpoint_for_each_session(e, i, s) endpoint_tcp_tell(e, now, server, s);
 }
 
 void endpoint_tcp_on_leg(struct endpoint *e, cv_time now, uint32_t server, bool is_tcp)

@@ -7,8 +7,10 @@
 
 static struct session *session_of(const struct endpoint *e, uint32_t peer)
 {
-	CV_ASSERT(peer < e->session_count);
-	return e->sessions[peer];
+	struct session *s = endpoint_find_session(e, peer);
+
+	CV_ASSERT(s);
+	return s;
 }
 
 bool endpoint_peer_is_held(const struct endpoint *e, cv_time now, uint32_t peer, cv_duration *since)
@@ -112,12 +114,14 @@ void endpoint_nat_stats(const struct endpoint *e, struct endpoint_nat_stats *out
 void endpoint_counters(const struct endpoint *e, struct endpoint_counters *out)
 {
 	struct datagrams_stats datagrams;
+	const struct session *s;
 
 	*out = e->counters;
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		datagrams_stats(e->sessions[i]->datagrams, &datagrams);
-		out->datagrams_dropped += e->sessions[i]->dropped + datagrams.dropped;
-		out->forged += e->sessions[i]->forged;
-		out->replayed += e->sessions[i]->replayed;
+	endpoint_for_each_session(e, i, s)
+	{
+		datagrams_stats(s->datagrams, &datagrams);
+		out->datagrams_dropped += s->dropped + datagrams.dropped;
+		out->forged += s->forged;
+		out->replayed += s->replayed;
 	}
 }

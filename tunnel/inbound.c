@@ -80,16 +80,10 @@ static void on_bound(struct session *s, cv_time now)
 {
 	trace_emit(s->core->trace, now, TRACE_OBJECT_BOUND, s->number,
 	           cv_load64(s->assoc.incarnation), 0);
-	s->paths.is_relay_only = s->policy == POLICY_RELAY || s->assoc.peer_policy == POLICY_RELAY;
 	s->down_code = CLOSE_NONE;
-	if (session_policies_clash(s)) {
-		s->news |= SESSION_NEWS_CLASH;
-		return; /* no stream is ever opened (rule 5.10) */
-	}
-	if (!s->is_up)
-		s->news |= SESSION_NEWS_UP;
-	s->is_up = true;
-	if (s->address_count > 0)
+	s->has_clashed = false;
+	session_on_policies(s, now);
+	if (s->address_count > 0 && !session_policies_clash(s))
 		session_set_addresses(s, now, s->addresses, s->address_count);
 }
 
@@ -117,6 +111,8 @@ static void on_handshake_done(struct session *s, cv_time now, const struct origi
 		(void)arrival_slot(s, now, from);
 	if (verdict == ASSOC_BOUND || verdict == ASSOC_REPLACED)
 		on_bound(s, now);
+	else
+		session_on_policies(s, now); /* one of them may be new */
 	if (slot != PATHS_NONE)
 		path_on_handshake(&s->paths.list[slot], now);
 	attempt_succeeded(s, now);
@@ -228,22 +224,8 @@ void inbound_on_version(struct session *s, const uint8_t *bytes, size_t size)
  * (rule 3.5, 3.8). */
 static void seal_farewell(struct session *s, cv_time now, const struct pending *e)
 {
-	struct path *p = paths_active(&s->paths);
-	struct epoch *old = assoc_send_epoch(&s->assoc, now);
-	struct train train = { .bytes = NULL };
-	struct session_out out;
-	uint8_t bytes[WIRE_DATAGRAM_BASE];
-
-	if (!p || !old || !s->assoc.is_bound ||
-	    memcmp(e->ours, s->assoc.incarnation, INCARNATION_SIZE) == 0)
-		return;
-	train.bytes = bytes;
-	if (!builder_write_close(s, now, old, s->paths.active, CLOSE_REPLACED, &train, &out) ||
-	    train.size > sizeof(s->farewell))
-		return;
-	memcpy(s->farewell, bytes, train.size);
-	s->farewell_size = (uint8_t)train.size;
-	s->farewell_to = out.to;
+	if (memcmp(e->ours, s->assoc.incarnation, INCARNATION_SIZE) != 0)
+		session_seal_farewell(s, now, CLOSE_REPLACED);
 }
 
 /* The first packet under keys that only a pending handshake has: key confirmation. Opened in place,

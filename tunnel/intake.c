@@ -8,9 +8,12 @@
 
 struct session *intake_find_peer(const struct endpoint *e, const uint8_t pk[32])
 {
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		if (memcmp(e->sessions[i]->remote.pk, pk, 32) == 0)
-			return e->sessions[i];
+	struct session *s;
+
+	endpoint_for_each_session(e, i, s)
+	{
+		if (memcmp(s->remote.pk, pk, 32) == 0)
+			return s;
 	}
 	return NULL;
 }
@@ -47,7 +50,6 @@ void intake_init(struct endpoint *e, cv_time now, const struct origin *from, con
 	struct assoc *continues = NULL;
 	struct pending *repeat;
 	uint8_t out[WIRE_INIT_SIZE];
-	uint64_t owner;
 	size_t out_size = 0;
 	enum gate_verdict v;
 
@@ -66,9 +68,10 @@ void intake_init(struct endpoint *e, cv_time now, const struct origin *from, con
 	else
 		gate_source_addr(&source, from->socket, &from->addr);
 	if (wire_read_handshake(bytes, size, &head) && head.receiver != 0) {
-		owner = indexes_find(&e->indexes, head.receiver);
-		if (owner < e->session_count)
-			continues = &e->sessions[owner]->assoc;
+		s = endpoint_find_session(e, indexes_find(&e->indexes, head.receiver));
+		if (s)
+			continues = &s->assoc;
+		s = NULL;
 	}
 	if (pendings_under_pressure(&e->pendings, now))
 		gate_press(&e->gate, now);
@@ -82,7 +85,8 @@ void intake_init(struct endpoint *e, cv_time now, const struct origin *from, con
 	}
 	if (handshake_read_init_key(&in, e->core.me, HANDSHAKE_PEER, bytes) == HANDSHAKE_OK)
 		s = intake_find_peer(e, in.peer_pk);
-	if (s && handshake_read_init_payload(&in, &s->remote, bytes) == HANDSHAKE_OK &&
+	if (s && !s->is_leaving &&
+	    handshake_read_init_payload(&in, &s->remote, bytes) == HANDSHAKE_OK &&
 	    inbound_on_init(s, now, &in, bytes, from, v == GATE_CONTINUES && &s->assoc == continues,
 	                    out)) {
 		reply(e, from, out, WIRE_RESP_SIZE);
@@ -105,11 +109,11 @@ static void on_indexed(struct endpoint *e, cv_time now, const struct origin *fro
 		return;
 	}
 	/* Bare packets of a peer do not come by a server's TCP. */
-	if (owner >= e->session_count || from->socket == SOCKET_TCP) {
+	s = endpoint_find_session(e, owner);
+	if (!s || from->socket == SOCKET_TCP) {
 		e->counters.unknown_index++;
 		return;
 	}
-	s = e->sessions[owner];
 	switch (bytes[0] & WIRE_KIND_MASK) {
 	case WIRE_DATA:
 		inbound_on_data(s, now, from, bytes, size);

@@ -744,6 +744,14 @@ void punch_on_deadline(struct endpoint *e, cv_time now)
 		punch_sockets_sweep(e) ? cv_time_after(now, SWEEP_SPACING) : CV_TIME_NEVER;
 }
 
+void punch_stop_peer(struct endpoint *e, cv_time now, uint32_t peer)
+{
+	struct punch_attempt *a = find(&e->punch, peer);
+
+	if (a)
+		finish(e, now, a, false);
+}
+
 void punch_stop(struct endpoint *e, cv_time now)
 {
 	for (unsigned i = 0; i < PUNCH_ATTEMPTS_MAX; i++) {

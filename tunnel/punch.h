@@ -91,6 +91,8 @@ void punch_on_network(cv_time now, struct session *s);
 bool punch_write(struct endpoint *e, cv_time now, struct train *out);
 cv_time punch_deadline(const struct punch *p);
 void punch_on_deadline(struct endpoint *e, cv_time now);
+/* A peer is no longer configured. */
+void punch_stop_peer(struct endpoint *e, cv_time now, uint32_t peer);
 /* The agent closes: what is tried ends, and its sockets are given back. */
 void punch_stop(struct endpoint *e, cv_time now);
 bool punch_check(const struct punch *p);

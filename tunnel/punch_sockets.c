@@ -20,11 +20,11 @@ static void remove_path(struct session *s, cv_time now, uint8_t slot)
 bool punch_sockets_release(struct endpoint *e, cv_time now, uint16_t first, uint16_t count)
 {
 	bool stays = false;
+	struct session *s;
 
 	/* Also those of other peers, whose packets may come by any of them. */
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		struct session *s = e->sessions[i];
-
+	endpoint_for_each_session(e, i, s)
+	{
 		for (uint8_t k = 0; k < PATHS_MAX; k++) {
 			struct path *p = &s->paths.list[k];
 
@@ -44,8 +44,10 @@ bool punch_sockets_release(struct endpoint *e, cv_time now, uint16_t first, uint
 
 void punch_sockets_on_close(struct endpoint *e, cv_time now, uint16_t socket)
 {
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		struct session *s = e->sessions[i];
+	struct session *s;
+
+	endpoint_for_each_session(e, i, s)
+	{
 		bool is_changed = false;
 
 		for (uint8_t k = 0; k < PATHS_MAX; k++) {
@@ -64,12 +66,15 @@ void punch_sockets_on_close(struct endpoint *e, cv_time now, uint16_t socket)
 
 bool punch_sockets_sweep(struct endpoint *e)
 {
+	const struct session *s;
+
 	if (e->extras.adopted == 0)
 		return false;
 	extras_sweep_begin(&e->extras);
-	for (uint32_t i = 0; i < e->session_count; i++) {
+	endpoint_for_each_session(e, i, s)
+	{
 		for (uint8_t k = 0; k < PATHS_MAX; k++) {
-			const struct path *p = &e->sessions[i]->paths.list[k];
+			const struct path *p = &s->paths.list[k];
 
 			if (is_on(p, SOCKET_EXTRA, SOCKETS_EXTRA_MAX))
 				extras_keep(&e->extras, p->to.socket);

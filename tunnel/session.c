@@ -389,8 +389,30 @@ static bool write_farewell(struct session *s, struct train *train, struct sessio
 	train->socket = s->farewell_to.socket;
 	train->to = s->farewell_to.addr;
 	*out = (struct session_out){ .to = s->farewell_to };
-	s->farewell_size = 0;
+	if (--s->farewell_left == 0)
+		s->farewell_size = 0;
 	return true;
+}
+
+void session_seal_farewell(struct session *s, cv_time now, uint16_t code)
+{
+	struct path *p = paths_active(&s->paths);
+	struct epoch *e = assoc_send_epoch(&s->assoc, now);
+	struct train train = { .bytes = NULL };
+	struct session_out out;
+	uint8_t bytes[WIRE_DATAGRAM_BASE];
+
+	if (!p || !e || !s->assoc.is_bound)
+		return;
+	train.bytes = bytes;
+	if (!builder_write_close(s, now, e, s->paths.active, code, &train, &out) ||
+	    train.size > sizeof(s->farewell))
+		return;
+	memcpy(s->farewell, bytes, train.size);
+	s->farewell_size = (uint8_t)train.size;
+	/* Nobody else tells the peer of a removal. */
+	s->farewell_left = code == CLOSE_REMOVED ? 2 : 1;
+	s->farewell_to = out.to;
 }
 
 /* CLOSE on each path that carries, twice; after the last copy a broken object is dropped. */
@@ -524,6 +546,8 @@ cv_time session_deadline(const struct session *s)
 
 	if (has_unsaid(s))
 		return s->turned_at;
+	if (s->is_leaving && s->leaves_at > s->turned_at)
+		at = cv_time_min(at, s->leaves_at);
 	at = cv_time_min(at, liveness_linger_at(s));
 	if (s->punch_at > s->turned_at)
 		at = cv_time_min(at, s->punch_at);

@@ -49,6 +49,7 @@ enum {
 	CV_SEC(300) /* streams wait so long for a path and a handshake between the same            \
 	               incarnations */
 #define SESSION_RETRY CV_SEC(5)
+#define SESSION_LEAVE CV_SEC(1)
 #define SESSION_RETRY_MAX CV_SEC(60)
 #define SESSION_REFUSED_SILENCE CV_SEC(2)
 
@@ -147,12 +148,17 @@ struct session {
 	cv_duration confirm_interval;
 	cv_time turned_at; /* `now` of the newest call */
 	uint8_t farewell[WIRE_RELAY_HEADER + WIRE_DATA_OVERHEAD +
-	                 8]; /* CLOSE(replaced), sealed before its keys were wiped */
+	                 8]; /* CLOSE, sealed before its keys were wiped */
 	uint8_t farewell_size;
+	uint8_t farewell_left; /* copies of it to be sent */
 	struct origin farewell_to;
 	uint16_t close_code; /* to be sent; CLOSE_NONE: none */
 	uint8_t close_left;  /* copies of it */
 	bool is_up;          /* PEER_UP was told */
+	bool has_clashed;    /* CLASH was, of these two policies */
+	bool is_leaving;     /* no longer configured: says goodbye, and waits for its streams */
+	bool is_spent;       /* it leaves, and there was no room for a new object */
+	cv_time leaves_at;   /* not let go before */
 
 	/* ways */
 	struct paths paths;
@@ -235,6 +241,15 @@ void session_set_leg(struct session *s, cv_time now, uint32_t server, bool is_tc
 void session_on_candidates_changed(struct session *s, cv_time now);
 void session_want(struct session *s, cv_time now);
 void session_close(struct session *s, cv_time now, uint16_t code);
+/* Ours is another from now on; the peer learns it by a handshake. */
+void session_set_policy(struct session *s, cv_time now, uint8_t policy);
+/* The peer is no longer configured: CLOSE(removed), streams reset, no more handshakes. */
+void session_leave(struct session *s, cv_time now);
+/* True when all of that is done. */
+bool session_has_left(const struct session *s, cv_time now);
+/* It is configured again: begins anew with @psk (NULL: none). The keys of a living session go with
+ * CLOSE(removed). 0, or -EBUSY while session_has_room() is false. */
+CV_NODISCARD int session_restart(struct session *s, cv_time now, const uint8_t *psk);
 
 /* ---- out ---- */
 
@@ -277,5 +292,9 @@ void session_drop_object(struct session *s, cv_time now, uint16_t code, cv_durat
 bool session_has_room(const struct session *s);
 /* One side insists on direct, the other on the relay. */
 bool session_policies_clash(const struct session *s);
+/* A handshake has ended: what both policies mean for paths and streams. */
+void session_on_policies(struct session *s, cv_time now);
+/* Seals CLOSE(@code) for a bound object whose keys are about to be wiped. */
+void session_seal_farewell(struct session *s, cv_time now, uint16_t code);
 /* The peer broke a rule. */
 void session_protocol_error(struct session *s, cv_time now);

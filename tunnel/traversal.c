@@ -27,6 +27,7 @@ void traversal_init(struct endpoint *e, const struct endpoint_options *opt)
 static void set_keepalives(struct endpoint *e, cv_time now)
 {
 	cv_duration longest = lifetime_keepalive(&e->lifetime);
+	struct session *s;
 
 	/* While streams are open a server should notice within a minute that we are gone. */
 	for (uint32_t i = 0; i < e->server_count; i++)
@@ -35,9 +36,10 @@ static void set_keepalives(struct endpoint *e, cv_time now)
 	if (longest == e->core.keepalive)
 		return;
 	e->core.keepalive = longest;
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		paths_set_keepalive(&e->sessions[i]->paths, now, longest);
-		endpoint_touch_session(e, e->sessions[i]);
+	endpoint_for_each_session(e, i, s)
+	{
+		paths_set_keepalive(&s->paths, now, longest);
+		endpoint_touch_session(e, s);
 	}
 }
 
@@ -89,13 +91,18 @@ void traversal_on_session(struct endpoint *e, cv_time now, struct session *s)
 
 static void look_for_streams(struct endpoint *e, cv_time now)
 {
+	const struct session *s;
 	bool is_idle = true;
 
 	if (now < e->idle_at)
 		return;
 	e->idle_at = cv_time_after(now, IDLE_LOOK);
-	for (uint32_t i = 0; i < e->session_count && is_idle; i++)
-		is_idle = !session_is_busy(e->sessions[i]);
+	endpoint_for_each_session(e, i, s)
+	{
+		is_idle = !session_is_busy(s);
+		if (!is_idle)
+			break;
+	}
 	if (is_idle == e->is_idle)
 		return;
 	e->is_idle = is_idle;
@@ -145,12 +152,15 @@ void traversal_on_server(struct endpoint *e, cv_time now, uint32_t server)
 
 void traversal_on_network(struct endpoint *e, cv_time now)
 {
+	struct session *s;
+
 	discovery_set_local(&e->discovery, now, e->local, e->local_count);
 	lifetime_forget(&e->lifetime, now);
 	set_keepalives(e, now);
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		punch_on_network(now, e->sessions[i]);
-		endpoint_touch_session(e, e->sessions[i]);
+	endpoint_for_each_session(e, i, s)
+	{
+		punch_on_network(now, s);
+		endpoint_touch_session(e, s);
 	}
 }
 
@@ -166,6 +176,7 @@ static bool is_candidate(const struct session_core *c, const struct addr *a)
 /* What discovery found is told to the peers, and what failed for want of it may be tried. */
 static void take_profile(struct endpoint *e, cv_time now)
 {
+	struct session *s;
 	bool is_moved = !addr_equal(&e->core.nat.address, &e->discovery.profile.address);
 
 	e->core.nat = e->discovery.profile;
@@ -173,9 +184,10 @@ static void take_profile(struct endpoint *e, cv_time now)
 	e->core.nat_version++;
 	if (is_moved && !nat_is_hard(&e->core.nat) && !is_candidate(&e->core, &e->core.nat.address))
 		endpoint_announce(e, now);
-	for (uint32_t i = 0; i < e->session_count; i++) {
-		punch_on_network(now, e->sessions[i]);
-		endpoint_touch_session(e, e->sessions[i]);
+	endpoint_for_each_session(e, i, s)
+	{
+		punch_on_network(now, s);
+		endpoint_touch_session(e, s);
 	}
 }
 

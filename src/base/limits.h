@@ -38,12 +38,14 @@ enum {
 /* What a peer may ask of the exit. A browser opens some hundred connections at once; a
  * scanner, thousands a second for ever. */
 enum {
-	OPEN_RATE = 4000,          /* stream opens and connects per second and peer */
-	OPEN_BURST = 8000,         /* two seconds of it at once */
-	DIALS_PER_PEER_MAX = 256,  /* connects in flight; configurable */
-	DIALS_MAX = 2048,          /* connects in flight, all peers; configurable */
-	RESOLVE_PER_PEER_MAX = 64, /* name lookups in flight */
-	RESOLVE_MAX = 512,         /* name lookups in flight, all peers */
+	OPEN_RATE = 4000,            /* stream opens and connects per second and peer */
+	OPEN_BURST = 8000,           /* two seconds of it at once */
+	DIALS_PER_PEER_MAX = 256,    /* connects in flight; configurable */
+	DIALS_MAX = 2048,            /* connects in flight, all peers; configurable */
+	RESOLVE_PER_PEER_MAX = 64,   /* name lookups in flight */
+	RESOLVE_MAX = 512,           /* name lookups in flight, all peers */
+	LISTENERS_PER_PEER_MAX = 64, /* that a peer has asked for, BINDs included */
+	LISTEN_TRIES_MAX = 1024,     /* ports that "any free one" tries */
 };
 
 /* Flows of datagrams: one a client address. A resolver of a busy network opens a thousand a second,
@@ -111,6 +113,14 @@ enum { READ_BURST_MAX = 256 };     /* packets per wake-up, so that clients get t
 enum {
 	HTTP_HEAD_MAX = 64 * 1024,        /* bytes: absolute-form, with the browser's cookies */
 	HTTP_HEAD_CONNECT_MAX = 8 * 1024, /* bytes: CONNECT carries few fields */
+	/* Clients from beyond this host that have not asked yet. From the first number on a new one
+	 * may cost another's place (30 %, growing to 100 % at the second), as with sshd's
+	 * MaxStartups 10:30:100; but it is one of those that wait that goes, so who asks at once is
+	 * served. */
+	ASKING_CLIENTS_BEGIN = 64,
+	ASKING_CLIENTS_MAX = 256,
+	ASKING_CLIENTS_PERCENT = 30,
+	HTTP_HEADS_MAX = 128, /* at once that need all of HTTP_HEAD_MAX: 8 MiB */
 };
 
 /* Server. */

@@ -12,6 +12,28 @@
 #include "net/convert.h"
 #include "net/fds.h"
 
+/* The route's own, or by the rules of source address selection. Connecting a UDP socket sends
+ * nothing. */
+int gateway_source(const struct addr *to, struct addr *out)
+{
+	struct sockaddr_storage sa;
+	socklen_t size = convert_to_sockaddr(to, &sa);
+	int fd = fds_socket(sa.ss_family, SOCK_DGRAM, 0);
+	int r = 0;
+
+	if (fd < 0)
+		return fd;
+	if (connect(fd, (struct sockaddr *)&sa, size) < 0)
+		r = -errno;
+	else
+		*out = fds_local(fd);
+	fds_close(&fd);
+	if (r < 0)
+		return r;
+	out->port = 0;
+	return out->family == to->family ? 0 : -ENETUNREACH;
+}
+
 #ifdef __linux__
 
 /* Where "the internet" is, for a look-up in the routing tables: any address that is neither
@@ -111,28 +133,6 @@ static int read_answer(const uint8_t *bytes, size_t size, struct gateway *out)
 	return read_route(&route, bytes + fixed, head.nlmsg_len - fixed, out);
 }
 
-/* The address that the kernel would send from: the route's own, or by the rules of source address
- * selection. Connecting a UDP socket sends nothing. */
-static int find_own(const struct addr *to, struct addr *out)
-{
-	struct sockaddr_storage sa;
-	socklen_t size = convert_to_sockaddr(to, &sa);
-	int fd = fds_socket(sa.ss_family, SOCK_DGRAM, 0);
-	int r = 0;
-
-	if (fd < 0)
-		return fd;
-	if (connect(fd, (struct sockaddr *)&sa, size) < 0)
-		r = -errno;
-	else
-		*out = fds_local(fd);
-	fds_close(&fd);
-	if (r < 0)
-		return r;
-	out->port = 0;
-	return out->family == to->family ? 0 : -ENETUNREACH;
-}
-
 int gateway_find(enum addr_family family, struct gateway *out)
 {
 	const struct addr to = somewhere(family);
@@ -157,7 +157,7 @@ int gateway_find(enum addr_family family, struct gateway *out)
 	if (r == 0)
 		r = read_answer(bytes, (size_t)size, &found);
 	if (r == 0)
-		r = find_own(&to, &found.own);
+		r = gateway_source(&to, &found.own);
 	if (r == 0)
 		*out = found;
 	return r;

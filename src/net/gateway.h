@@ -17,6 +17,10 @@ struct gateway {
 	struct addr own;     /* our address towards the internet; port 0 */
 };
 
+/* The address that packets to @to would be sent from; port 0. 0, or a negative errno (-ENETUNREACH:
+ * there is no route). Nothing is sent. */
+CV_NODISCARD int gateway_source(const struct addr *to, struct addr *out);
+
 /**
  * gateway_find() - the first hop of packets to the internet
  * @family: ADDR_V4 or ADDR_V6

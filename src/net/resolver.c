@@ -258,8 +258,8 @@ static int make_channel(struct resolver *r, int try_ms, ares_channel *out)
 	return -EINVAL;
 }
 
-/* Every server is to get its tries within a lookup's time, nearly all of it, as the last may be slow:
- * n * t + n * 2t. How many there are, only a channel knows. */
+/* Every server is to get its tries within a lookup's time, nearly all of it, as the last may be
+ * slow: n * t + n * 2t. How many there are, only a channel knows. */
 static int open_channel(struct resolver *r)
 {
 	uint64_t ms;

@@ -6,9 +6,12 @@
  *	rps load TARGET-PORT SOCKS-PORT AT-ONCE MS new     a connection for each request
  *	rps load TARGET-PORT SOCKS-PORT AT-ONCE MS keep    requests one after the other on each
  *	rps load TARGET-PORT SOCKS-PORT AT-ONCE MS greet   a connection that asks nothing
- *	rps idle TARGET-PORT SOCKS-PORT COUNT              opens, prints "open N", until stdin ends
+ *	rps idle TARGET-PORT SOCKS-PORT COUNT              opens, prints "open N SECONDS", until
+ *	                                                   stdin ends; for each line of it all ask
+ *once and "round N SECONDS" is printed
  *
- * All on 127.0.0.1; a SOCKS-PORT of 0 is none. A request is 64 bytes, which come back. The time of
+ * All on 127.0.0.1; a SOCKS-PORT of 0 is none. A request is 64 bytes, which come back and are
+ * compared. The time of
  * a request counts from connect() (new) or from its first byte (keep) to its last byte back. On
  * GREET-PORT the server speaks first, 64 bytes; the time of such a connection (greet) is from
  * connect() to their arrival. `load` prints one JSON object.
@@ -50,7 +53,7 @@ struct load {
 	uint16_t target, socks;
 	bool is_keep, is_idle, is_greet;
 	int epoll_fd;
-	unsigned open, failures;
+	unsigned open, failures, round;
 	size_t samples;
 	bool is_over;
 };
@@ -169,6 +172,12 @@ static void slot_connect(uint32_t i)
 	watch(load.epoll_fd, s->fd, EPOLLIN | EPOLLOUT, i);
 }
 
+/* Bytes of each connection and of each round are others. */
+static unsigned char byte_at(const struct slot *s, unsigned at)
+{
+	return (unsigned char)((unsigned)(s - slots) * 31 + load.round * 7 + at);
+}
+
 /* Sends what begins the next stage; small, so it goes at once. */
 static void slot_send(struct slot *s, enum stage next, const void *bytes, size_t size,
                       unsigned missing)
@@ -188,7 +197,8 @@ static void slot_send_request(struct slot *s)
 		s->missing = REQUEST_SIZE;
 		return;
 	}
-	(void)memset(request, 'x', sizeof(request));
+	for (unsigned i = 0; i < sizeof(request); i++)
+		request[i] = (char)byte_at(s, i);
 	if (load.is_keep)
 		s->begin_us = now_us();
 	slot_send(s, STAGE_ECHO, request, sizeof(request), REQUEST_SIZE);
@@ -253,6 +263,16 @@ static void slot_on_connected(struct slot *s)
 		slot_send_request(s);
 }
 
+/* Of an echo: are these bytes of it the ones that were sent? */
+static bool is_right(const struct slot *s, const char *bytes, size_t size)
+{
+	for (unsigned i = 0; i < size; i++) {
+		if ((unsigned char)bytes[i] != byte_at(s, REQUEST_SIZE - s->missing + i))
+			return false;
+	}
+	return true;
+}
+
 static void slot_on_event(struct slot *s)
 {
 	char buf[REQUEST_SIZE];
@@ -267,7 +287,8 @@ static void slot_on_event(struct slot *s)
 	n = read(s->fd, buf, s->missing < sizeof(buf) && s->missing ? s->missing : sizeof(buf));
 	if (n < 0 && errno == EAGAIN)
 		return;
-	if (n <= 0 || (s->stage == STAGE_REPLY && s->missing == 10 && n >= 2 && buf[1] != 0)) {
+	if (n <= 0 || (s->stage == STAGE_REPLY && s->missing == 10 && n >= 2 && buf[1] != 0) ||
+	    (s->stage == STAGE_ECHO && !load.is_greet && !is_right(s, buf, (size_t)n))) {
 		load.failures++;
 		slot_again(s);
 		return;
@@ -300,6 +321,11 @@ static double percentile_ms(double share)
 	return load.samples ? samples_us[i < load.samples ? i : load.samples - 1] / 1000.0 : 0;
 }
 
+static double seconds_since(uint64_t begin_us)
+{
+	return (double)(now_us() - begin_us) / 1e6;
+}
+
 static int run_load(uint32_t at_once, uint64_t ms)
 {
 	uint64_t begin = now_us();
@@ -310,13 +336,37 @@ static int run_load(uint32_t at_once, uint64_t ms)
 	while (now_us() - begin < ms * 1000)
 		poll_slots(10);
 	load.is_over = true;
-	seconds = (double)(now_us() - begin) / 1e6;
+	seconds = seconds_since(begin);
 	qsort(samples_us, load.samples, sizeof(*samples_us), by_size);
 	(void)printf("{\"requests\": %zu, \"seconds\": %.3f, \"per_s\": %.1f, \"failures\": %u, "
 	             "\"p50_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f}\n",
 	             load.samples, seconds, (double)load.samples / seconds, load.failures,
 	             percentile_ms(0.5), percentile_ms(0.99), percentile_ms(1));
 	return 0;
+}
+
+static void say(const char *what, double seconds)
+{
+	(void)printf("%s %u %.3f\n", what, load.open, seconds);
+	(void)fflush(stdout);
+}
+
+/* Every connection that is held asks once more. */
+static void ask_all(uint32_t count)
+{
+	uint64_t begin = now_us();
+
+	load.round++;
+	load.open = load.failures = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		if (slots[i].fd < 0 || slots[i].stage != STAGE_HELD)
+			load.failures++;
+		else
+			slot_send_request(&slots[i]);
+	}
+	while (load.open + load.failures < count)
+		poll_slots(5);
+	say("round", seconds_since(begin));
 }
 
 static int run_idle(uint32_t count)
@@ -331,10 +381,11 @@ static int run_idle(uint32_t count)
 			slot_connect(next++);
 		poll_slots(5);
 	}
-	(void)printf("open %u\n", load.open);
-	(void)fflush(stdout);
-	while (read(STDIN_FILENO, &c, 1) > 0)
-		;
+	say("open", seconds_since(begin));
+	while (read(STDIN_FILENO, &c, 1) > 0) {
+		if (c == '\n')
+			ask_all(count);
+	}
 	return 0;
 }
 

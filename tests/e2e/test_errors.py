@@ -70,7 +70,8 @@ def faults(w):
     ask(w, "no such name", socks.HOST_UNREACHABLE, "nothing.example", within=3)
     ask(w, "a silent name server", socks.HOST_UNREACHABLE, "silent.example")
     ask(w, "a target that drops packets", socks.TTL_EXPIRED, dead)
-    ask(w, "BIND", socks.BAD_COMMAND, web, command=socks.BIND, within=1)
+    ask(w, "a command of no RFC", socks.BAD_COMMAND, web, command=9, within=1)
+    ask(w, "BIND without allow_listen", socks.NOT_ALLOWED, web, command=socks.BIND, within=1)
     ask(w, "command 9", socks.BAD_COMMAND, web, command=9, within=1)
     ask(w, "address type 2", socks.BAD_ATYP, raw=b"\x02\x01\x02\x03\x04\x00\x50", within=1)
 

@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 
+import socks
 from world import CULVERT, World, main, report
 
 SIZE = 4 << 20
@@ -69,6 +70,8 @@ def story():
             {"listen": "127.0.0.1:7001", "peer": "far", "to": f"unix:{w.b.control}"},
             {"listen": "127.0.0.1:7002", "peer": "far", "to": f"unix:{w.b.directory}/none"}]
         w.b.config["peers"]["near"]["allow"] += [f"unix:{w.b.directory}/*"]
+        proxy_path = w.a.directory / "proxy.sock"
+        w.a.config["proxies"].append({"listen": f"unix:{proxy_path}", "peer": "far"})
         far = listener(far_path)
         tcp = w.listen(7)
         w.start()
@@ -78,6 +81,10 @@ def story():
         report("unix to TCP", "equal")
         carry(w, w.connect(("127.0.0.1", 7000)), far)
         report("TCP to unix", "equal")
+        carry(w, socks.connect(unix_client(proxy_path), w.web.address, 7), tcp)
+        report("a proxy on a unix socket", "equal")
+        long = w.a.ask("nc", "far", "unix:/" + 107 * "x", timeout=10)
+        assert long.returncode == 2 and "107" in long.stderr, long
         for port, what in ((7001, "the far agent's own control socket"), (7002, "no such socket")):
             try:
                 with w.connect(("127.0.0.1", port)) as s:
@@ -85,7 +92,7 @@ def story():
             except ConnectionResetError:
                 report(what, "reset")
 
-        for path in (near_path, tcp_path, w.a.control, w.b.control, w.server.control):
+        for path in (near_path, tcp_path, proxy_path, w.a.control, w.b.control, w.server.control):
             assert mode(path) == 0o600, f"{path}: mode {mode(path):o}"
         report("modes of listeners and control sockets", "600")
 
@@ -99,7 +106,7 @@ def story():
         w.a.start()
         assert w.a.status()["role"] == "agent"
         w.a.stop()
-        for path in (near_path, tcp_path, w.a.control):
+        for path in (near_path, tcp_path, proxy_path, w.a.control):
             assert not path.exists(), f"{path} was left behind"
         report("second run on a control socket: exit code", again.returncode)
 

@@ -26,7 +26,7 @@ struct transcript {
 	const char *user;
 };
 
-static const struct socks5_user users[] = { { "u", "p" } };
+static const struct auth_user users[] = { { "u", "p" } };
 
 static void feed(struct socks5 *s, struct transcript *t, const uint8_t *bytes, size_t size)
 {

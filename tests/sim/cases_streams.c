@@ -183,7 +183,8 @@ static void close_orders(struct sim *sim)
 	for (int i = 0; i < CLOSINGS; i++) {
 		struct sim_flow *f = flow(sim, UINT64_MAX, UINT64_MAX);
 
-		closings[i] = (struct closing){ .way = { (enum way)(v / WAYS), (enum way)(v % WAYS) } };
+		closings[i] =
+			(struct closing){ .way = { (enum way)(v / WAYS), (enum way)(v % WAYS) } };
 		f->side[0].chunk = f->side[1].chunk = 4096;
 		simapp_begin(sim, f);
 	}
@@ -292,6 +293,7 @@ const struct sim_case CASES_STREAMS[] = {
 	{ "lost-acks", lost_acks, "S03: three of four small packets get lost", 0 },
 	{ "uniform-loss", uniform_loss, "S01: 0.1 to 30 % each way", 5 },
 	{ "disorder", disorder, "S04, S06: reordering and duplicates", 0 },
+	{ "churn", churn_run, "S55: half an hour of streams that come and go; memory stays", 0 },
 	{ "herd", herd, "S45: 250 streams at once", 0 },
 	{ NULL, NULL, NULL, 0 },
 };

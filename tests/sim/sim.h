@@ -345,6 +345,7 @@ struct sim_side {
 	uint64_t size;         /* to write */
 	uint64_t written, read;
 	uint64_t reset_at; /* abandons after so many bytes; UINT64_MAX: never */
+	uint64_t hold_at;  /* writes nothing beyond, for now; UINT64_MAX: all */
 	uint32_t chunk;    /* writes at most so much at once; 0: all */
 	uint32_t sip;      /* reads at most so much at once; 0: all */
 	bool is_slow;      /* reads on ticks only, not whenever something comes */
@@ -357,7 +358,8 @@ struct sim_side {
 
 struct sim_flow {
 	bool is_used;
-	bool may_reset; /* a reset is no surprise */
+	uint16_t generation; /* of its place in the table; part of its name */
+	bool may_reset;      /* a reset is no surprise */
 	uint64_t key;
 	struct sim_side side[2]; /* 0 opened it */
 	cv_time begun_at;
@@ -562,6 +564,9 @@ bool simhost_socket_at(const struct sim_host *h, uint16_t port, uint16_t *socket
 /* simapp.c */
 struct sim_flow *simapp_open(struct sim *sim, struct sim_host *from, struct sim_host *to,
                              uint64_t size, uint64_t size_back);
+/* The same in the place of a flow that is done, or that never was. */
+void simapp_reopen(struct sim *sim, struct sim_flow *f, struct sim_host *from, struct sim_host *to,
+                   uint64_t size, uint64_t size_back);
 /* Set before the first byte moves: simapp_begin() starts it. */
 void simapp_begin(struct sim *sim, struct sim_flow *f);
 void simapp_on_event(struct sim *sim, struct sim_host *h, const struct endpoint_event *event);
@@ -676,6 +681,7 @@ struct matrix_options {
 int matrix_run(const struct matrix_options *opt);
 
 /* soak.c: a day of everything; prints what it was like. */
+void churn_run(struct sim *sim);
 void soak_run(struct sim *sim);
 
 /* swarm.c */

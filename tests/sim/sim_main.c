@@ -12,6 +12,8 @@
 #include "tests/sim/sim.h"
 #include "tunnel/aead.h"
 
+enum { HOURS_DEFAULT = 24 };
+
 struct arguments {
 	uint64_t seed, count, hours;
 	const char *scenario, *regressions, *group;
@@ -60,6 +62,7 @@ static const struct sim_case *find(const char *name)
 		{ "swarm", swarm_run, "a world drawn from the seed", 0 },
 		{ "gusts", swarm_gusts, "and with links that change", 0 },
 		{ "soak", soak_run, "a day", 0 },
+		{ "churn", churn_run, "a day of streams", 0 },
 	};
 
 	for (size_t i = 0; i < CV_ARRAY_SIZE(swarms); i++) {
@@ -143,6 +146,8 @@ static const struct sim_kind *kind_named(const char *name)
 static bool read_arguments(int argc, char **argv, struct arguments *a)
 {
 	*a = (struct arguments){ .seed = 1, .count = 1, .scenario = "swarm" };
+	bool is_churn = false;
+
 	a->matrix = (struct matrix_options){ .cells = "all" };
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--trace") == 0)
@@ -166,6 +171,8 @@ static bool read_arguments(int argc, char **argv, struct arguments *a)
 			i++;
 		else if (strcmp(argv[i], "--soak") == 0)
 			a->scenario = "soak";
+		else if (strcmp(argv[i], "--churn") == 0)
+			is_churn = true;
 		else if (strcmp(argv[i], "--hours") == 0 && read_number(argv[i + 1], &a->hours))
 			i++;
 		else if (strcmp(argv[i], "--all") == 0)
@@ -182,6 +189,10 @@ static bool read_arguments(int argc, char **argv, struct arguments *a)
 			a->regressions = argv[++i];
 		else
 			return false;
+	}
+	if (is_churn) {
+		a->scenario = "churn";
+		a->hours = a->hours ? a->hours : HOURS_DEFAULT;
 	}
 	return true;
 }
@@ -258,7 +269,7 @@ int main(int argc, char **argv)
 		                      "| --group NAME | "
 		                      "--all | --list] [--congestion KIND] [--regressions FILE] "
 		                      "[--trace] [--verify] "
-		                      "[--measures] [--soak [--hours H]]\n");
+		                      "[--measures] [--soak | --churn] [--hours H]\n");
 		return 2;
 	}
 	if (a.kind)

@@ -25,10 +25,10 @@ static uint64_t word(uint64_t key, uint64_t i)
 	return z ^ (z >> 31);
 }
 
-/* Which flow it is, and of which generation: simapp_forget() begins the next. */
+/* Which flow it is, and of which generation: simapp_forget() and simapp_reopen() begin the next. */
 static uint64_t name_of(const struct sim *sim, const struct sim_flow *f)
 {
-	return MAGIC | (uint64_t)sim->flow_generation << 16 | (uint64_t)(f - sim->flows);
+	return MAGIC | (uint64_t)f->generation << 16 | (uint64_t)(f - sim->flows);
 }
 
 /* Depends on the flow, the direction and the place: no shift, repeat or mix is like another. */
@@ -119,7 +119,8 @@ static size_t write_slice(struct sim *sim, struct sim_flow *f, unsigned side, si
 static void write_more(struct sim *sim, struct sim_flow *f, unsigned side)
 {
 	struct sim_side *s = &f->side[side];
-	uint64_t end = CV_MIN(s->size, s->reset_at);
+	uint64_t last = CV_MIN(s->size, s->reset_at);
+	uint64_t end = CV_MIN(last, s->hold_at);
 
 	for (unsigned i = 0; s->stream && !is_writing_over(s) && i < SLICES_MAX; i++) {
 		size_t room, size, taken;
@@ -138,7 +139,7 @@ static void write_more(struct sim *sim, struct sim_flow *f, unsigned side)
 			break;
 		}
 	}
-	if (!s->stream || is_writing_over(s) || s->written < end)
+	if (!s->stream || is_writing_over(s) || s->written < last)
 		return;
 	if (s->written >= s->reset_at) {
 		stream_reset(s->streams, s->stream, APP_CODE);
@@ -242,20 +243,35 @@ static bool try_open(struct sim *sim, struct sim_flow *f)
 	return true;
 }
 
+static void set_up(struct sim *sim, struct sim_flow *f, uint16_t generation,
+                   const struct sim_host *const ends[2], const uint64_t sizes[2])
+{
+	*f = (struct sim_flow){ .is_used = true, .generation = generation };
+	f->key = rng_u64(&sim->rng);
+	for (unsigned i = 0; i < 2; i++) {
+		f->side[i].host = ends[i]->number;
+		f->side[i].size = sizes[i];
+		f->side[i].reset_at = f->side[i].hold_at = UINT64_MAX;
+	}
+}
+
 struct sim_flow *simapp_open(struct sim *sim, struct sim_host *from, struct sim_host *to,
                              uint64_t size, uint64_t size_back)
 {
 	struct sim_flow *f = &sim->flows[sim->flow_count++];
 
 	CV_ASSERT(sim->flow_count <= SIM_FLOWS_MAX);
-	*f = (struct sim_flow){ .is_used = true, .key = rng_u64(&sim->rng) };
-	f->side[0].host = from->number;
-	f->side[1].host = to->number;
-	f->side[0].size = CV_MAX(size, (uint64_t)HEADER);
-	f->side[1].size = size_back;
-	f->side[0].reset_at = UINT64_MAX;
-	f->side[1].reset_at = UINT64_MAX;
+	set_up(sim, f, sim->flow_generation, (const struct sim_host *[]){ from, to },
+	       (uint64_t[]){ CV_MAX(size, (uint64_t)HEADER), size_back });
 	return f;
+}
+
+void simapp_reopen(struct sim *sim, struct sim_flow *f, struct sim_host *from, struct sim_host *to,
+                   uint64_t size, uint64_t size_back)
+{
+	CV_ASSERT(!f->is_used || simapp_is_done(sim, f));
+	set_up(sim, f, (uint16_t)(f->generation + 1), (const struct sim_host *[]){ from, to },
+	       (uint64_t[]){ CV_MAX(size, (uint64_t)HEADER), size_back });
 }
 
 void simapp_begin(struct sim *sim, struct sim_flow *f)
@@ -282,6 +298,7 @@ static void on_opened(struct sim *sim, struct sim_host *h, const struct endpoint
 	struct sim_flow *f;
 	uint64_t name = 0;
 	size_t got = 0;
+	bool is_known;
 
 	for (unsigned i = 0; i < count; i++) {
 		for (size_t k = 0; k < vec[i].size && got < HEADER; k++, got++)
@@ -289,19 +306,20 @@ static void on_opened(struct sim *sim, struct sim_host *h, const struct endpoint
 	}
 	if (got < HEADER)
 		return; /* READABLE comes */
-	if ((name ^ MAGIC) >> 32 == 0 && (uint16_t)(name >> 16) != (uint16_t)sim->flow_generation) {
+	f = &sim->flows[(uint16_t)name];
+	is_known = (uint16_t)name < sim->flow_count;
+	if ((name ^ MAGIC) >> 32 == 0 &&
+	    (uint16_t)(name >> 16) != (is_known ? f->generation : sim->flow_generation)) {
 		/* Its opener died before this side heard of it. */
 		stream_reset(ev->streams, st, APP_CODE);
 		stream_release(ev->streams, st, APP_CODE);
 		return;
 	}
-	name ^= (uint64_t)sim->flow_generation << 16;
-	if ((name ^ MAGIC) >= sim->flow_count) {
+	if ((name ^ MAGIC) >> 32 != 0 || !is_known) {
 		sim_fail(sim, "P1: %s: a stream begins with %llx", h->name,
 		         (unsigned long long)name);
 		return;
 	}
-	f = &sim->flows[name ^ MAGIC];
 	if (f->side[1].host != h->number || f->side[1].stream || f->side[1].birth != 0) {
 		sim_fail(sim, "7.2: flow %u was opened twice", index_of(sim, f));
 		return;
@@ -369,8 +387,10 @@ void simapp_on_event(struct sim *sim, struct sim_host *h, const struct endpoint_
 			stream_release(ev->streams, ev->stream.stream, APP_CODE);
 		return;
 	case STREAM_EVENT_STOPPED:
-		if (!f)
+		if (!f) { /* given up before its first bytes came */
+			stream_release(ev->streams, ev->stream.stream, APP_CODE);
 			return;
+		}
 		f->side[side].was_stopped = true;
 		if (!f->side[side].is_reset)
 			settle(&f->side[side]);

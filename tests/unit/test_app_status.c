@@ -75,6 +75,10 @@ static json_t *agent(void)
 		{ "proxy", "127.0.0.1:1080", "home" },
 		{ "metrics", "127.0.0.1:9464", NULL },
 	};
+	const struct status_remote remotes[] = {
+		{ "home", "127.0.0.1:0", "127.0.0.1:3000", "127.0.0.1:8000", NULL },
+		{ "lab", "unix:/run/x", "localhost:1", NULL, "it is withheld" },
+	};
 	const struct status_agent s = {
 		.public_key = KEY,
 		.uptime_s = 12.34567,
@@ -93,6 +97,8 @@ static json_t *agent(void)
 		.peer_count = 3,
 		.listeners = listeners,
 		.listener_count = 2,
+		.remotes = remotes,
+		.remote_count = 2,
 	};
 
 	return status_agent_json(&s);
@@ -132,7 +138,12 @@ static void test_agent(void **state)
 	       "\"streams\":0,\"tx_bytes\":0,\"rx_bytes\":0,\"tx_bps\":0.0,\"rx_bps\":0.0}],"
 	       "\"listeners\":["
 	       "{\"kind\":\"proxy\",\"address\":\"127.0.0.1:1080\",\"peer\":\"home\"},"
-	       "{\"kind\":\"metrics\",\"address\":\"127.0.0.1:9464\",\"peer\":null}]}");
+	       "{\"kind\":\"metrics\",\"address\":\"127.0.0.1:9464\",\"peer\":null}],"
+	       "\"remote_forwards\":["
+	       "{\"listen\":\"127.0.0.1:0\",\"peer\":\"home\",\"to\":\"127.0.0.1:3000\","
+	       "\"address\":\"127.0.0.1:8000\",\"why\":null},"
+	       "{\"listen\":\"unix:/run/x\",\"peer\":\"lab\",\"to\":\"localhost:1\","
+	       "\"address\":null,\"why\":\"it is withheld\"}]}");
 }
 
 static void test_empty_agent(void **state)
@@ -147,7 +158,7 @@ static void test_empty_agent(void **state)
 	       "\"punch\":{\"attempts\":0,\"succeeded\":0,\"packets\":0,\"sockets\":0},"
 	       "\"portmap\":{\"protocol\":null,\"address\":null,"
 	       "\"expires_s\":null,\"why\":null},"
-	       "\"peers\":[],\"listeners\":[]}");
+	       "\"peers\":[],\"listeners\":[],\"remote_forwards\":[]}");
 }
 
 static json_t *server(void)
@@ -247,6 +258,9 @@ static void test_text(void **state)
 		"nat: mapping endpoint-independent, filtering unknown\n",
 		"port mapping: 203.0.113.7:40001 by nat-pmp\n",
 		"proxy     127.0.0.1:1080  home\n",
+		"127.0.0.1:0     home  127.0.0.1:3000  open      127.0.0.1:8000\n",
+		"unix:/run/x     lab   localhost:1     not open  -\n",
+		"    it is withheld\n",
 		", up 12 s\n",
 	};
 	static const char *const of_server[] = {

@@ -202,6 +202,50 @@ static void proxies_forwards_and_peers_are_read(void **state)
 	drop(&l);
 }
 
+static void what_is_offered_and_asked_for_is_read(void **state)
+{
+	struct loaded l = parse_good(
+		"identity: id.key\n"
+		"peers:\n"
+		"  home: { key: v74/b32kgCuBvMM5pK6ukSGy7jeI/wSCQL58HsnRvJU=,\n"
+		"    address: 192.0.2.1,\n"
+		"    allow_listen: [ 'localhost:8000-8099', '*:53/udp', 'unix:/run/app/*' ] }\n"
+		"remote_forwards:\n"
+		"  - { listen: 0, peer: home, to: 3000 }\n"
+		"  - { listen: 'unix:/run/x', peer: home, to: 'unix:/run/y' }\n"
+		"services: { web: { to: 80, allow: home }, db: { to: 'unix:/run/db', allow: "
+		"[ home ] } }\n"
+		"forwards: [ { listen: 81, peer: home, to: 'service:web' } ]\n");
+	const struct config *c = l.config;
+	char *described = NULL;
+	size_t size = 0;
+	FILE *file = open_memstream(&described, &size);
+
+	(void)state;
+	assert_int_equal(c->peers[0].allow_listen_count, 3);
+	assert_true(c->peers[0].allow_listen[1].pattern.is_udp);
+	assert_int_equal(c->remote_forward_count, 2);
+	assert_int_equal(c->remote_forwards[0].listen.addr_count, 2);
+	assert_string_equal(c->remote_forwards[1].listen.unix_path, "/run/x");
+	assert_int_equal(c->service_count, 2);
+	assert_string_equal(c->services[0].name, "web");
+	assert_int_equal(c->services[0].allow[0].index, 0);
+	assert_int_equal(c->services[1].to.host.kind, HOST_UNIX);
+	assert_int_equal(c->forwards[0].to.host.kind, HOST_SERVICE);
+
+	assert_non_null(file);
+	config_describe(c, CONFIG_ROLE_CHECK, file);
+	assert_int_equal(fclose(file), 0);
+	assert_non_null(strstr(described, "  may listen here on localhost:8000-8099\n"));
+	assert_non_null(strstr(described, "remote forward at home on unix:/run/x to unix:/run/y "
+	                                  "from here\n"));
+	assert_non_null(strstr(described, "service web is localhost:80, for home\n"));
+	assert_non_null(strstr(described, "forward on 127.0.0.1:81 and [::1]:81 to service:web "
+	                                  "through home\n"));
+	free(described);
+	drop(&l);
+}
+
 static void sections_of_nothing_are_empty(void **state)
 {
 	struct loaded l = parse_good(AGENT "proxies:\nforwards: []\nlog:\nservers: # none\n"
@@ -607,6 +651,7 @@ int main(void)
 		cmocka_unit_test(smallest_server_has_the_defaults_of_the_manual),
 		cmocka_unit_test(what_a_server_does_not_say_is_inherited),
 		cmocka_unit_test(proxies_forwards_and_peers_are_read),
+		cmocka_unit_test(what_is_offered_and_asked_for_is_read),
 		cmocka_unit_test(sections_of_nothing_are_empty),
 		cmocka_unit_test(boundaries_of_numbers_are_kept),
 		cmocka_unit_test(ports_of_tcp),

@@ -557,31 +557,82 @@ static const struct row rows[] = {
 	  "identity: id.key\n"
 	  "stun: [ 3478 ]\n",
 	  "2:9: 'stun': expected HOST or HOST:PORT, found '3478'" },
-	{ "not yet: remote_forwards",
+	{ "a remote forward at nobody",
 	  "identity: id.key\n"
 	  "peers: { home: { key: " K1 " } }\n"
-	  "remote_forwards: [ { listen: 1, peer: home, to: 2 } ]\n",
-	  "3:1: 'remote_forwards' is not supported yet" },
-	{ "not yet: services",
+	  "remote_forwards: [ { listen: 1, peer: hom, to: 2 } ]\n",
+	  "3:39: unknown peer 'hom' (did you mean 'home'?)" },
+	{ "a remote forward to a service",
 	  "identity: id.key\n"
 	  "peers: { home: { key: " K1 " } }\n"
-	  "services: { web: { to: 80, allow: home } }\n",
-	  "3:1: 'services' is not supported yet" },
-	{ "not yet: a service as a target",
+	  "remote_forwards: [ { listen: 1, peer: home, to: 'service:web' } ]\n",
+	  "3:49: a remote forward leads to a target of this agent, which is named here, not by "
+	  "service:NAME" },
+	{ "two remote forwards at one place, of which one is a part of localhost",
 	  "identity: id.key\n"
 	  "peers: { home: { key: " K1 " } }\n"
-	  "forwards: [ { listen: 80, peer: home, to: 'service:web' } ]\n",
-	  "3:43: 'service:' is not supported yet" },
+	  "remote_forwards: [ { listen: 1, peer: home, to: 2 },\n"
+	  "  { listen: \"[::1]:1\", peer: home, to: 3 } ]\n",
+	  "4:13: [::1]:1 is listened on twice at peer 'home' (first on line 3)" },
+	{ "a service that is a service",
+	  "identity: id.key\n"
+	  "peers: { home: { key: " K1 " } }\n"
+	  "services: { web: { to: 'service:web', allow: home } }\n",
+	  "3:24: a service leads to a target of this agent, which is named here, not by "
+	  "service:NAME" },
+	{ "a service for nobody known",
+	  "identity: id.key\n"
+	  "peers: { home: { key: " K1 " } }\n"
+	  "services: { web: { to: 80, allow: [ home, work ] } }\n",
+	  "3:43: unknown peer 'work'" },
+	{ "a service twice",
+	  "identity: id.key\n"
+	  "peers: { home: { key: " K1 " } }\n"
+	  "services: { web: { to: 80, allow: home }, web: { to: 81, allow: home } }\n",
+	  "3:43: duplicate key 'web' (first on line 3)" },
+	{ "a service that is no label",
+	  "identity: id.key\n"
+	  "peers: { home: { key: " K1 " } }\n"
+	  "services: { web.x: { to: 80, allow: home } }\n",
+	  "3:13: 'services': expected a name of 1 to 63 of a-z, 0-9 and '-', found 'web.x'" },
+	{ "a path at the peer that no socket can have",
+	  "identity: id.key\n"
+	  "peers: { home: { key: " K1 " } }\n"
+	  "remote_forwards: [ { peer: home, to: 1, listen: "
+	  "'unix:/"
+	  "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+	  "xxxxxxxxxxxxxxxxxxx' } ]\n",
+	  "3:49: 'listen': expected HOST:PORT, a port, or unix:/path, found "
+	  "'unix:/"
+	  "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+	  "xxxxxxxxxxxxxxxxxxx': the path of a unix socket has at most 107 bytes" },
+	{ "a path of a service that no socket can have",
+	  "identity: id.key\n"
+	  "peers: { home: { key: " K1 " } }\n"
+	  "services: { web: { allow: home, to: "
+	  "'unix:/"
+	  "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+	  "xxxxxxxxxxxxxxxxxxx' } }\n",
+	  "3:37: 'to': expected HOST:PORT, a port, unix:/path or service:NAME, found "
+	  "'unix:/"
+	  "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+	  "xxxxxx': the path of a unix socket has at most 107 bytes" },
+	{ "a listener of a peer by name",
+	  "identity: id.key\n"
+	  "peers: { home: { key: " K1 ", allow_listen: [ 'a.example:80' ] } }\n",
+	  "2:85: a listener has an address, not a name: expected an address, a network, localhost, "
+	  "* "
+	  "or unix:/path before the ports, found 'a.example:80'" },
 	{ "udp by a unix socket",
 	  "identity: id.key\n"
 	  "peers: { home: { key: " K1 " } }\n"
 	  "forwards: [ { listen: 'unix:/a', peer: home, to: 53, protocol: udp } ]\n",
-	  "3:23: 'protocol: udp' needs an address: unix sockets are for tcp" },
+	  "3:23: UDP has no unix sockets: expected HOST:PORT or a port" },
 	{ "udp to a unix socket",
 	  "identity: id.key\n"
 	  "peers: { home: { key: " K1 " } }\n"
 	  "forwards: [ { listen: 53, peer: home, to: 'unix:/a', protocol: udp } ]\n",
-	  "3:43: 'protocol: udp' needs a host and a port: unix sockets are for tcp" },
+	  "3:43: UDP has no unix sockets: expected HOST:PORT or a port" },
 	{ "one place for two forwards of udp",
 	  "identity: id.key\n"
 	  "peers: { home: { key: " K1 " } }\n"
@@ -590,16 +641,6 @@ static const struct row rows[] = {
 	  "  - { listen: 53, peer: home, to: 53, protocol: udp }\n"
 	  "  - { listen: 53, peer: home, to: 54, protocol: udp }\n",
 	  "6:15: 53 is listened on twice (first on line 5)" },
-	{ "not yet: optimistic",
-	  "identity: id.key\n"
-	  "peers: { home: { key: " K1 " } }\n"
-	  "proxies: [ { listen: 1080, peer: home, optimistic: true } ]\n",
-	  "3:52: 'optimistic: true' is not supported yet" },
-	{ "not yet: allow_listen",
-	  "identity: id.key\n"
-	  "peers: { home: { key: " K1 ", allow_"
-	  "listen: [ '127.0.0.1:80' ] } }\n",
-	  "2:69: 'allow_listen' is not supported yet" },
 	{ "not yet: metrics",
 	  "identity: id.key\n"
 	  "metrics: 127.0.0.1:9464\n",

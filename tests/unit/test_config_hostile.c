@@ -25,30 +25,33 @@ static double cpu_ms(void)
 	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
 }
 
-/* Parses @size bytes of @unit repeated, which must be an error within @limit_ms of processor time.
- */
+/* Parses @size bytes of @unit repeated, which must be an error within @limit_ms of processor time;
+ * the best of three, as even that clock runs slower on a busy machine. */
 static void assert_cheap(const char *unit, size_t size, double limit_ms)
 {
 	char *text = malloc(size + 1);
 	size_t unit_size = strlen(unit);
 	struct loaded l;
-	double start;
-	double taken;
+	double best = 1e9;
 
 	assert_non_null(text);
 	for (size_t i = 0; i < size; i++)
 		text[i] = unit[i % unit_size];
-	start = cpu_ms();
-	l = parse_as(text, size, CONFIG_ROLE_AGENT);
-	taken = cpu_ms() - start;
-	assert_int_equal(l.result, -EINVAL);
-	assert_true(report_errors(&l.report) > 0);
-	print_message("%.10s...: %.1f ms\n", unit, taken);
+	for (int round = 0; round < 3; round++) {
+		double start = cpu_ms(), taken;
+
+		l = parse_as(text, size, CONFIG_ROLE_AGENT);
+		taken = cpu_ms() - start;
+		best = taken < best ? taken : best;
+		assert_int_equal(l.result, -EINVAL);
+		assert_true(report_errors(&l.report) > 0);
+		drop(&l);
+	}
+	print_message("%.10s...: %.1f ms\n", unit, best);
 #if defined(__SANITIZE_ADDRESS__) || defined(CULVERT_SANITIZED)
 	limit_ms *= 20; /* libyaml is not instrumented, but its allocations are */
 #endif
-	assert_true(taken < limit_ms);
-	drop(&l);
+	assert_true(best < limit_ms);
 	free(text);
 }
 

@@ -352,11 +352,14 @@ static struct portmap_status status(void)
 
 static void the_gateway_is_found(void **state)
 {
+	struct addr outside = addr_v4(198, 51, 100, 7, 9), source;
 	struct gateway gw, before;
 
 	(void)state;
 	if (tun < 0)
 		skip();
+	assert_int_equal(gateway_source(&outside, &source), 0);
+	assert_true(addr_equal(&source, &own_ip));
 	assert_int_equal(gateway_find(ADDR_V4, &gw), 0);
 	assert_true(addr_equal(&gw.address, &gateway_ip));
 	assert_true(addr_equal(&gw.own, &own_ip));
@@ -364,6 +367,7 @@ static void the_gateway_is_found(void **state)
 	before = gw;
 	assert_int_equal(gateway_find(ADDR_V4, &gw), -ENETUNREACH);
 	assert_memory_equal(&gw, &before, sizeof(gw));
+	assert_int_equal(gateway_source(&outside, &source), -ENETUNREACH);
 	set_route(true);
 	assert_int_equal(gateway_find(ADDR_V6, &gw), -ENETUNREACH);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Goal: the first byte alone decides, each of its 256 values has one verdict, and a
- * refusal is what that client can read.
+ * Goal: the first byte alone decides, each of its 256 values has one verdict.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,38 +40,10 @@ static void every_first_byte_has_a_kind(void **state)
 	}
 }
 
-static void refusals_are_readable(void **state)
-{
-	uint8_t out[SNIFF_REFUSAL_MAX + 1] = { 0 };
-	struct wr w = wr_init(out, SNIFF_REFUSAL_MAX);
-	const char *body;
-
-	(void)state;
-	sniff_write_refusal(&w, SNIFF_UNKNOWN);
-	sniff_write_refusal(&w, SNIFF_SOCKS5);
-	sniff_write_refusal(&w, SNIFF_NEED_MORE);
-	assert_int_equal(wr_size(&w), 0);
-
-	sniff_write_refusal(&w, SNIFF_SOCKS4);
-	assert_int_equal(wr_size(&w), 8);
-	assert_memory_equal(out, "\0\x5b\0\0\0\0\0\0", 8);
-
-	w = wr_init(out, SNIFF_REFUSAL_MAX);
-	sniff_write_refusal(&w, SNIFF_HTTP);
-	assert_false(w.bad);
-	assert_int_equal(strncmp((const char *)out, "HTTP/1.1 501 ", 13), 0);
-	body = strstr((const char *)out, "\r\n\r\n");
-	assert_non_null(body);
-	assert_non_null(strstr((const char *)out, "Content-Length: 30\r\n"));
-	assert_int_equal(strlen(body + 4), 30);
-	assert_int_equal(strlen((const char *)out), wr_size(&w));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_first_byte_has_a_kind),
-		cmocka_unit_test(refusals_are_readable),
 	};
 
 	return cmocka_run_group_tests_name("sniff", tests, NULL, NULL);

@@ -21,7 +21,7 @@
 
 #define BYTES(text) (text), sizeof(text) - 1
 
-static const struct socks5_user users[] = {
+static const struct auth_user users[] = {
 	{ "alice", "secret" },
 	{ "bob", "b" },
 	{ "carol", "" }, /* refused at load; must not be a way in here either */
@@ -302,6 +302,8 @@ static const struct row rows[] = {
 	{ "UDP ASSOCIATE, IPv6",
 	  BYTES(HELLO "\x05\x03\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x35"), BYTES(WELCOME),
 	  REQUEST, "ASSOCIATE [::]:53", "", false },
+	{ "UDP ASSOCIATE, a name that is none", BYTES(HELLO "\x05\x03\0\x03\x01\x30\x12\x34"),
+	  BYTES(WELCOME), REQUEST, "ASSOCIATE 0.0.0.0:4660", "", false },
 	{ "UDP ASSOCIATE, no name", BYTES(HELLO "\x05\x03\0\x03\0\0\0"), BYTES(WELCOME), REQUEST,
 	  "ASSOCIATE 0.0.0.0:0", "", false },
 	{ "command 4", BYTES(HELLO "\x05\x04\0\x01\x01\x02\x03\x04\0\x50"),
@@ -459,7 +461,7 @@ static void messages_at_their_limits(void **state)
 	uint8_t greeting[SOCKS5_GREETING_MAX] = { 5, 255 };
 	uint8_t auth[SOCKS5_AUTH_MAX] = { 1, 255 };
 	char text[256];
-	struct socks5_user user = { text, text };
+	struct auth_user user = { text, text };
 	struct client c;
 
 	(void)state;

@@ -324,6 +324,7 @@ static void reasons_have_their_answers(void **state)
 		{ TARGET_NAME_NOT_RESOLVED, 4, 502, 4 },
 		{ TARGET_SERVICE_UNKNOWN, 4, 502, 4 },
 		{ TARGET_NO_ROUTE, 4, 502, 4 },
+		{ TARGET_IN_USE, 1, 503, 4 },
 		{ TARGET_RESOLVER_TIMEOUT, 4, 504, 4 },
 		{ TARGET_REFUSED, 5, 502, 4 },
 		{ TARGET_TIMEOUT, 6, 504, 4 },
@@ -347,9 +348,9 @@ static void reasons_have_their_answers(void **state)
 			assert_int_equal(target_code_from_wire(rows[i].code), rows[i].code);
 	}
 	/* Every number from 0 on has a row above. */
-	assert_int_equal(CV_ARRAY_SIZE(rows), TARGET_NO_ROUTE + 1);
+	assert_int_equal(CV_ARRAY_SIZE(rows), TARGET_IN_USE + 1);
 	assert_int_equal(target_code_from_wire(0), TARGET_INTERNAL);
-	assert_int_equal(target_code_from_wire(TARGET_NO_ROUTE + 1), TARGET_INTERNAL);
+	assert_int_equal(target_code_from_wire(TARGET_IN_USE + 1), TARGET_INTERNAL);
 	assert_int_equal(target_code_from_wire(UINT64_MAX), TARGET_INTERNAL);
 	assert_int_equal(target_code_from_wire((UINT64_C(1) << 32) + 7), TARGET_INTERNAL);
 }
@@ -364,6 +365,7 @@ static void errors_have_reasons(void **state)
 		{ ENETUNREACH, TARGET_NET_UNREACHABLE },
 		{ EAFNOSUPPORT, TARGET_NET_UNREACHABLE },
 		{ EHOSTUNREACH, TARGET_HOST_UNREACHABLE },
+		{ EADDRINUSE, TARGET_IN_USE },
 		{ ENOENT, TARGET_HOST_UNREACHABLE },
 		{ ETIMEDOUT, TARGET_TIMEOUT },
 		{ EACCES, TARGET_POLICY },

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+#include "far_listen.h"
+
+#include <errno.h>
+
+#include "base/alloc.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "proxy/listen_acl.h"
+
+static struct listen_acl policy(const struct flow *f)
+{
+	const struct tables_peer *p = tables_peer(&f->b->tables, f->peer);
+
+	return (struct listen_acl){ .allow = p->allow_listen,
+		                    .allow_count = p->allow_listen_count };
+}
+
+enum target_code far_listen_new(struct flow *f, cv_time now)
+{
+	struct bridge_peer *p = &f->b->peers[f->peer];
+
+	if (p->listeners >= LISTENERS_PER_PEER_MAX ||
+	    !bucket_take(&p->opens, now, OPEN_RATE, OPEN_BURST, 1))
+		return TARGET_LIMIT;
+	f->listen = cv_zalloc(sizeof(*f->listen));
+	if (!f->listen)
+		return TARGET_LIMIT;
+	p->listeners++;
+	return TARGET_OK;
+}
+
+static void close_listener(struct flow *f, struct far_listen *fl)
+{
+	if (fl->at.kind == HOST_UNIX)
+		bridge_remove_own_unix(f->b, fl->at.text);
+	else
+		bridge_remove_own(f->b, &fl->at.addr);
+	tcp_listener_close(fl->l, NULL, NULL);
+}
+
+void far_listen_free(struct flow *f)
+{
+	struct far_listen *fl = f->kind == FLOW_FAR ? f->listen : NULL;
+
+	if (!fl)
+		return;
+	f->listen = NULL;
+	if (fl->lookup)
+		resolver_cancel(f->b->resolver, fl->lookup);
+	if (fl->l)
+		close_listener(f, fl);
+	CV_ASSERT(f->b->peers[f->peer].listeners > 0);
+	f->b->peers[f->peer].listeners--;
+	cv_free(fl);
+}
+
+bool far_listen_may_any(const struct flow *f)
+{
+	struct listen_acl acl = policy(f);
+
+	for (size_t i = 0; i < acl.allow_count; i++) {
+		if (acl.allow[i].kind != PATTERN_UNIX && !acl.allow[i].is_udp)
+			return true;
+	}
+	return false;
+}
+
+static int try_ports(struct flow *f, const struct hostport *at, tcp_listener_accept on_accept,
+                     struct tcp_listener **out)
+{
+	struct listen_acl acl = policy(f);
+	struct hostport real = *at;
+	uint16_t port;
+	int r = -EADDRINUSE;
+
+	if (at->kind != HOST_ADDR || at->port != 0)
+		return tcp_listener_open(f->b->conns, at, on_accept, f, out);
+	for (uint32_t i = 0; i < LISTEN_TRIES_MAX && r == -EADDRINUSE; i++) {
+		if (!listen_acl_port(&acl, at, false, i, &port))
+			break;
+		real.port = port;
+		real.addr.port = port;
+		r = tcp_listener_open(f->b->conns, &real, on_accept, f, out);
+	}
+	return r;
+}
+
+enum target_code far_listen_bind(struct flow *f, const struct hostport *at,
+                                 tcp_listener_accept on_accept)
+{
+	struct far_listen *fl = f->listen;
+	struct listen_acl acl = policy(f);
+	struct hostport wanted = *at;
+	int r;
+
+	if (!listen_acl_allows(&acl, at, false))
+		return TARGET_POLICY;
+	wanted.addr.port = wanted.port;
+	r = try_ports(f, &wanted, on_accept, &fl->l);
+	if (r < 0) {
+		fl->l = NULL;
+		return target_code_from_errno(r);
+	}
+	tcp_listener_local(fl->l, &fl->at);
+	if (fl->at.kind == HOST_UNIX)
+		bridge_add_own_unix(f->b, fl->at.text);
+	else
+		bridge_add_own(f->b, &fl->at.addr);
+	return TARGET_OK;
+}
+
+static void refuse(struct flow *f, const struct hostport *at, enum target_code code)
+{
+	char text[HOSTPORT_TEXT_MAX];
+
+	log_info("listener refused peer=%s listen=%s cause=\"%s\"", flow_peer_name(f),
+	         hostport_format(at, text),
+	         code == TARGET_POLICY ? "allow_listen does not include it"
+	                               : target_code_text(code));
+	flow_abandon(f, code, true);
+}
+
+static void on_accept(void *ctx, struct tcp_conn *conn)
+{
+	near_accept_remote(ctx, conn);
+}
+
+void far_listen_open(struct flow *f, cv_time now, const struct target_request *request)
+{
+	enum target_code code = far_listen_new(f, now);
+	uint8_t status[TARGET_STATUS_MAX];
+	struct wr w = wr_init(status, sizeof(status));
+	struct addr bound = { .family = ADDR_NONE };
+	char text[HOSTPORT_TEXT_MAX];
+
+	if (code == TARGET_OK)
+		code = far_listen_bind(f, &request->to, on_accept);
+	if (code != TARGET_OK) {
+		refuse(f, &request->to, code);
+		return;
+	}
+	f->state = FLOW_LISTENING;
+	flow_set_deadline(f, CV_TIME_NEVER);
+	if (f->listen->at.kind == HOST_ADDR)
+		bound = f->listen->at.addr;
+	target_write_status(&w, &bound);
+	stream_accept(f->streams, f->stream);
+	if (stream_write(f->streams, f->stream, status, wr_size(&w)) != wr_size(&w)) {
+		refuse(f, &request->to, TARGET_LIMIT);
+		return;
+	}
+	log_info("listener opened peer=%s listen=%s", flow_peer_name(f),
+	         hostport_format(&f->listen->at, text));
+	flow_kick(f);
+}
+
+void far_listen_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev)
+{
+	char text[HOSTPORT_TEXT_MAX];
+
+	(void)now;
+	switch (ev->stream.kind) {
+	case STREAM_EVENT_READABLE: /* its end, or bytes that have no meaning */
+	case STREAM_EVENT_RESET:
+	case STREAM_EVENT_STOPPED:
+		log_info("listener closed peer=%s listen=%s", flow_peer_name(f),
+		         hostport_format(&f->listen->at, text));
+		flow_abandon(f, TARGET_ABORTED, true);
+		return;
+	case STREAM_EVENT_WRITABLE:
+	case STREAM_EVENT_ACKED:
+	case STREAM_EVENT_OPENED:
+	case STREAM_EVENT_OPENABLE:
+		return;
+	}
+	CV_UNREACHABLE();
+}
+
+void far_listen_adopt(struct bridge *b)
+{
+	struct list *at, *next;
+
+	list_for_each(at, next, &b->flows)
+	{
+		struct flow *f = list_entry(at, struct flow, node);
+		struct listen_acl acl;
+
+		if (f->state != FLOW_LISTENING)
+			continue;
+		acl = policy(f);
+		if (!listen_acl_allows(&acl, &f->listen->at, false))
+			refuse(f, &f->listen->at, TARGET_POLICY);
+	}
+}
+
+size_t far_listen_list(const struct bridge *b, struct far_listen_info *out, size_t cap)
+{
+	struct list *at, *next;
+	size_t n = 0;
+
+	list_for_each(at, next, &b->flows)
+	{
+		const struct flow *f = list_entry(at, struct flow, node);
+
+		if (f->state != FLOW_LISTENING)
+			continue;
+		if (n < cap) {
+			out[n].peer = flow_peer_name(f);
+			(void)hostport_format(&f->listen->at, out[n].address);
+		}
+		n++;
+	}
+	return n;
+}
