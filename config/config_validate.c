@@ -115,6 +115,12 @@ static const struct config_listen *client_listen(const struct config *c, size_t 
 	return n < c->proxy_count ? &c->proxies[n].listen : &c->forwards[n - c->proxy_count].listen;
 }
 
+/* A port of TCP and the same of UDP are two. */
+static bool is_udp(const struct config *c, size_t n)
+{
+	return n >= c->proxy_count && c->forwards[n - c->proxy_count].protocol == CONFIG_UDP;
+}
+
 /* Quadratic, of at most a thousand and some. */
 static void check_places(const struct config *c, struct report *report)
 {
@@ -124,7 +130,7 @@ static void check_places(const struct config *c, struct report *report)
 		const struct config_listen *l = client_listen(c, i);
 
 		for (size_t k = 0; k < i; k++) {
-			if (!is_same_place(l, client_listen(c, k)))
+			if (is_udp(c, i) != is_udp(c, k) || !is_same_place(l, client_listen(c, k)))
 				continue;
 			report_add(report, REPORT_ERROR, l->mark,
 			           "%s is listened on twice (first on line %u)", l->text,
@@ -208,6 +214,18 @@ static void check_remote_forward(const struct config *c, size_t index, struct re
 	}
 }
 
+static void check_forward(const struct config_forward *f, struct report *report)
+{
+	if (f->protocol != CONFIG_UDP)
+		return;
+	if (f->to.host.kind == HOST_UNIX)
+		report_add(report, REPORT_ERROR, f->to.mark,
+		           "UDP has no unix sockets: expected HOST:PORT or a port");
+	if (f->listen.unix_path)
+		report_add(report, REPORT_ERROR, f->listen.mark,
+		           "UDP has no unix sockets: expected HOST:PORT or a port");
+}
+
 static void check_service(const struct config_service *s, struct report *report)
 {
 	check_own_target(&s->to, s->protocol, "a service", report);
@@ -243,6 +261,8 @@ static void check_agent(const struct config *c, struct report *report)
 		check_service(&c->services[i], report);
 	for (size_t i = 0; i < c->proxy_count; i++)
 		check_proxy(&c->proxies[i], report);
+	for (size_t i = 0; i < c->forward_count; i++)
+		check_forward(&c->forwards[i], report);
 	check_places(c, report);
 	check_ports(c->listen, c->listen_count, report);
 }
