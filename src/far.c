@@ -316,16 +316,21 @@ static void on_request(struct flow *f, cv_time now, const struct target_request 
 
 static void on_udp_request(struct flow *f, cv_time now, const struct target_request *request)
 {
-	if (!bucket_take(&f->b->peers[f->peer].opens, now, OPEN_RATE, OPEN_BURST, 1))
+	enum target_code code;
+	struct hostport to;
+	bool is_own;
+
+	if (!bucket_take(&f->b->peers[f->peer].opens, now, OPEN_RATE, OPEN_BURST, 1)) {
 		refuse(f, TARGET_LIMIT);
-	else if (request->has_listener)
-		refuse(f, TARGET_POLICY);
-	else if (request->to.kind == HOST_SERVICE)
-		refuse(f, TARGET_SERVICE_UNKNOWN);
-	else if (request->to.kind == HOST_NONE)
-		refuse(f, TARGET_UNSUPPORTED);
+		return;
+	}
+	code = far_target(f, request, &to, &is_own);
+	if (code == TARGET_OK && to.kind != HOST_ADDR && to.kind != HOST_NAME)
+		code = TARGET_UNSUPPORTED;
+	if (code == TARGET_OK)
+		far_udp_open(f, now, &to, is_own);
 	else
-		far_udp_open(f, now, &request->to, false);
+		refuse(f, code);
 }
 
 static void dispatch(struct flow *f, cv_time now, const struct target_request *request)
