@@ -91,9 +91,13 @@ class Context:
 
     def summed(self, done):
         """The sum service said what it was sent, so all came and the end too."""
-        if self.targets.digest.encode() not in done.stdout:
-            raise Fail(f"exit code {done.returncode}, {len(done.stdout)} bytes of answer: "
-                       f"{last_line(done.stderr) or 'nothing said'}")
+        self.answered(done.stdout.decode(errors="replace").strip(), last_line(done.stderr))
+
+    def answered(self, got, said=""):
+        """What the sum service was sent, by its answer, which comes after our end only."""
+        if not got:
+            raise Fail(said or "no answer came back after our end")
+        self.same(got, self.targets.digest, "what the target got")
 
 
 def last_line(text):

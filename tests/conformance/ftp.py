@@ -21,7 +21,7 @@ class Ftp:
     def _accept(self):
         while True:
             connection, peer = self.listener.accept()
-            self.targets.note_visitor("tcp", peer, "FTP")
+            self.targets.note_visitor("tcp", peer, self.port, "FTP")
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
@@ -95,7 +95,8 @@ class _Session:
             return socket.create_connection(self.active, timeout=10)
         connection, peer = self.passive.accept()
         self.passive.close()
-        self.ftp.targets.note_visitor("tcp", peer, "FTP's data")
+        self.ftp.targets.note_visitor("tcp", peer, connection.getsockname()[1],
+                                      "FTP's data")
         return connection
 
     def _transfer(self, move):

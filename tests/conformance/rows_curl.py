@@ -15,7 +15,7 @@ def _(c):
     c.fetched(curl(c, "--socks4", c.proxy, c.url()))
 
 
-@check("curl", "SOCKS4a, name", "socks4", "curl", quick=True)
+@check("curl", "SOCKS4a, name", "socks4a", "curl", quick=True)
 def _(c):
     c.fetched(curl(c, "--socks4a", c.proxy, c.url(host=c.stage.name)))
 
@@ -79,7 +79,6 @@ def _(c):
 
 def refused(c, way, code, said):
     done = curl(c, way, c.proxy, c.url(port=c.targets.closed))
-    c.same(done.returncode, 97, "exit code")
     c.true(f"({code})" in done.stderr and said in done.stderr, last_line(done.stderr))
 
 

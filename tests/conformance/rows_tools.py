@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: MIT
 """rows_tools - programs that connect standard input and output, ssh over them, and downloaders."""
-import subprocess
-
 from checks import Fail, Skip, check, last_line
-from stage import ENV, PASSWORD, USER, has
-from targets import git_env, sha
+from stage import PASSWORD, USER
+from targets import git_env
 
 
 def sent(c, command, **options):
@@ -72,7 +70,7 @@ def socat(c, kind, option, *more):
     return ["socat", "-t", "10", "-", f"{kind}:127.0.0.1:{c.stage.name}:{c.targets.sum},{options}"]
 
 
-@check("socat", "SOCKS4A", "socks4", "socat")
+@check("socat", "SOCKS4A", "socks4a", "socat")
 def _(c):
     sent(c, socat(c, "SOCKS4A", "socksport"))
 
@@ -126,8 +124,10 @@ def ssh(c, command):
     """A command that gets 1 MiB and its end, says its sum, and leaves its exit code."""
     words, where = ssh_words(c, command)
     done = c.run(["ssh", *words, where, "sha256sum; exit 7"], input=c.targets.data, timeout=20)
+    if done.returncode == 255:
+        raise Fail(last_line(done.stderr))
     c.same((done.returncode, done.stdout.split()[:1]), (7, [c.targets.digest.encode()]),
-           f"ssh ({last_line(done.stderr)})")
+           "exit code and sum")
 
 
 def scp(c, command):
@@ -245,7 +245,7 @@ def _(c):
 def aria2(c, url, *words):
     done = c.run(["aria2c", "-q", "--no-conf", f"--all-proxy=http://{c.proxy}", "-d", c.directory,
                   "-o", "got", "--max-tries=1", "--connect-timeout=10", *words, url])
-    c.same(done.returncode, 0, f"exit code: {last_line(done.stdout.decode() + done.stderr)}")
+    c.same(done.returncode, 0, f"exit code {last_line(done.stdout.decode() + done.stderr)}".strip())
     c.same((c.directory / "got").read_bytes(), c.targets.data, "the file")
 
 

@@ -12,8 +12,11 @@ import subprocess
 
 from stage import ENV, PASSWORD, USER, has, wait_until
 
-ALL = frozenset(("socks4", "socks5", "auth5", "http", "authhttp", "bind", "udp", "forward",
+ALL = frozenset(("socks4", "socks4a", "socks5", "auth5", "http", "authhttp", "bind", "udp", "forward",
                  "forward-udp", "forward-unix", "remote", "nc", "service", "pac"))
+
+
+BROKEN = re.compile(r"Sanitizer|runtime error:|[Aa]ssertion|stack smashing")
 
 
 class Missing(Exception):
@@ -44,8 +47,10 @@ class Server:
                                    f"{process.log.read_text(errors='replace')[-1000:]}")
 
     def stop(self):
+        """Ends it; what is wrong with how it ended, one line each."""
         for process in reversed(self.processes):
             self.stage.end(process)
+        return []
 
     def forward_targets(self):
         """name -> (host, port) or a path; what leads there is in `forwards`."""
@@ -92,7 +97,8 @@ class Culvert(Server):
                       f"[{self.stage.ip6}]:*/udp", "*.conform.test:*", "*.conform.test:*/udp"]
         return {"listen": f"127.0.0.1:{udp}",
                 "peers": {"near": {"key": key, "allow": allow,
-                                   "allow_listen": [f"127.0.0.1:{self.remote}"]}},
+                                   "allow_listen": [f"127.0.0.1:{self.remote}",
+                                                    f"{self.stage.ip4}:20000-20099"]}},
                 "services": {"web": {"to": f"{self.stage.ip4}:{self.targets.http}",
                                      "allow": ["near"]}}}
 
@@ -147,6 +153,18 @@ class Culvert(Server):
             if not unknown:
                 return
             prune(config, unknown)
+
+    def stop(self):
+        wrong = []
+        for process in reversed(self.processes):
+            code = self.stage.end(process)
+            if code != 0:
+                wrong.append(f"{process.log.name}: exit code {code} after SIGTERM")
+            found = BROKEN.search(process.log.read_text(errors="replace"))
+            if found:
+                text = found.string[max(0, found.start() - 200):found.start() + 2000]
+                wrong.append(f"{process.log.name} printed: {text}")
+        return wrong
 
     def _is_connected(self):
         self.check_alive()
@@ -218,7 +236,7 @@ class Ssh(Server):
     """-D, and what goes with it: -L and -R."""
 
     name = "ssh -D"
-    offers = frozenset(("socks4", "socks5", "forward", "forward-unix", "remote"))
+    offers = frozenset(("socks4", "socks4a", "socks5", "forward", "forward-unix", "remote"))
 
     def start(self):
         sshd = self.targets.sshd

@@ -124,15 +124,16 @@ class Stage:
                                            err.decode(errors="replace"))
 
     def end(self, process):
+        """Asks it to end, and sees to it; its exit code."""
         end_group(process, signal.SIGTERM)
         try:
             process.wait(5)
         except subprocess.TimeoutExpired:
             pass
         end_group(process, signal.SIGKILL)
-        process.wait()
         if process in self.processes:
             self.processes.remove(process)
+        return process.wait()
 
     def stop(self):
         for process in list(reversed(self.processes)):
@@ -151,7 +152,7 @@ class Stage:
             if process.poll() is not None:
                 raise RuntimeError(f"{process.log.name}: ended with {process.returncode}: "
                                    f"{process.log.read_text(errors='replace')[-600:]}")
-            return any(state in ("0A", "07") for _, state, _ in entries(kind, port))
+            return any(state in ("0A", "07") for _, _, state, _ in entries(kind, port))
         wait_until(there, timeout, f"{process.log.name} listens on {port}")
 
 
@@ -164,7 +165,7 @@ def end_group(process, number):
 
 
 def entries(kind, port):
-    """(local address, state, inode) of the sockets with that local port."""
+    """(local address, remote address, state, inode) of the sockets with that local port."""
     out = []
     for name in (kind, kind + "6"):
         try:
@@ -174,7 +175,7 @@ def entries(kind, port):
         for line in lines:
             field = line.split()
             if field[1].endswith(f":{port:04X}"):
-                out.append((field[1], field[3], field[9]))
+                out.append((field[1], field[2], field[3], field[9]))
     return out
 
 
@@ -196,12 +197,14 @@ def descendants(pids):
     return out
 
 
-def is_held(kind, port, others):
-    """Whether a process of ours that is none of `others` holds the socket with that local port:
-    a client that talks to a target itself. A proxy's socket may be on its way between two of its
-    processes, or closed by now: only what is found counts."""
-    inodes = {inode for _, _, inode in entries(kind, port) if inode != "0"}
-    if not inodes:
+def is_held(kind, port, to_port, others):
+    """Whether a process of ours that is none of `others` holds the socket with that local port
+    that may be connected to `to_port`: a client that talks to a target itself. A proxy's socket
+    may be on its way between two of its processes, or closed by now; some proxies take their
+    client's port for themselves: only what is sure counts."""
+    inodes = {inode for _, remote, _, inode in entries(kind, port)
+              if inode != "0" and remote.endswith((f":{to_port:04X}", ":0000"))}
+    if len(inodes) != 1:
         return False
     for pid in descendants([os.getpid()]) - descendants(others) - {os.getpid()}:
         try:

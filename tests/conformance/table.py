@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """table - the outcomes as a reader wants them."""
+import re
+
 MARK = {"pass": "✓", "fail": "✗", "na": "–", "skip": "?"}
 
 
@@ -11,29 +13,43 @@ def data(items, results):
 
 
 def markdown(items, results):
+    """Features of a client that fared alike with every server share a row."""
     names = list(results)
+    rows = {}
+    for item in items:
+        outcome = tuple(results[name][item][0] for name in names)
+        rows.setdefault(item.client, {}).setdefault(outcome, []).append(item.feature)
     lines = ["| client | what | " + " | ".join(names) + " |",
              "| --- | --- |" + " --- |" * len(names)]
-    before = None
-    for item in items:
-        cells = [MARK[results[name][item][0]] for name in names]
-        client = item.client if item.client != before else ""
-        before = item.client
-        lines.append(f"| {client} | {item.feature} | " + " | ".join(cells) + " |")
+    for client, groups in rows.items():
+        for outcome, features in groups.items():
+            cells = " | ".join(MARK[one] for one in outcome)
+            lines.append(f"| {client} | {'; '.join(features)} | {cells} |")
+            client = ""
     lines += ["", *_reasons(items, results)]
     return "\n".join(lines).rstrip()
 
 
 def _reasons(items, results):
-    """One line for each cell that failed or was not played."""
-    lines = []
+    """One line for each cell that failed or was not played; where it is the same for all, one."""
+    lines, said = [], set()
     for name, outcomes in results.items():
         for item in items:
             outcome, reason = outcomes[item]
-            if outcome in ("fail", "skip"):
-                word = "" if outcome == "fail" else "not played: "
-                lines.append(f"* {name}, {item.client} {item.feature}: {word}{reason}")
+            if outcome not in ("fail", "skip"):
+                continue
+            who, word = (name, "") if outcome == "fail" else ("?", "not played: ")
+            line = f"* {who}: {item.client} {item.feature}: {word}{_plain(reason)}"
+            if line not in said:
+                said.add(line)
+                lines.append(line)
     return lines
+
+
+def _plain(reason):
+    """Without what differs from run to run."""
+    reason = re.sub(r"^exit code \d+: (?=\w+: )", "", reason)
+    return re.sub(r"(?<=[\d\w]):\d{5}\b", "", reason).replace("|", "/")
 
 
 def counts(results):

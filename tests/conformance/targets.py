@@ -62,9 +62,9 @@ class Targets:
 
     # Visitors -----------------------------------------------------------------
 
-    def note_visitor(self, kind, address, what):
+    def note_visitor(self, kind, peer, port, what):
         """Of a guarded target: its socket must not be a client's."""
-        if self.proxy_pids and stages.is_held(kind, address[1], self.proxy_pids):
+        if self.proxy_pids and stages.is_held(kind, peer[1], port, self.proxy_pids):
             self.strays.append(what)
 
     # TCP ----------------------------------------------------------------------
@@ -92,7 +92,7 @@ class Targets:
             _thread(self._visit, connection, peer, serve)
 
     def _visit(self, connection, peer, serve):
-        self.note_visitor("tcp", peer, serve.__name__)
+        self.note_visitor("tcp", peer, connection.getsockname()[1], serve.__name__)
         with connection:
             connection.settimeout(30)
             try:
@@ -170,7 +170,7 @@ class Targets:
             data, peer = s.recvfrom(65535)
             if peer not in known:
                 known.add(peer)
-                self.note_visitor("udp", peer, "datagrams")
+                self.note_visitor("udp", peer, s.getsockname()[1], "datagrams")
             s.sendto(data, peer)
 
     # Names --------------------------------------------------------------------
@@ -298,10 +298,11 @@ class _WebServer(http.server.ThreadingHTTPServer):
         super().__init__(listener.getsockname()[:2], _Web, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
+        self.server_port = listener.getsockname()[1]
         self.targets, self.context = targets, context
 
     def finish_request(self, request, client_address):
-        self.targets.note_visitor("tcp", client_address, "the web server")
+        self.targets.note_visitor("tcp", client_address, self.server_port, "the web server")
         request.settimeout(30)
         if self.context:
             request = self.context.wrap_socket(request, server_side=True)
