@@ -49,10 +49,10 @@ enum schema_shape {
 };
 
 enum schema_flags {
-	SCHEMA_REQUIRED = 1 << 0,     /* wherever its map appears */
-	SCHEMA_LABEL = 1 << 1,        /* SCHEMA_NAMED: the names are DNS labels */
-	SCHEMA_SECRET = 1 << 2,       /* its lines are never shown */
-	SCHEMA_NOT_YET = 1 << 3,      /* setting it is refused */
+	SCHEMA_REQUIRED = 1 << 0, /* wherever its map appears */
+	SCHEMA_LABEL = 1 << 1,    /* SCHEMA_NAMED: the names are DNS labels */
+	SCHEMA_SECRET = 1 << 2,   /* its lines are never shown */
+	SCHEMA_NOT_YET = 1 << 3,  /* setting it is refused */
 };
 
 struct schema_choice {

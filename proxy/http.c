@@ -106,8 +106,9 @@ static bool read_absolute(struct http *h, const uint8_t *target, size_t size)
 	size_t at = sizeof(scheme) - 1, end = at;
 
 	if (target[0] == '/')
-		return fail(h, 400, "this is a proxy, and the request names only a path, as if it "
-		                    "were a web server");
+		return fail(h, 400,
+		            "this is a proxy, and the request names only a path, as if it "
+		            "were a web server");
 	if (begins(target, size, "https://"))
 		return fail(h, 400, "a proxy serves https by CONNECT");
 	if (!begins(target, size, scheme))
@@ -127,8 +128,8 @@ static bool read_target(struct http *h)
 	const uint8_t *target = h->head.bytes + h->head.target_at;
 	size_t size = h->head.target_size;
 
-	return h->head.is_connect ? read_authority(h, target, size, 0) :
-	                            read_absolute(h, target, size);
+	return h->head.is_connect ? read_authority(h, target, size, 0)
+	                          : read_absolute(h, target, size);
 }
 
 /* ---- the fields ---- */
@@ -177,8 +178,8 @@ static bool read_framing(struct http *h)
 		return fail(h, 400, "Content-Length and Transfer-Encoding exclude each other");
 	if (coding && h->head.minor == 0)
 		return fail(h, 400, "HTTP/1.0 has no Transfer-Encoding");
-	if (coding && !http_head_equal(h->head.bytes + coding->value_at, coding->value_size,
-	                               "chunked"))
+	if (coding &&
+	    !http_head_equal(h->head.bytes + coding->value_at, coding->value_size, "chunked"))
 		return fail(h, 501, "the only Transfer-Encoding supported is chunked");
 	if (length && !read_length(h->head.bytes + length->value_at, length->value_size, &size))
 		return fail(h, 400, "Content-Length is not a number");
@@ -259,8 +260,8 @@ static bool has_name(const struct http_head *head, const struct http_head_field 
 		return false;
 	for (size_t i = 0; i < size; i++) {
 		/* Token characters that differ in this bit alone are letters, or "^~", "`@". */
-		if (own[i] != name[i] && ((own[i] ^ name[i]) != 0x20 || (own[i] | 0x20) < 'a' ||
-		                          (own[i] | 0x20) > 'z'))
+		if (own[i] != name[i] &&
+		    ((own[i] ^ name[i]) != 0x20 || (own[i] | 0x20) < 'a' || (own[i] | 0x20) > 'z'))
 			return false;
 	}
 	return true;
@@ -296,8 +297,8 @@ static bool is_named(const struct http *h, const struct http_head_field *f)
 /* RFC 9110, 7.6.1: what is between the client and its proxy, and Host, which is written anew. */
 static bool is_dropped(const struct http *h, const struct http_head_field *f)
 {
-	static const char *const names[] = { "host", "connection", "keep-alive", "te", "trailer",
-		                             "upgrade" };
+	static const char *const names[] = { "host", "connection", "keep-alive",
+		                             "te",   "trailer",    "upgrade" };
 	static const char *const kept[] = { "content-length", "transfer-encoding" };
 
 	for (size_t i = 0; i < CV_ARRAY_SIZE(names); i++) {
@@ -339,8 +340,8 @@ void http_write_request(const struct http *h, struct wr *w)
 	write_text(w, "\r\n");
 	for (size_t i = 0; i < head->field_count; i++) {
 		const struct http_head_field *f = &head->fields[i];
-		size_t end = f->value_size ? (size_t)f->value_at + f->value_size :
-		                             (size_t)f->name_at + f->name_size + 1;
+		size_t end = f->value_size ? (size_t)f->value_at + f->value_size
+		                           : (size_t)f->name_at + f->name_size + 1;
 
 		if (is_dropped(h, f))
 			continue;

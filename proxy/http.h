@@ -66,8 +66,8 @@ enum http_verdict {
 /* Open so that it can be embedded. Readable: target, body, user, status, why. */
 struct http {
 	enum http_state state;
-	uint16_t status; /* of the refusal, once closed */
-	const char *why; /* likewise: a static sentence */
+	uint16_t status;               /* of the refusal, once closed */
+	const char *why;               /* likewise: a static sentence */
 	const struct auth_user *users; /* borrowed; NULL when there are none */
 	size_t user_count;
 	const char *user;       /* who authenticated, or NULL; borrowed from users */

@@ -150,8 +150,8 @@ size_t http_body_filter(struct http_body *b, uint8_t *bytes, size_t size)
 		at += run;
 		b->left -= run;
 		if (b->left == 0)
-			b->state = b->state == HTTP_BODY_CHUNK ? HTTP_BODY_CHUNK_CR :
-			                                         HTTP_BODY_DONE;
+			b->state =
+				b->state == HTTP_BODY_CHUNK ? HTTP_BODY_CHUNK_CR : HTTP_BODY_DONE;
 	}
 	CV_ASSERT(kept <= size);
 	return kept;

@@ -184,8 +184,9 @@ static void on_value(struct http_head *h, uint8_t c)
 		h->field_count++;
 		h->state = HTTP_HEAD_FIELD_LF;
 	} else if (!http_head_is_value(c)) {
-		fail(h, 400, c == '\n' ? "a line does not end in CR LF" :
-		                         "a field has a control character");
+		fail(h, 400,
+		     c == '\n' ? "a line does not end in CR LF"
+		               : "a field has a control character");
 	}
 }
 

@@ -44,7 +44,7 @@ enum http_head_state {
 	HTTP_HEAD_VALUE,
 	HTTP_HEAD_FIELD_LF,
 	HTTP_HEAD_END_LF,
-	HTTP_HEAD_READ, /* final */
+	HTTP_HEAD_READ,   /* final */
 	HTTP_HEAD_BROKEN, /* final */
 };
 

@@ -41,9 +41,9 @@ enum socks4_command {
 };
 
 enum socks4_state {
-	SOCKS4_HEAD, /* the eight bytes of fixed size */
-	SOCKS4_USER, /* up to its NUL */
-	SOCKS4_NAME, /* 4a: up to its NUL */
+	SOCKS4_HEAD,   /* the eight bytes of fixed size */
+	SOCKS4_USER,   /* up to its NUL */
+	SOCKS4_NAME,   /* 4a: up to its NUL */
 	SOCKS4_ASKED,  /* final: a request was read */
 	SOCKS4_CLOSED, /* final */
 };

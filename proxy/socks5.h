@@ -66,7 +66,7 @@ enum socks5_verdict {
  * why. */
 struct socks5 {
 	enum socks5_state state;
-	const char *why;                 /* a static sentence for the log, once closed */
+	const char *why;               /* a static sentence for the log, once closed */
 	const struct auth_user *users; /* borrowed; NULL when there are none */
 	size_t user_count;
 	const char *user;            /* who authenticated, or NULL; borrowed from users */

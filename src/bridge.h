@@ -49,7 +49,7 @@ enum flow_state {
 	FLOW_BINDING,   /* far: a BIND that nobody has connected to */
 	FLOW_PUMPING,
 	FLOW_LINGERING, /* near: refused, and told why; has no stream */
-	FLOW_CLOSING, /* the connection is going; the stream is released */
+	FLOW_CLOSING,   /* the connection is going; the stream is released */
 };
 
 enum flow_kind { FLOW_PROXY, FLOW_FORWARD, FLOW_NC, FLOW_FAR, FLOW_REMOTE };
@@ -65,7 +65,7 @@ struct near {
 		struct socks4 socks4;
 		struct http http;
 	};
-	uint8_t *head; /* owned: http's, while its head comes */
+	uint8_t *head;      /* owned: http's, while its head comes */
 	struct list asking; /* of bridge.asking, when it stands there */
 	struct flow *flow;
 	/* FLOW_PROXY: its number in the configuration of now; a reload changes these three. */
@@ -115,7 +115,7 @@ struct flow {
 		struct far_listen *listen;     /* FLOW_FAR that listens; owned */
 		struct remote_forward *remote; /* FLOW_REMOTE; borrowed */
 	};
-	struct once *once;     /* owned; NULL but for an HTTP request in absolute form */
+	struct once *once; /* owned; NULL but for an HTTP request in absolute form */
 	struct pump pump;
 	cv_time began_at;
 	uint32_t peer;

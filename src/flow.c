@@ -14,8 +14,8 @@
 #include "base/log.h"
 #include "far_listen.h"
 #include "net/clock.h"
-#include "remote.h"
 #include "once.h"
+#include "remote.h"
 
 /* How long a refused client may take to read why. */
 #define REFUSAL_TIMEOUT CV_SEC(1)

@@ -402,8 +402,9 @@ static void take_place(struct flow *f)
 {
 	struct bridge *b = f->b;
 	uint32_t over = b->asking_count - CV_MIN(b->asking_count, (uint32_t)ASKING_CLIENTS_BEGIN);
-	uint32_t percent = ASKING_CLIENTS_PERCENT + (100 - ASKING_CLIENTS_PERCENT) * over /
-	                                            (ASKING_CLIENTS_MAX - ASKING_CLIENTS_BEGIN);
+	uint32_t percent =
+		ASKING_CLIENTS_PERCENT +
+		(100 - ASKING_CLIENTS_PERCENT) * over / (ASKING_CLIENTS_MAX - ASKING_CLIENTS_BEGIN);
 	struct list *at = b->asking.next;
 	cv_time now = clock_now();
 

@@ -105,8 +105,9 @@ enum {
 	HTTP_HEAD_MAX = 64 * 1024,        /* bytes: absolute-form, with the browser's cookies */
 	HTTP_HEAD_CONNECT_MAX = 8 * 1024, /* bytes: CONNECT carries few fields */
 	/* Clients from beyond this host that have not asked yet. From the first number on a new one
-	 * may cost another's place (30 %, growing to 100 % at the second), as with sshd's MaxStartups
-	 * 10:30:100; but it is one of those that wait that goes, so who asks at once is served. */
+	 * may cost another's place (30 %, growing to 100 % at the second), as with sshd's
+	 * MaxStartups 10:30:100; but it is one of those that wait that goes, so who asks at once is
+	 * served. */
 	ASKING_CLIENTS_BEGIN = 64,
 	ASKING_CLIENTS_MAX = 256,
 	ASKING_CLIENTS_PERCENT = 30,

@@ -7,8 +7,8 @@
  *	rps load TARGET-PORT SOCKS-PORT AT-ONCE MS keep    requests one after the other on each
  *	rps load TARGET-PORT SOCKS-PORT AT-ONCE MS greet   a connection that asks nothing
  *	rps idle TARGET-PORT SOCKS-PORT COUNT              opens, prints "open N SECONDS", until
- *	                                                   stdin ends; for each line of it all ask once
- *	                                                   and "round N SECONDS" is printed
+ *	                                                   stdin ends; for each line of it all ask
+ *once and "round N SECONDS" is printed
  *
  * All on 127.0.0.1; a SOCKS-PORT of 0 is none. A request is 64 bytes, which come back and are
  * compared. The time of

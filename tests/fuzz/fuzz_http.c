@@ -104,8 +104,9 @@ static bool has(const struct http_head *h, const char *name, unsigned count)
 /* What the target gets is one request, with nothing behind it. */
 static void check_sent(const struct transcript *t)
 {
-	static const char *const gone[] = { "proxy-authorization", "proxy-connection", "keep-alive",
-		                            "te", "trailer", "upgrade" };
+	static const char *const gone[] = {
+		"proxy-authorization", "proxy-connection", "keep-alive", "te", "trailer", "upgrade"
+	};
 	uint8_t *memory = malloc(HTTP_HEAD_MAX);
 	struct rd in = rd_init(t->sent, t->size);
 	struct http_head h;

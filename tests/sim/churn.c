@@ -17,8 +17,8 @@
 
 enum {
 	SLOTS = 240,
-	KEPT = 40,         /* of these are open all day */
-	HERD = 150,        /* within 15 ms, at the beginning of each period */
+	KEPT = 40,  /* of these are open all day */
+	HERD = 150, /* within 15 ms, at the beginning of each period */
 	HERD_STEP = 10,
 	LOOKS = 20,        /* at memory in a silence, a second apart; the least counts */
 	PERIODS_MAX = 400, /* hours */
@@ -255,7 +255,8 @@ static void print_summary(const struct sim *sim, clock_t begun_at)
 {
 	const struct look *last = &churn.looks[CV_MAX(churn.periods, 1u) - 1];
 
-	printf("churn, seed %llu: %u periods, %llu streams: %llu dropped, %llu refused, %llu reset; "
+	printf("churn, seed %llu: %u periods, %llu streams: %llu dropped, %llu refused, %llu "
+	       "reset; "
 	       "in use %llu bytes after the first, %llu at the end, %+.1f a period; heap %llu, "
 	       "%+.1f a period; %.0f s\n",
 	       (unsigned long long)sim->seed, churn.periods, (unsigned long long)churn.streams,
@@ -306,8 +307,8 @@ void churn_run(struct sim *sim)
 	if (!is_short || sim->prints_measures)
 		print_summary(sim, begun_at);
 	if (CV_MAX(slope(true), slope(false)) * (double)PERIOD / (double)period > SLOPE_MAX)
-		sim_fail(sim, "memory grows by %.0f bytes a period, %.0f of them in use", slope(true),
-		         slope(false));
+		sim_fail(sim, "memory grows by %.0f bytes a period, %.0f of them in use",
+		         slope(true), slope(false));
 	for (unsigned slot = 0; slot < KEPT; slot++)
 		let_go(sim, &sim->flows[slot]);
 	sim_until(sim, CV_SEC(10), simapp_are_done, "the streams of the first minute end");

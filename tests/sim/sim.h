@@ -359,7 +359,7 @@ struct sim_side {
 struct sim_flow {
 	bool is_used;
 	uint16_t generation; /* of its place in the table; part of its name */
-	bool may_reset; /* a reset is no surprise */
+	bool may_reset;      /* a reset is no surprise */
 	uint64_t key;
 	struct sim_side side[2]; /* 0 opened it */
 	cv_time begun_at;

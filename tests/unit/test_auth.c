@@ -86,7 +86,8 @@ static void the_longest(void **state)
 	memcpy(value + 6 + 680, "QQ==", 4);
 	/* 340 + 340 + 4 characters: 255 A, a colon, 254 A, and one more. */
 	assert_null(auth_find_basic(&user, 1, (const uint8_t *)value, 6 + 680));
-	assert_non_null(auth_find(&user, 1, (const uint8_t *)word, 255, (const uint8_t *)word, 255));
+	assert_non_null(
+		auth_find(&user, 1, (const uint8_t *)word, 255, (const uint8_t *)word, 255));
 	assert_null(auth_find(&user, 1, (const uint8_t *)word, 254, (const uint8_t *)word, 255));
 	memcpy(value + 6 + 680, "QUE=", 4);
 	assert_null(auth_find_basic(&user, 1, (const uint8_t *)value, 6 + 684));

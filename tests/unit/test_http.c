@@ -153,11 +153,13 @@ static const struct row rows[] = {
 	{ "CONNECT", BYTES("CONNECT example.com:443" V11 "\r\n"), "connect example.com:443", 0 },
 	{ "CONNECT, 1.0", BYTES("CONNECT example.com:443 HTTP/1.0" END), "connect example.com:443",
 	  0 },
-	{ "as Chromium", BYTES("CONNECT Example.com:443" V11 "Host: Example.com:443\r\n"
-	                       "Proxy-Connection: keep-alive\r\nUser-Agent: Mozilla/5.0 (X11)" END),
+	{ "as Chromium",
+	  BYTES("CONNECT Example.com:443" V11 "Host: Example.com:443\r\n"
+	        "Proxy-Connection: keep-alive\r\nUser-Agent: Mozilla/5.0 (X11)" END),
 	  "connect example.com:443", 0 },
 	{ "sent ahead", BYTES("CONNECT a:1" V11 "\r\n\x16\x03\x01\0\r\n"), "connect a:1", 6 },
-	{ "Host is not where it goes", BYTES("CONNECT a:1" V11 "Host: evil:2" END), "connect a:1", 0 },
+	{ "Host is not where it goes", BYTES("CONNECT a:1" V11 "Host: evil:2" END), "connect a:1",
+	  0 },
 	{ "IPv4", BYTES("CONNECT 192.0.2.1:22" V11 "\r\n"), "connect 192.0.2.1:22", 0 },
 	{ "IPv6", BYTES("CONNECT [2001:db8::1]:22" V11 "\r\n"), "connect [2001:db8::1]:22", 0 },
 	{ "IPv4 in IPv6", BYTES("CONNECT [::ffff:127.0.0.1]:22" V11 "\r\n"), "connect 127.0.0.1:22",
@@ -190,7 +192,8 @@ static const struct row rows[] = {
 	{ "a % in the name", BYTES("CONNECT a%6eb:443" V11), "400", 0 },
 	{ "CONNECT with a length", BYTES("CONNECT a:1" V11 "Content-Length: 5" END), "400", 0 },
 	{ "and with 0", BYTES("CONNECT a:1" V11 "Content-Length: 0" END), "400", 0 },
-	{ "CONNECT with chunks", BYTES("CONNECT a:1" V11 "Transfer-Encoding: chunked" END), "400", 0 },
+	{ "CONNECT with chunks", BYTES("CONNECT a:1" V11 "Transfer-Encoding: chunked" END), "400",
+	  0 },
 	/* absolute form */
 	{ "absolute", BYTES("GET http://example.com/a?b=c" V11 "Host: example.com\r\nA: b" END),
 	  "forward example.com:80 GET /a?b=c" V11 "Host: example.com\r\nA: b\r\n" CLOSE, 0 },
@@ -217,12 +220,14 @@ static const struct row rows[] = {
 	{ "the target is Host", BYTES("GET http://a/" V11 "X: 1\r\nHost: evil\r\nY: 2" END),
 	  "forward a:80 GET /" V11 "Host: a\r\nX: 1\r\nY: 2\r\n" CLOSE, 0 },
 	{ "between client and proxy",
-	  BYTES("GET http://a/" V11 "Proxy-Connection: keep-alive\r\nConnection: Keep-Alive, X-Own\r\n"
+	  BYTES("GET http://a/" V11
+	        "Proxy-Connection: keep-alive\r\nConnection: Keep-Alive, X-Own\r\n"
 	        "Keep-Alive: 5\r\nProxy-Authorization: Basic eA==\r\nTE: trailers\r\nTrailer: X\r\n"
 	        "x-oWN: 1\r\nUpgrade: websocket\r\nProxy-Foo: 1\r\nX-Other: 2" END),
 	  "forward a:80 GET /" V11 "Host: a\r\nX-Other: 2\r\n" CLOSE, 0 },
 	{ "Connection cannot take the body",
-	  BYTES("POST http://a/" V11 "Connection: content-length, host\r\nContent-Length: 2" END "hi"),
+	  BYTES("POST http://a/" V11 "Connection: content-length, host\r\nContent-Length: 2" END
+	        "hi"),
 	  "forward a:80 POST /" V11 "Host: a\r\nContent-Length: 2\r\n" CLOSE, 2 },
 	{ "a browser's upgrade",
 	  BYTES("GET http://a/ws" V11 "Connection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -230,7 +235,8 @@ static const struct row rows[] = {
 	  "forward a:80 GET /ws" V11 "Host: a\r\nSec-WebSocket-Version: 13\r\n" CLOSE, 0 },
 	{ "chunks", BYTES("POST http://a/" V11 "Transfer-Encoding:\tChunked \r\n\r\n0" END),
 	  "forward a:80 POST /" V11 "Host: a\r\nTransfer-Encoding:\tChunked\r\n" CLOSE, 5 },
-	{ "Expect goes on", BYTES("PUT http://a/" V11 "Expect: 100-continue\r\nContent-Length: 1" END),
+	{ "Expect goes on",
+	  BYTES("PUT http://a/" V11 "Expect: 100-continue\r\nContent-Length: 1" END),
 	  "forward a:80 PUT /" V11 "Host: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n" CLOSE,
 	  0 },
 	{ "an empty value", BYTES("GET http://a/" V11 "A:\r\nB: \t" END),
@@ -302,12 +308,13 @@ static const struct row rows[] = {
 	{ "bytes above 127 in a name", BYTES("GET http://a/" V11 "\xc3\xa4: a" END), "400", 8 },
 	{ "two Hosts", BYTES("GET http://a/" V11 "Host: a\r\nHost: a" END), "400", 0 },
 	{ "two Hosts, CONNECT", BYTES("CONNECT a:1" V11 "Host: a\r\nhOST: b" END), "400", 0 },
-	{ "two Proxy-Authorizations", BYTES("CONNECT a:1" V11 "Proxy-Authorization: Basic eA==\r\n"
-	                                    "Proxy-Authorization: Basic eA==" END),
+	{ "two Proxy-Authorizations",
+	  BYTES("CONNECT a:1" V11 "Proxy-Authorization: Basic eA==\r\n"
+	        "Proxy-Authorization: Basic eA==" END),
 	  "400", 0 },
 	/* framing */
-	{ "two lengths", BYTES("POST http://a/" V11 "Content-Length: 1\r\nContent-Length: 2" END), "400",
-	  0 },
+	{ "two lengths", BYTES("POST http://a/" V11 "Content-Length: 1\r\nContent-Length: 2" END),
+	  "400", 0 },
 	{ "the same length twice",
 	  BYTES("POST http://a/" V11 "Content-Length: 1\r\nContent-Length: 1" END), "400", 0 },
 	{ "a list of lengths", BYTES("POST http://a/" V11 "Content-Length: 1, 1" END), "400", 0 },
@@ -318,18 +325,21 @@ static const struct row rows[] = {
 	{ "length 0x1", BYTES("POST http://a/" V11 "Content-Length: 0x1" END), "400", 0 },
 	{ "an empty length", BYTES("POST http://a/" V11 "Content-Length:" END), "400", 0 },
 	{ "length 1 1", BYTES("POST http://a/" V11 "Content-Length: 1 1" END), "400", 0 },
-	{ "a huge length", BYTES("POST http://a/" V11 "Content-Length: 18446744073709551617" END), "400",
+	{ "a huge length", BYTES("POST http://a/" V11 "Content-Length: 18446744073709551617" END),
+	  "400", 0 },
+	{ "two codings", BYTES("POST http://a/" V11 "Transfer-Encoding: gzip, chunked" END), "501",
 	  0 },
-	{ "two codings", BYTES("POST http://a/" V11 "Transfer-Encoding: gzip, chunked" END), "501", 0 },
 	{ "chunked twice",
-	  BYTES("POST http://a/" V11 "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked" END),
+	  BYTES("POST http://a/" V11
+	        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked" END),
 	  "400", 0 },
 	{ "identity", BYTES("POST http://a/" V11 "Transfer-Encoding: identity" END), "501", 0 },
-	{ "a coding in quotes", BYTES("POST http://a/" V11 "Transfer-Encoding: \"chunked\"" END), "501",
-	  0 },
-	{ "a vertical tab", BYTES("POST http://a/" V11 "Transfer-Encoding: \vchunked" END), "400", 11 },
-	{ "chunks in 1.0", BYTES("POST http://a/ HTTP/1.0\r\nTransfer-Encoding: chunked" END), "400",
-	  0 },
+	{ "a coding in quotes", BYTES("POST http://a/" V11 "Transfer-Encoding: \"chunked\"" END),
+	  "501", 0 },
+	{ "a vertical tab", BYTES("POST http://a/" V11 "Transfer-Encoding: \vchunked" END), "400",
+	  11 },
+	{ "chunks in 1.0", BYTES("POST http://a/ HTTP/1.0\r\nTransfer-Encoding: chunked" END),
+	  "400", 0 },
 };
 
 #define AUTH "Proxy-Authorization: "
@@ -341,11 +351,12 @@ static const struct row rows_of_users[] = {
 	{ "wrong", BYTES("CONNECT a:1" V11 AUTH "Basic YWxpY2U6c2VjcmV1" END), "407", 0 },
 	{ "none", BYTES("CONNECT a:1" V11 "\r\n"), "407", 0 },
 	{ "none, absolute", BYTES("GET http://a/" V11 "\r\n"), "407", 0 },
-	{ "the target's own", BYTES("GET http://a/" V11 "Authorization: Basic YWxpY2U6c2VjcmV0" END),
-	  "407", 0 },
+	{ "the target's own",
+	  BYTES("GET http://a/" V11 "Authorization: Basic YWxpY2U6c2VjcmV0" END), "407", 0 },
 	{ "another scheme", BYTES("CONNECT a:1" V11 AUTH "Digest x" END), "407", 0 },
 	{ "empty", BYTES("CONNECT a:1" V11 AUTH END), "407", 0 },
-	{ "twice", BYTES("CONNECT a:1" V11 AUTH "Basic YWxpY2U6c2VjcmV0\r\n" AUTH "x" END), "400", 0 },
+	{ "twice", BYTES("CONNECT a:1" V11 AUTH "Basic YWxpY2U6c2VjcmV0\r\n" AUTH "x" END), "400",
+	  0 },
 	{ "malformed comes first", BYTES("GET / HTTP/1.1\r\n"), "400", 0 },
 };
 
@@ -485,20 +496,26 @@ static void errors_name_their_cause(void **state)
 	char cause[2 * HTTP_CAUSE_MAX];
 
 	(void)state;
-	error_of("GET http://example.com/" V11 "\r\n", 502, "the target refused the connection", &to,
-	         "HTTP/1.1 502 Bad Gateway\r\n" PLAIN("77") "\r\n"
-	         "culvert cannot connect to example.com:80: the target refused the connection.\n");
+	error_of("GET http://example.com/" V11 "\r\n", 502, "the target refused the connection",
+	         &to,
+	         "HTTP/1.1 502 Bad Gateway\r\n" PLAIN(
+			 "77") "\r\n"
+	                       "culvert cannot connect to example.com:80: the target refused the "
+	                       "connection.\n");
 	error_of("G", 400, "it is too short", NULL,
-	         "HTTP/1.1 400 Bad Request\r\n" PLAIN("47") "\r\n"
-	         "culvert refused this request: it is too short.\n");
-	error_of("TRACE ", 405, "no", NULL,
-	         "HTTP/1.1 405 Method Not Allowed\r\n" PLAIN("34")
-	         "Allow: CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\n\r\n"
-	         "culvert refused this request: no.\n");
+	         "HTTP/1.1 400 Bad Request\r\n" PLAIN(
+			 "47") "\r\n"
+	                       "culvert refused this request: it is too short.\n");
+	error_of(
+		"TRACE ", 405, "no", NULL,
+		"HTTP/1.1 405 Method Not Allowed\r\n" PLAIN(
+			"34") "Allow: CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\n\r\n"
+			      "culvert refused this request: no.\n");
 	error_of("CONNECT ", 407, "no", NULL,
-	         "HTTP/1.1 407 Proxy Authentication Required\r\n" PLAIN("34")
-	         "Proxy-Authenticate: Basic realm=\"culvert\", charset=\"UTF-8\"\r\n\r\n"
-	         "culvert refused this request: no.\n");
+	         "HTTP/1.1 407 Proxy Authentication Required\r\n" PLAIN(
+			 "34") "Proxy-Authenticate: Basic realm=\"culvert\", "
+	                       "charset=\"UTF-8\"\r\n\r\n"
+	                       "culvert refused this request: no.\n");
 	error_of("HEAD http://example.com/" V11 "\r\n", 504, "no", &to,
 	         "HTTP/1.1 504 Gateway Timeout\r\n" PLAIN("46") "\r\n");
 	/* The longest there is fits. */
@@ -510,7 +527,8 @@ static void errors_name_their_cause(void **state)
 	error_of("GET ", 407, cause, &to, NULL);
 	/* Every status that a reason or the parser has can be said. */
 	for (uint16_t i = 0; i < 20; i++)
-		error_of("GET ", target_code_http(target_code_from_wire(i ? i : 1)), "x", NULL, NULL);
+		error_of("GET ", target_code_http(target_code_from_wire(i ? i : 1)), "x", NULL,
+		         NULL);
 	error_of("GET ", 408, "x", NULL, NULL);
 	error_of("GET ", 414, "x", NULL, NULL);
 	error_of("GET ", 431, "x", NULL, NULL);
@@ -532,8 +550,8 @@ static void established(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(requests_at_every_cut), cmocka_unit_test(heads_at_their_limits),
-		cmocka_unit_test(fields_at_their_limit), cmocka_unit_test(no_password_stays),
+		cmocka_unit_test(requests_at_every_cut),   cmocka_unit_test(heads_at_their_limits),
+		cmocka_unit_test(fields_at_their_limit),   cmocka_unit_test(no_password_stays),
 		cmocka_unit_test(errors_name_their_cause), cmocka_unit_test(established),
 	};
 

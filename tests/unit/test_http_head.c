@@ -23,7 +23,8 @@ static void assert_text(const struct http_head *h, size_t at, size_t size, const
 
 static void line_and_fields(void **state)
 {
-	static const uint8_t text[] = "PUT http://a/ HTTP/1.0\r\nA:b\r\nLong-Name:\t x y \t\r\nC: \r\n\r\n!";
+	static const uint8_t text[] =
+		"PUT http://a/ HTTP/1.0\r\nA:b\r\nLong-Name:\t x y \t\r\nC: \r\n\r\n!";
 	struct rd in = rd_init(text, sizeof(text) - 1);
 	uint8_t bytes[sizeof(text)];
 	struct http_head h;
@@ -103,8 +104,7 @@ static void characters(void **state)
 	for (unsigned c = 0; c < 256; c++) {
 		assert_int_equal(http_head_is_token((uint8_t)c),
 		                 c != 0 && strchr(tokens, (int)c) != NULL);
-		assert_int_equal(http_head_is_value((uint8_t)c),
-		                 c == 9 || (c >= 32 && c != 127));
+		assert_int_equal(http_head_is_value((uint8_t)c), c == 9 || (c >= 32 && c != 127));
 	}
 }
 
