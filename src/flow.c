@@ -10,6 +10,7 @@
  */
 #include "bridge.h"
 
+#include "associate.h"
 #include "base/alloc.h"
 #include "base/log.h"
 #include "far_listen.h"
@@ -53,6 +54,7 @@ static void flow_free(struct flow *f)
 	far_listen_free(f);
 	remote_forget(f);
 	once_free(f);
+	associate_free(f);
 	heap_remove(&f->b->deadlines, &f->deadline);
 	list_remove(&f->node);
 	f->b->flow_count--;
@@ -95,6 +97,7 @@ void flow_abandon(struct flow *f, enum target_code code, bool resets)
 	far_free(f);
 	far_listen_free(f);
 	remote_forget(f);
+	associate_free(f);
 	if (!f->conn)
 		flow_free(f);
 	else if (resets)
