@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "associate.h"
 #include "base/alloc.h"
 #include "base/log.h"
 #include "far_listen.h"
@@ -84,6 +85,7 @@ int bridge_init(struct bridge *b, uv_loop_t *loop, const struct config *config,
 	list_init(&b->asking);
 	heap_init(&b->deadlines);
 	udp_flows_init(b);
+	list_init(&b->far_associations);
 	(void)uv_timer_init(loop, &b->timer); /* never fails */
 	b->timer.data = b;
 	return 0;
@@ -115,6 +117,8 @@ static void rebind_clients(struct bridge *b, const uint32_t *proxies)
 	{
 		struct flow *f = list_entry(at, struct flow, node);
 
+		if (f->associate)
+			associate_rebind(f, proxies);
 		if (f->kind != FLOW_PROXY || !f->near)
 			continue;
 		if (proxies[f->near->proxy_index] != UINT32_MAX)
@@ -165,6 +169,7 @@ void bridge_close(struct bridge *b)
 			flow_abandon(f, TARGET_SESSION_LOST, true);
 	}
 	far_udp_close_all(b);
+	far_associate_close_all(b);
 	udp_flows_close(b);
 	if (b->timer.data)
 		uv_close((uv_handle_t *)&b->timer, on_timer_closed);
@@ -175,6 +180,7 @@ void bridge_deinit(struct bridge *b)
 	CV_ASSERT(b->flow_count == 0);
 	cv_free(b->remotes);
 	udp_flows_deinit(b);
+	udp_scratch_free(b);
 	heap_deinit(&b->deadlines);
 	cv_free(b->peers);
 	tables_deinit(&b->tables);
@@ -280,8 +286,9 @@ void bridge_on_stream(struct bridge *b, cv_time now, const struct endpoint_event
 	case FLOW_PUMPING:
 		flow_on_stream(f, now, ev, is_lost);
 		return;
-	case FLOW_HANDSHAKE: /* has no stream */
-	case FLOW_LINGERING: /* has let go of it, like the next */
+	case FLOW_HANDSHAKE:  /* has no stream */
+	case FLOW_ASSOCIATED: /* its streams are flows of datagrams */
+	case FLOW_LINGERING:  /* has let go of it, like the next */
 	case FLOW_CLOSING:
 		break;
 	}

@@ -21,6 +21,7 @@
 
 #include "base/heap.h"
 #include "base/list.h"
+#include "base/log.h"
 #include "base/ratelimit.h"
 #include "config/config.h"
 #include "net/resolver.h"
@@ -39,6 +40,7 @@
 #include "tables.h"
 #include "tunnel/endpoint.h"
 #include "udp_flow.h"
+#include "udp_scratch.h"
 
 enum flow_state {
 	FLOW_HANDSHAKE, /* near: the client has not said what it wants */
@@ -49,8 +51,9 @@ enum flow_state {
 	FLOW_LISTENING, /* far: such a listener */
 	FLOW_BINDING,   /* far: a BIND that nobody has connected to */
 	FLOW_PUMPING,
-	FLOW_LINGERING, /* near: refused, and told why; has no stream */
-	FLOW_CLOSING,   /* the connection is going; the stream is released */
+	FLOW_ASSOCIATED, /* near: the connection of an association */
+	FLOW_LINGERING,  /* near: refused, and told why; has no stream */
+	FLOW_CLOSING,    /* the connection is going; the stream is released */
 };
 
 enum flow_kind { FLOW_PROXY, FLOW_FORWARD, FLOW_NC, FLOW_FAR, FLOW_REMOTE };
@@ -116,9 +119,10 @@ struct flow {
 		struct far_listen *listen;     /* FLOW_FAR that listens; owned */
 		struct remote_forward *remote; /* FLOW_REMOTE; borrowed */
 	};
-	struct once *once; /* owned; NULL but for an HTTP request in absolute form */
+	struct once *once;           /* owned; NULL but for an HTTP request in absolute form */
+	struct associate *associate; /* owned; of FLOW_ASSOCIATED */
 	struct pump pump;
-	cv_time began_at;   /* and of a broken connection: when it broke */
+	cv_time began_at; /* and of a broken connection: when it broke */
 	uint32_t peer;
 	uint8_t state;      /* enum flow_state */
 	uint8_t kind;       /* enum flow_kind */
@@ -136,6 +140,8 @@ struct bridge_peer {
 	uint32_t dials;                /* in flight for this peer */
 	uint32_t listeners;            /* that it asked for */
 	uint32_t udp_flows;            /* that it has opened here */
+	uint32_t associations;         /* likewise */
+	struct log_gate refusals;      /* lines about single datagrams of it */
 	struct bucket opens;
 };
 
@@ -168,6 +174,8 @@ struct bridge {
 	uint32_t heads; /* of HTTP that need the largest memory */
 	cv_time dropped_said_at;
 	struct udp_flows udp;
+	struct udp_scratch *udp_scratch; /* owned, or NULL */
+	struct list far_associations;
 	struct heap deadlines;
 	uv_timer_t timer;
 	bool is_timer_closed;

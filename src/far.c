@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "associate.h"
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -314,6 +315,14 @@ static void on_request(struct flow *f, cv_time now, const struct target_request 
 	pump_dial(f, now);
 }
 
+static void associate(struct flow *f, cv_time now)
+{
+	enum target_code code = far_associate_open(f, now);
+
+	if (code != TARGET_OK)
+		refuse(f, code);
+}
+
 static void on_udp_request(struct flow *f, cv_time now, const struct target_request *request)
 {
 	enum target_code code;
@@ -325,6 +334,10 @@ static void on_udp_request(struct flow *f, cv_time now, const struct target_requ
 		return;
 	}
 	code = far_target(f, request, &to, &is_own);
+	if (code == TARGET_OK && to.kind == HOST_NONE) {
+		associate(f, now);
+		return;
+	}
 	if (code == TARGET_OK && to.kind != HOST_ADDR && to.kind != HOST_NAME)
 		code = TARGET_UNSUPPORTED;
 	if (code == TARGET_OK)

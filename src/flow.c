@@ -8,14 +8,15 @@
  * of the stream go out with one writev; what the kernel does not take stays in the stream, so the
  * peer's window closes.
  *
- * A reset stands behind what was said before it: a server that refuses a long request answers, closes
- * with the request unread, and so resets, and its client reads the answer all the same. The
+ * A reset stands behind what was said before it: a server that refuses a long request answers,
+ * closes with the request unread, and so resets, and its client reads the answer all the same. The
  * stream's RESET overtakes data, so it waits until these are acknowledged; for a while.
  */
 #include "bridge.h"
 
 #include <errno.h>
 
+#include "associate.h"
 #include "base/alloc.h"
 #include "base/log.h"
 #include "far_listen.h"
@@ -62,6 +63,7 @@ static void flow_free(struct flow *f)
 	far_listen_free(f);
 	remote_forget(f);
 	once_free(f);
+	associate_free(f);
 	heap_remove(&f->b->deadlines, &f->deadline);
 	list_remove(&f->node);
 	f->b->flow_count--;
@@ -104,6 +106,7 @@ void flow_abandon(struct flow *f, enum target_code code, bool resets)
 	far_free(f);
 	far_listen_free(f);
 	remote_forget(f);
+	associate_free(f);
 	if (!f->conn)
 		flow_free(f);
 	else if (resets)

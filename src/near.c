@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "associate.h"
 #include "base/alloc.h"
 #include "base/log.h"
 #include "command.h"
@@ -333,6 +334,10 @@ static bool take_answer(struct flow *f, cv_time now)
 		break;
 	}
 	stream_consume(f->streams, f->stream, now, (size_t)(in.pos - bytes));
+	if (f->near->request_kind == TARGET_KIND_UDP) {
+		associate_start(f, now);
+		return false;
+	}
 	if (!tell_client(f, &bound)) {
 		flow_abandon(f, TARGET_ABORTED, true);
 		return false;

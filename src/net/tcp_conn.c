@@ -312,7 +312,8 @@ void tcp_set_await_room(struct tcp_set *set, struct tcp_set_waiter *w)
 static void wake_waiters(struct tcp_set *set)
 {
 	while (!list_is_empty(&set->waiters)) {
-		struct tcp_set_waiter *w = list_entry(set->waiters.next, struct tcp_set_waiter, node);
+		struct tcp_set_waiter *w =
+			list_entry(set->waiters.next, struct tcp_set_waiter, node);
 
 		list_remove(&w->node);
 		w->on_room(w);
