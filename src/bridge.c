@@ -58,6 +58,8 @@ static void on_timer(uv_timer_t *timer)
 			far_on_deadline(f, now);
 		else if (f->state == FLOW_BINDING)
 			far_bind_on_deadline(f);
+		else if (f->state == FLOW_PUMPING)
+			flow_on_deadline(f, now);
 		else if (f->state == FLOW_LINGERING)
 			flow_abandon(f, TARGET_ABORTED, false);
 	}

@@ -118,13 +118,16 @@ struct flow {
 	};
 	struct once *once; /* owned; NULL but for an HTTP request in absolute form */
 	struct pump pump;
-	cv_time began_at;
+	cv_time began_at;   /* and of a broken connection: when it broke */
 	uint32_t peer;
 	uint8_t state;      /* enum flow_state */
 	uint8_t kind;       /* enum flow_kind */
 	bool is_at_end;     /* FIN was reported to the pump */
 	bool had_local_eof; /* while waiting: told to the pump when there is one */
 	bool had_acked;     /* likewise */
+	bool is_broken;     /* the connection is; what it said before is on its way */
+	bool is_read_out;   /* likewise, and it has been read to its end */
+	bool had_fin;       /* likewise: its end stood before the reset */
 };
 
 /* Of a peer, by its number in the core: what outlives a reload. Its policy is in the tables. */
@@ -240,6 +243,7 @@ void flow_linger(struct flow *f);
 void flow_local_eof(struct flow *f);
 /* This side gives the flow up: both ends are reset. */
 void flow_overrun(struct flow *f);
+void flow_on_deadline(struct flow *f, cv_time now);
 void flow_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
 void near_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
 void near_on_deadline(struct flow *f, cv_time now);

@@ -316,18 +316,21 @@ static void on_request(struct flow *f, cv_time now, const struct target_request 
 
 static void on_udp_request(struct flow *f, cv_time now, const struct target_request *request)
 {
-	enum target_code code = TARGET_LIMIT;
-	struct hostport to = { .kind = HOST_NONE };
-	bool is_own = false;
+	enum target_code code;
+	struct hostport to;
+	bool is_own;
 
-	if (bucket_take(&f->b->peers[f->peer].opens, now, OPEN_RATE, OPEN_BURST, 1))
-		code = far_target(f, request, &to, &is_own);
-	if (code != TARGET_OK)
-		refuse(f, code);
-	else if (to.kind == HOST_NONE)
-		refuse(f, TARGET_UNSUPPORTED);
-	else
+	if (!bucket_take(&f->b->peers[f->peer].opens, now, OPEN_RATE, OPEN_BURST, 1)) {
+		refuse(f, TARGET_LIMIT);
+		return;
+	}
+	code = far_target(f, request, &to, &is_own);
+	if (code == TARGET_OK && to.kind != HOST_ADDR && to.kind != HOST_NAME)
+		code = TARGET_UNSUPPORTED;
+	if (code == TARGET_OK)
 		far_udp_open(f, now, &to, is_own);
+	else
+		refuse(f, code);
 }
 
 static void dispatch(struct flow *f, cv_time now, const struct target_request *request)
