@@ -276,7 +276,7 @@ static const struct schema_key root_keys[] = {
 	{ "control", SCHEMA_SOCKET, AT(config, control),
 	  .help = "socket of a running culvert; $XDG_RUNTIME_DIR/culvert.sock by default, else "
 	          "/run/culvert/culvert.sock" },
-	{ "metrics", SCHEMA_LISTEN, .flags = SCHEMA_NOT_YET, AT(config, metrics),
+	{ "metrics", SCHEMA_LISTEN, AT(config, metrics),
 	  .help = "Prometheus metrics and the status page" },
 	{ "log", SCHEMA_MAP, AT(config, log), .table = &log_table,
 	  .help = "lines on standard error" },

@@ -20,6 +20,16 @@ static int fail(struct listeners *ls, int code, const char *fmt, ...)
 	return code;
 }
 
+/* The pages' library has its own way with a socket. */
+static void give_to_metrics(struct listeners *ls, struct tcp_conn *conn)
+{
+	int fd = ls->metrics ? tcp_conn_dup(conn) : -ENOTSUP;
+
+	if (fd >= 0)
+		metrics_take(ls->metrics, fd, tcp_conn_is_unix(conn));
+	tcp_conn_close(conn);
+}
+
 static void on_accept(void *ctx, struct tcp_conn *conn)
 {
 	struct listener *l = ctx;
@@ -27,6 +37,8 @@ static void on_accept(void *ctx, struct tcp_conn *conn)
 
 	if (l->all->is_closed) {
 		tcp_conn_close(conn);
+	} else if (l->role.kind == LISTENER_METRICS) {
+		give_to_metrics(l->all, conn);
 	} else if (l->role.kind == LISTENER_PROXY) {
 		near_accept_proxy(b, l->role.index, conn);
 	} else if (l->role.peer == ROUTE_NO_PEER) {
@@ -43,10 +55,15 @@ void listeners_init(struct listeners *ls, struct tcp_set *conns, struct bridge *
 	*ls = (struct listeners){ .conns = conns, .bridge = bridge };
 }
 
+static bool is_forward(const struct listener_role *r)
+{
+	return r->kind == LISTENER_FORWARD || r->kind == LISTENER_ADDED;
+}
+
 static bool is_same_forward(const struct listener_role *a, const struct listener_role *b)
 {
-	return a->kind != LISTENER_PROXY && b->kind != LISTENER_PROXY &&
-	       strcmp(a->peer_name, b->peer_name) == 0 && hostport_equal(&a->to, &b->to);
+	return is_forward(a) && is_forward(b) && strcmp(a->peer_name, b->peer_name) == 0 &&
+	       hostport_equal(&a->to, &b->to);
 }
 
 /* ---- one socket ---- */
@@ -104,7 +121,7 @@ static unsigned likeness(const struct listener *l, const struct hostport *at,
 		return 1;
 	if (l->role.kind != role->kind)
 		return 0;
-	if (role->kind == LISTENER_PROXY)
+	if (!is_forward(role))
 		return l->role.index == role->index ? 2 : 1;
 	return is_same_forward(&l->role, role) ? 2 : 1;
 }
@@ -235,6 +252,11 @@ int listeners_prepare(struct listeners *ls, const struct config *config, const u
 		struct listener_role role = forward_role(&config->forwards[i], i, slots);
 
 		r = want_spec(ls, config, &config->forwards[i].listen, &role);
+	}
+	if (r == 0 && places_in(&config->metrics) > 0) {
+		struct listener_role role = { .kind = LISTENER_METRICS };
+
+		r = want_spec(ls, config, &config->metrics, &role);
 	}
 	if (r < 0)
 		listeners_abort(ls);

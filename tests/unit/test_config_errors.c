@@ -628,10 +628,6 @@ static const struct row rows[] = {
 	  "peers: { home: { key: " K1 " } }\n"
 	  "forwards: [ { listen: 53, peer: home, to: 53, protocol: udp } ]\n",
 	  "3:57: 'protocol: udp' is not supported yet" },
-	{ "not yet: metrics",
-	  "identity: id.key\n"
-	  "metrics: 127.0.0.1:9464\n",
-	  "2:1: 'metrics' is not supported yet" },
 	{ "not yet: a sandbox that must be",
 	  "identity: id.key\n"
 	  "sandbox: required\n",
