@@ -369,7 +369,8 @@ struct config *command_load_config(const struct command_line *line, enum config_
 
 bool command_can_serve(const struct config *config, FILE *out)
 {
-	const struct config_listen *m = &config->metrics;
+	/* A server's own is inherited where it is not set. */
+	const struct config_listen *m = &config->server.metrics;
 
 	if (metrics_is_built_in() || (m->addr_count == 0 && !m->unix_path))
 		return true;

@@ -161,6 +161,21 @@ def unix(w):
     del w.a.config["metrics"]
 
 
+def server_too(w):
+    report("a server's")
+    s = w.server.host.socket(kind=socket.SOCK_STREAM, bind=None)
+    s.settimeout(5)
+    s.connect(("127.0.0.1", PORT))
+    s.sendall(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    data = b""
+    while block := s.recv(1 << 16):
+        data += block
+    assert b"\nculvert_agents 2\n" in data and b'role="server"' in data, data
+    assert b'\nculvert_drops_total{reason="forged"} 0\n' in data, data
+    assert {"kind": "metrics", "address": f"127.0.0.1:{PORT}", "peer": None} in \
+        w.server.status()["listeners"]
+
+
 def story():
     with World(one_way_ms=10) as w:
         w.a.config["metrics"] = f"127.0.0.1:{PORT}"
@@ -169,7 +184,9 @@ def story():
             {"to": "10.0.0.0/8", "peer": "far"}]
         w.file(1_000_000)
         w.serve_files()
+        w.server.config["server"]["metrics"] = f"127.0.0.1:{PORT}"
         w.start()
+        server_too(w)
         prometheus(w)
         who_may_ask(w)
         pac(w)

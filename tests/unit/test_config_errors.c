@@ -636,10 +636,6 @@ static const struct row rows[] = {
 	  "identity: id.key\n"
 	  "server: { access: anyone, stun: on }\n",
 	  "2:33: 'stun': expected off | padded | any, found 'on'" },
-	{ "not yet: a server's metrics",
-	  "identity: id.key\n"
-	  "server: { access: anyone, metrics: 9464 }\n",
-	  "2:27: 'metrics' is not supported yet" },
 };
 
 static void every_bad_file_is_refused_at_its_place(void **state)
