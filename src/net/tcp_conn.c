@@ -493,6 +493,15 @@ void tcp_conn_close(struct tcp_conn *c)
 	fds_close(&c->fd);
 }
 
+int tcp_conn_dup(const struct tcp_conn *c)
+{
+	int fd;
+
+	CV_ASSERT(!c->is_closing);
+	fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
 void tcp_conn_reset(struct tcp_conn *c)
 {
 	struct linger now = { .l_onoff = 1, .l_linger = 0 };
