@@ -40,7 +40,7 @@ static const struct schema_choice path_choices[] = {
 
 static const struct schema_choice protocol_choices[] = {
 	{ "tcp", CONFIG_TCP, true },
-	{ "udp", CONFIG_UDP, false },
+	{ "udp", CONFIG_UDP, true },
 	{ 0 },
 };
 

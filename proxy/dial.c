@@ -92,10 +92,14 @@ static unsigned telling(enum target_code code)
 	return 1;
 }
 
+enum target_code dial_more_telling(enum target_code a, enum target_code b)
+{
+	return telling(b) > telling(a) ? b : a;
+}
+
 static void note(struct dial *d, enum target_code code)
 {
-	if (telling(code) > telling(d->code))
-		d->code = code;
+	d->code = dial_more_telling(d->code, code);
 }
 
 struct addr dial_form(const struct addr *a)

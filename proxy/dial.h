@@ -134,3 +134,5 @@ bool dial_check(const struct dial *d);
 struct addr dial_form(const struct addr *a);
 /* RFC 6761, 6.3: localhost and everything below it is loopback, and no resolver is asked. */
 bool dial_is_localhost(const char *name);
+/* Which of two failures of one target says more about it; TARGET_OK says least. */
+enum target_code dial_more_telling(enum target_code a, enum target_code b);

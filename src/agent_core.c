@@ -106,7 +106,7 @@ static bool drain_events(void *ctx, cv_time now)
 		on_event(a, now, &ev);
 		any = true;
 	}
-	bridge_drain_datagrams(&a->bridge, now);
+	udp_flows_drain(&a->bridge, now);
 	agent_status_answer_pings(a, now);
 	if (pool_permille(&a->pool) >= MEMORY_HIGH)
 		bridge_relieve(&a->bridge);

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "far_listen.h"
+#include "far_udp.h"
 #include "net/clock.h"
 #include "remote.h"
 
@@ -82,6 +83,7 @@ int bridge_init(struct bridge *b, uv_loop_t *loop, const struct config *config,
 	list_init(&b->flows);
 	list_init(&b->asking);
 	heap_init(&b->deadlines);
+	udp_flows_init(b);
 	(void)uv_timer_init(loop, &b->timer); /* never fails */
 	b->timer.data = b;
 	return 0;
@@ -162,6 +164,8 @@ void bridge_close(struct bridge *b)
 		if (f->state != FLOW_CLOSING)
 			flow_abandon(f, TARGET_SESSION_LOST, true);
 	}
+	far_udp_close_all(b);
+	udp_flows_close(b);
 	if (b->timer.data)
 		uv_close((uv_handle_t *)&b->timer, on_timer_closed);
 }
@@ -170,6 +174,7 @@ void bridge_deinit(struct bridge *b)
 {
 	CV_ASSERT(b->flow_count == 0);
 	cv_free(b->remotes);
+	udp_flows_deinit(b);
 	heap_deinit(&b->deadlines);
 	cv_free(b->peers);
 	tables_deinit(&b->tables);
@@ -243,6 +248,10 @@ void bridge_on_stream(struct bridge *b, cv_time now, const struct endpoint_event
 
 	if (!ev->stream.stream)
 		return;
+	if (udp_flow_is_tag(stream_tag(ev->stream.stream))) {
+		udp_flows_on_stream(b, now, ev, is_lost);
+		return;
+	}
 	f = (struct flow *)(uintptr_t)stream_tag(ev->stream.stream);
 	if (!f) {
 		if (ev->stream.kind == STREAM_EVENT_OPENED && !b->is_closing && !is_lost)
@@ -279,18 +288,6 @@ void bridge_on_stream(struct bridge *b, cv_time now, const struct endpoint_event
 	CV_UNREACHABLE();
 }
 
-void bridge_drain_datagrams(struct bridge *b, cv_time now)
-{
-	const uint8_t *bytes;
-	uint64_t flow;
-	uint32_t peer;
-	size_t size;
-
-	(void)now;
-	while (endpoint_next_datagram(b->endpoint, &peer, &flow, &bytes, &size))
-		; /* of no flow that is known here: dropped */
-}
-
 void bridge_on_peer(struct bridge *b, cv_time now, uint32_t peer)
 {
 	struct list *at, *next;
@@ -299,6 +296,7 @@ void bridge_on_peer(struct bridge *b, cv_time now, uint32_t peer)
 
 	if (state == PEER_CONNECTED && !b->is_closing)
 		remote_on_peer(b, now, peer);
+	udp_flows_on_peer(b, now, peer);
 	if (state != PEER_DOWN &&
 	    !(state == PEER_CONNECTED && endpoint_peer_is_held(b->endpoint, now, peer, &since)))
 		return;
@@ -319,7 +317,8 @@ void bridge_relieve(struct bridge *b)
 	for (size_t i = 0; i < b->config->peer_count; i++) {
 		struct stream *st =
 			streams_most_held(endpoint_streams(b->endpoint, b->tables.slots[i]));
-		struct flow *f = st ? (struct flow *)(uintptr_t)stream_tag(st) : NULL;
+		uint64_t tag = st ? stream_tag(st) : 0;
+		struct flow *f = udp_flow_is_tag(tag) ? NULL : (struct flow *)(uintptr_t)tag;
 
 		if (f && f->state == FLOW_PUMPING && stream_readable(st) > most) {
 			most = stream_readable(st);

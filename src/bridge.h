@@ -38,6 +38,7 @@
 #include "proxy/target.h"
 #include "tables.h"
 #include "tunnel/endpoint.h"
+#include "udp_flow.h"
 
 enum flow_state {
 	FLOW_HANDSHAKE, /* near: the client has not said what it wants */
@@ -134,6 +135,7 @@ struct bridge_peer {
 	char name[HOST_LABEL_MAX + 1]; /* also of one that was just removed, for the log */
 	uint32_t dials;                /* in flight for this peer */
 	uint32_t listeners;            /* that it asked for */
+	uint32_t udp_flows;            /* that it has opened here */
 	struct bucket opens;
 };
 
@@ -165,6 +167,7 @@ struct bridge {
 	uint32_t asking_count;
 	uint32_t heads; /* of HTTP that need the largest memory */
 	cv_time dropped_said_at;
+	struct udp_flows udp;
 	struct heap deadlines;
 	uv_timer_t timer;
 	bool is_timer_closed;
@@ -216,8 +219,6 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 
 /* One event of the endpoint about a stream. */
 void bridge_on_stream(struct bridge *b, cv_time now, const struct endpoint_event *ev);
-/* All datagrams that arrived go to their flows; after events. */
-void bridge_drain_datagrams(struct bridge *b, cv_time now);
 /* A peer's state changed: waiting clients of it hear at once. */
 void bridge_on_peer(struct bridge *b, cv_time now, uint32_t peer);
 
@@ -284,6 +285,8 @@ void far_open(struct bridge *b, cv_time now, const struct endpoint_event *ev);
 void far_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
 void far_on_deadline(struct flow *f, cv_time now);
 void far_free(struct flow *f);
+/* What @peer may reach, at this moment. */
+struct acl bridge_acl(const struct bridge *b, uint32_t peer);
 /* For conns whose owner is the flow: its only job is to free it at the last callback. */
 void flow_on_closed(void *ctx);
 const char *flow_peer_name(const struct flow *f);

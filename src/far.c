@@ -15,15 +15,15 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "far_listen.h"
+#include "far_udp.h"
 #include "net/clock.h"
 #include "remote.h"
 
 #define REQUEST_TIMEOUT CV_SEC(10)
 
-static struct acl policy(const struct flow *f)
+struct acl bridge_acl(const struct bridge *b, uint32_t peer)
 {
-	const struct bridge *b = f->b;
-	const struct tables_peer *p = tables_peer(&b->tables, f->peer);
+	const struct tables_peer *p = tables_peer(&b->tables, peer);
 
 	return (struct acl){
 		.allow = p->allow,
@@ -32,8 +32,15 @@ static struct acl policy(const struct flow *f)
 		.own_count = b->own_count,
 		.local = b->local,
 		.local_count = b->local_count,
-		.is_operators_own = f->far && f->far->is_own,
 	};
+}
+
+static struct acl policy(const struct flow *f)
+{
+	struct acl acl = bridge_acl(f->b, f->peer);
+
+	acl.is_operators_own = f->far && f->far->is_own;
+	return acl;
 }
 
 static void stop_attempt(struct far_attempt *a)
@@ -307,6 +314,25 @@ static void on_request(struct flow *f, cv_time now, const struct target_request 
 	pump_dial(f, now);
 }
 
+static void on_udp_request(struct flow *f, cv_time now, const struct target_request *request)
+{
+	enum target_code code;
+	struct hostport to;
+	bool is_own;
+
+	if (!bucket_take(&f->b->peers[f->peer].opens, now, OPEN_RATE, OPEN_BURST, 1)) {
+		refuse(f, TARGET_LIMIT);
+		return;
+	}
+	code = far_target(f, request, &to, &is_own);
+	if (code == TARGET_OK && to.kind != HOST_ADDR && to.kind != HOST_NAME)
+		code = TARGET_UNSUPPORTED;
+	if (code == TARGET_OK)
+		far_udp_open(f, now, &to, is_own);
+	else
+		refuse(f, code);
+}
+
 static void dispatch(struct flow *f, cv_time now, const struct target_request *request)
 {
 	switch (request->kind) {
@@ -320,6 +346,8 @@ static void dispatch(struct flow *f, cv_time now, const struct target_request *r
 		far_bind_open(f, now, request);
 		return;
 	case TARGET_KIND_UDP:
+		on_udp_request(f, now, request);
+		return;
 	case TARGET_KIND_LISTEN_UDP:
 		refuse(f, TARGET_UNSUPPORTED);
 		return;

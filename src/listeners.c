@@ -46,12 +46,36 @@ void listeners_init(struct listeners *ls, struct tcp_set *conns, struct bridge *
 static bool is_same_forward(const struct listener_role *a, const struct listener_role *b)
 {
 	return a->kind != LISTENER_PROXY && b->kind != LISTENER_PROXY &&
-	       strcmp(a->peer_name, b->peer_name) == 0 && hostport_equal(&a->to, &b->to);
+	       strcmp(a->peer_name, b->peer_name) == 0 && hostport_equal(&a->to, &b->to) &&
+	       a->is_udp == b->is_udp;
 }
 
 /* ---- one socket ---- */
 
-static int open_one(struct listeners *ls, const struct hostport *at, struct listener **out)
+static int open_socket(struct listeners *ls, struct listener *l, const struct hostport *at,
+                       bool is_udp)
+{
+	int r;
+
+	if (!is_udp) {
+		r = tcp_listener_open(ls->conns, at, on_accept, l, &l->l);
+		if (r == 0)
+			tcp_listener_local(l->l, &l->local);
+		return r;
+	}
+	/* The configuration has none: UDP by a unix socket is not what a forward means. */
+	if (at->kind != HOST_ADDR)
+		return -EAFNOSUPPORT;
+	r = near_udp_open(ls->bridge, &at->addr, &l->udp);
+	if (r < 0)
+		return r;
+	l->local = (struct hostport){ .kind = HOST_ADDR, .addr = near_udp_local(l->udp) };
+	l->local.port = l->local.addr.port;
+	return 0;
+}
+
+static int open_one(struct listeners *ls, const struct hostport *at, bool is_udp,
+                    struct listener **out)
 {
 	struct listener *l;
 	int r;
@@ -62,16 +86,28 @@ static int open_one(struct listeners *ls, const struct hostport *at, struct list
 	if (!l)
 		return -ENOMEM;
 	*l = (struct listener){ .all = ls, .asked = *at, .is_new = true };
-	r = tcp_listener_open(ls->conns, at, on_accept, l, &l->l);
+	r = open_socket(ls, l, at, is_udp);
 	if (r < 0) {
 		cv_free(l);
 		return r;
 	}
-	tcp_listener_local(l->l, &l->local);
 	(void)hostport_format(&l->local, l->address);
 	ls->list[ls->count++] = l;
 	*out = l;
 	return 0;
+}
+
+/* Where the flows of a UDP port go from now on. */
+static void set_udp_role(struct listener *l)
+{
+	struct near_udp_role role = {
+		.peer = l->role.peer,
+		.request = { .kind = TARGET_KIND_UDP, .to = l->role.to },
+	};
+
+	if (role.request.to.kind == HOST_ADDR)
+		role.request.to.addr = addr_canonical(&role.request.to.addr);
+	near_udp_set_role(l->udp, &role);
 }
 
 static void on_closed(void *ctx)
@@ -89,7 +125,10 @@ static void close_at(struct listeners *ls, unsigned i)
 		bridge_remove_own(ls->bridge, &l->local.addr);
 	else if (!l->is_new)
 		bridge_remove_own_unix(ls->bridge, l->local.text);
-	tcp_listener_close(l->l, on_closed, l);
+	if (l->udp)
+		near_udp_close(l->udp, on_closed, l);
+	else
+		tcp_listener_close(l->l, on_closed, l);
 }
 
 /* ---- what a configuration wants ---- */
@@ -98,7 +137,7 @@ static void close_at(struct listeners *ls, unsigned i)
 static unsigned likeness(const struct listener *l, const struct hostport *at,
                          const struct listener_role *role)
 {
-	if (l->is_wanted || !hostport_equal(&l->asked, at))
+	if (l->is_wanted || !hostport_equal(&l->asked, at) || (l->udp != NULL) != role->is_udp)
 		return 0;
 	if (at->kind != HOST_ADDR || at->port != 0)
 		return 1;
@@ -139,7 +178,7 @@ static int want(struct listeners *ls, const struct hostport *at, const struct ho
 	if (l && l->role.kind == LISTENER_ADDED && !is_same_forward(&l->role, role))
 		return -EEXIST;
 	if (!l) {
-		r = open_one(ls, real, &l);
+		r = open_one(ls, real, role->is_udp, &l);
 		if (r < 0)
 			return is_optional && r != -ENOBUFS && r != -ENOMEM ? 0 : r;
 		l->asked = *at;
@@ -260,6 +299,8 @@ static void put_in_place(struct listeners *ls, struct listener *l, uint32_t *pro
 	    l->next.kind == LISTENER_PROXY && proxies[l->role.index] == UINT32_MAX)
 		proxies[l->role.index] = l->next.index;
 	l->role = l->next;
+	if (l->udp)
+		set_udp_role(l);
 	l->is_new = l->is_wanted = false;
 }
 

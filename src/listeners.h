@@ -16,6 +16,7 @@
 
 #include "bridge.h"
 #include "config/config.h"
+#include "near_udp.h"
 #include "net/tcp_listener.h"
 
 enum { LISTENERS_MAX = 256, LISTENERS_WHY_MAX = 512 };
@@ -39,7 +40,8 @@ struct listener_role {
 
 struct listener {
 	struct listeners *all;
-	struct tcp_listener *l;
+	struct tcp_listener *l; /* one of the two is NULL */
+	struct near_udp *udp;
 	struct hostport asked; /* as wanted: its port may be 0 */
 	struct hostport local; /* as it is */
 	char address[HOSTPORT_TEXT_MAX];

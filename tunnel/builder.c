@@ -194,8 +194,9 @@ static size_t build_packet(struct work *k, cv_time now, bool is_first, bool may_
 		return 0;
 	}
 	/* The tail of what there is to send asks for its ACK at once: no delay at the end of a
-	 * request. Nobody waits for the ACK of a datagram. */
-	ask_now = (is_last && k->has_control) || (is_eliciting && s->probes_due > 0);
+	 * request. Nobody waits for the ACK of a datagram, but when many are in flight. */
+	ask_now = (is_last && (k->has_control || k->p->inflight > k->p->cc.cwnd / 4)) ||
+	          (is_eliciting && s->probes_due > 0);
 	size = head + epoch_seal_data(k->e, ask_now ? WIRE_FLAG_ACK_NOW : 0, number, at + head,
 	                              wr_size(&w));
 	if (head)

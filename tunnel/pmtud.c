@@ -220,6 +220,7 @@ void pmtud_on_refused(struct pmtud *m, cv_time now, uint32_t size)
 
 void pmtud_on_acked(struct pmtud *m, uint32_t size)
 {
+	m->sent_max = 0;
 	if (m->holes > 0 && size >= m->hole_size)
 		m->holes = 0;
 }

@@ -40,6 +40,7 @@ struct pmtud {
 	uint32_t probing;   /* size of the probe in flight, 0: none */
 	cv_time due_at;     /* next probe, or give up on the one in flight */
 	uint64_t token;     /* of the probe in flight */
+	uint32_t sent_max;  /* largest packet sent since one was acknowledged */
 };
 
 void pmtud_init(struct pmtud *m, uint32_t usual, uint32_t ceiling);
@@ -53,6 +54,11 @@ bool pmtud_on_answer(struct pmtud *m, cv_time now, uint64_t token);
 /* The socket refused this size (EMSGSIZE): shrink at once below it; the ceiling falls too. */
 void pmtud_on_refused(struct pmtud *m, cv_time now, uint32_t size);
 /* A packet was acknowledged. */
+/* A packet of @size leaves. */
+static inline void pmtud_on_packet(struct pmtud *m, uint32_t size)
+{
+	m->sent_max = size > m->sent_max ? size : m->sent_max;
+}
 void pmtud_on_acked(struct pmtud *m, uint32_t size);
 /* A packet was lost; losses within 50 ms are one burst. True: black hole, now at the base. */
 bool pmtud_on_lost(struct pmtud *m, cv_time now, uint32_t size);

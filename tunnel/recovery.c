@@ -399,8 +399,9 @@ static void on_probe_timeout(struct session *s, cv_time now, uint8_t slot)
 		return;
 	}
 	/* Where nothing large passes any more nothing is acknowledged, hence nothing declared lost:
-	 * silence counts as a burst of losses. */
-	if (pmtud_on_lost(&p->pmtud, now, p->pmtud.size)) {
+	 * silence counts as a burst of losses, of what was sent into it: small packets say nothing.
+	 */
+	if (pmtud_on_lost(&p->pmtud, now, p->pmtud.sent_max)) {
 		cc_set_mss(&p->cc, p->pmtud.size);
 		trace_emit(s->core->trace, now, TRACE_MTU, s->number, slot, p->pmtud.size);
 	}
@@ -481,6 +482,7 @@ void recovery_on_sent(struct session *s, cv_time now, uint8_t slot, uint64_t num
 	s->sent_packets++;
 	if (!is_eliciting)
 		return;
+	pmtud_on_packet(&p->pmtud, size);
 	p->cc.ops->on_sent(&p->cc, now, &sent);
 	p->inflight += size;
 	sent_record_mark(&s->sent, sent_find(&s->sent, number))->tx_in_flight = p->inflight;

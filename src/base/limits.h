@@ -48,6 +48,15 @@ enum {
 	LISTEN_TRIES_MAX = 1024,     /* ports that "any free one" tries */
 };
 
+/* Flows of datagrams: one a client address. A resolver of a busy network opens a thousand a second,
+ * each for some seconds; the longest unused makes room. Each costs half a KiB, at the far side a
+ * descriptor too. */
+enum {
+	UDP_FLOWS_PER_PORT_MAX = 2048, /* at one local port */
+	UDP_FLOWS_PER_PEER_MAX = 4096, /* that one peer has opened here */
+	UDP_FLOWS_MAX = 8192,          /* of a process */
+};
+
 /* Receive windows, bytes. The first values are constants of the protocol version: the first
  * streams ride behind the handshake's answer, before settings can arrive. The largest serve
  * 1 Gbit/s at 270 ms and 540 ms. */

@@ -30,7 +30,6 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/list.h"
 #include "net/fds.h"
 
 enum {
@@ -45,6 +44,7 @@ struct tcp_set {
 	uv_loop_t *loop;
 	uv_timer_t timer;
 	struct list gated;
+	struct list waiters; /* struct tcp_set_waiter */
 	uint32_t count, count_max;
 	bool is_closing, is_timer_closed;
 };
@@ -262,6 +262,7 @@ int tcp_set_open(uv_loop_t *loop, uint32_t conns_max, struct tcp_set **out)
 	set->loop = loop;
 	set->count_max = conns_max;
 	list_init(&set->gated);
+	list_init(&set->waiters);
 	r = uv_timer_init(loop, &set->timer);
 	if (r < 0) {
 		cv_free(set);
@@ -299,6 +300,23 @@ uint32_t tcp_set_count(const struct tcp_set *set)
 bool tcp_set_has_room(const struct tcp_set *set)
 {
 	return set->count < set->count_max;
+}
+
+void tcp_set_await_room(struct tcp_set *set, struct tcp_set_waiter *w)
+{
+	list_remove(&w->node);
+	list_add_tail(&set->waiters, &w->node);
+}
+
+/* All of them: who is first may have nobody to let in. */
+static void wake_waiters(struct tcp_set *set)
+{
+	while (!list_is_empty(&set->waiters)) {
+		struct tcp_set_waiter *w = list_entry(set->waiters.next, struct tcp_set_waiter, node);
+
+		list_remove(&w->node);
+		w->on_room(w);
+	}
 }
 
 uv_loop_t *tcp_set_loop(const struct tcp_set *set)
@@ -458,6 +476,7 @@ static void on_conn_closed(uv_handle_t *handle)
 	cv_free(c);
 	CV_ASSERT(set->count > 0);
 	set->count--;
+	wake_waiters(set);
 	set_release(set);
 }
 

@@ -42,6 +42,12 @@ static int set_buffer(int fd, int name, int wanted)
 	return buffer_size(fd, name);
 }
 
+void udp_bind_set_buffers(int fd, int wanted)
+{
+	(void)set_buffer(fd, SO_RCVBUF, wanted);
+	(void)set_buffer(fd, SO_SNDBUF, wanted);
+}
+
 static void set_buffers(int fd, const struct udp_port_options *opt)
 {
 	int wanted = opt->buffer_size ? (int)opt->buffer_size : BUFFER_SIZE;

@@ -18,3 +18,5 @@ struct udp_bound {
 CV_NODISCARD int udp_bind_open(const struct udp_port_options *opt, struct udp_bound *out);
 /* One more IPv4 socket on any free port, with buffers for bulk: it may become a path's. */
 CV_NODISCARD int udp_bind_extra(struct udp_socket *out);
+/* Buffers of a local socket, @wanted bytes each way or as many as we may have. */
+void udp_bind_set_buffers(int fd, int wanted);

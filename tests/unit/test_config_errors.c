@@ -623,11 +623,24 @@ static const struct row rows[] = {
 	  "2:85: a listener has an address, not a name: expected an address, a network, localhost, "
 	  "* "
 	  "or unix:/path before the ports, found 'a.example:80'" },
-	{ "not yet: udp",
+	{ "udp by a unix socket",
 	  "identity: id.key\n"
 	  "peers: { home: { key: " K1 " } }\n"
-	  "forwards: [ { listen: 53, peer: home, to: 53, protocol: udp } ]\n",
-	  "3:57: 'protocol: udp' is not supported yet" },
+	  "forwards: [ { listen: 'unix:/a', peer: home, to: 53, protocol: udp } ]\n",
+	  "3:23: 'protocol: udp' needs an address: unix sockets are for tcp" },
+	{ "udp to a unix socket",
+	  "identity: id.key\n"
+	  "peers: { home: { key: " K1 " } }\n"
+	  "forwards: [ { listen: 53, peer: home, to: 'unix:/a', protocol: udp } ]\n",
+	  "3:43: 'protocol: udp' needs a host and a port: unix sockets are for tcp" },
+	{ "one place for two forwards of udp",
+	  "identity: id.key\n"
+	  "peers: { home: { key: " K1 " } }\n"
+	  "forwards:\n"
+	  "  - { listen: 53, peer: home, to: 53 }\n"
+	  "  - { listen: 53, peer: home, to: 53, protocol: udp }\n"
+	  "  - { listen: 53, peer: home, to: 54, protocol: udp }\n",
+	  "6:15: 53 is listened on twice (first on line 5)" },
 	{ "not yet: metrics",
 	  "identity: id.key\n"
 	  "metrics: 127.0.0.1:9464\n",
