@@ -24,12 +24,26 @@ static void on_trace(void *ctx, cv_time now, enum trace_event event, uint64_t x,
 	          (unsigned long long)z);
 }
 
+void agent_apply_log(struct agent *a)
+{
+	const struct config_log *log = &a->config->log;
+
+	a->options->sink->is_json = log->format == CONFIG_LOG_JSON;
+	log_set_level(log->level);
+	a->trace.emit = log_enabled(LOG_DEBUG) ? on_trace : NULL;
+}
+
 static void on_foreign(void *ctx, const struct addr *list, unsigned count)
 {
 	struct agent *a = ctx;
 
 	endpoint_set_stun_addresses(a->endpoint, clock_now(), list, count);
 	udp_port_kick(a->port);
+}
+
+int agent_open_foreign(struct agent *a)
+{
+	return foreign_open(&a->loop, a->config, a->resolver, on_foreign, a, &a->foreign);
 }
 
 /* ---- start ---- */
@@ -55,7 +69,7 @@ static int build_core(struct agent *a)
 		.me = &a->me,
 		.rng = &a->rng,
 		.pool = &a->pool,
-		.trace = log_enabled(LOG_DEBUG) ? &a->trace : NULL,
+		.trace = &a->trace,
 		.aead_bits = aead_available(),
 		.streams_max = a->config->tunnel.streams_max,
 		.congestion = a->config->tunnel.congestion == CONFIG_CUBIC ? CC_CUBIC : CC_BBR,
@@ -66,10 +80,18 @@ static int build_core(struct agent *a)
 		.punch_hourly = a->config->punch.hourly,
 	};
 
-	if (endpoint_new(&a->endpoint, a->started_at, &opt) == 0)
-		return agent_peers_open(a);
-	log_error("out of memory");
-	return -1;
+	struct agent_plan plan;
+
+	if (endpoint_new(&a->endpoint, a->started_at, &opt) < 0) {
+		log_error("out of memory");
+		return -1;
+	}
+	if (agent_peers_prepare(a, a->started_at, a->config, &plan) < 0) {
+		log_error("%s", plan.why);
+		return -1;
+	}
+	agent_peers_commit(a, a->started_at, NULL, &plan);
+	return 0;
 }
 
 /* What this host is reachable at: candidates for peers, and what the policy knows as ours. */
@@ -95,7 +117,8 @@ static void on_network_change(void *ctx)
 	if (a->is_stopping)
 		return;
 	resolver_network_changed(a->resolver);
-	foreign_network_changed(a->foreign);
+	if (a->foreign)
+		foreign_network_changed(a->foreign);
 	tell_local_addresses(a, clock_now());
 	mapping_on_network_change(&a->mapping);
 	udp_port_kick(a->port);
@@ -159,14 +182,17 @@ static int open_bridge(struct agent *a)
 		log_error("%s", a->listeners.why);
 		return -1;
 	}
-	listeners_commit(&a->listeners, NULL);
+	listeners_commit(&a->listeners, a->config, a->slots, NULL);
 	return 0;
 }
 
 static int start(struct agent *a)
 {
 	const char *control = a->options->control;
-	const struct signals_events events = { .on_stop = on_stop };
+	const struct signals_events events = {
+		.on_stop = on_stop,
+		.on_reload = agent_reload_on_signal,
+	};
 	char why[CONTROL_WHY_MAX];
 
 	if (read_identity(a) < 0 || build_core(a) < 0)
@@ -186,15 +212,13 @@ static int start(struct agent *a)
 		return -1;
 	}
 	bridge_add_own_unix(&a->bridge, control);
-	if (open_port(a) < 0 || open_bridge(a) < 0 ||
-	    foreign_open(&a->loop, a->config, a->resolver, on_foreign, a, &a->foreign) < 0)
+	if (open_port(a) < 0 || open_bridge(a) < 0 || agent_open_foreign(a) < 0)
 		return -1;
 	if (interfaces_open(&a->loop, on_network_change, a, &a->interfaces) < 0)
 		log_warn("changes of the network will go unnoticed");
 	tell_local_addresses(a, a->started_at);
 	if (a->config->has_portmap)
-		mapping_open(&a->mapping, &a->loop, a->endpoint, a->port, &a->rng,
-		             log_enabled(LOG_DEBUG) ? &a->trace : NULL);
+		mapping_open(&a->mapping, &a->loop, a->endpoint, a->port, &a->rng, &a->trace);
 	(void)uv_timer_start(&a->tick, on_tick, TICK_MS, TICK_MS); /* never fails here */
 	return 0;
 }
@@ -241,6 +265,7 @@ static void stop(struct agent *a)
 	if (a->conns)
 		tcp_set_close(a->conns);
 	uv_close((uv_handle_t *)&a->tick, NULL);
+	uv_close((uv_handle_t *)&a->later, NULL);
 	if (a->port) {
 		endpoint_close(a->endpoint, clock_now());
 		udp_port_kick(a->port);
@@ -257,6 +282,17 @@ static void on_stop(void *ctx)
 {
 	log_info("stopping");
 	stop(ctx);
+}
+
+static void on_later(uv_timer_t *timer)
+{
+	on_stop(timer->data);
+}
+
+void agent_stop_soon(struct agent *a)
+{
+	if (!a->is_stopping)
+		(void)uv_timer_start(&a->later, on_later, 0, 0); /* never fails here */
 }
 
 static void free_agent(struct agent *a)
@@ -288,11 +324,13 @@ int agent_run(struct config *config, const struct agent_options *options)
 	a->started_at = clock_now();
 	entropy_init(&a->entropy);
 	a->rng = entropy_rng(&a->entropy);
-	a->trace = (struct trace){ .emit = on_trace };
+	agent_apply_log(a);
 	pool_init(&a->pool, config->tunnel.memory_size);
 	(void)uv_timer_init(&a->loop, &a->tick); /* neither fails */
 	(void)uv_timer_init(&a->loop, &a->drain);
+	(void)uv_timer_init(&a->loop, &a->later);
 	a->tick.data = a;
+	a->later.data = a;
 	a->drain.data = a;
 	if (start(a) < 0) {
 		a->exit_code = EXIT_FAILED;

@@ -5,6 +5,8 @@
  * stay the same over reloads. A peer is its public key: whoever renames one keeps its session.
  */
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "agent_inner.h"
@@ -114,9 +116,9 @@ static int reserve(struct agent *a, uint32_t size)
 	return 0;
 }
 
-static int begin(struct agent *a, struct agent_peer *p, uint32_t index, uint32_t number,
-                 bool is_server)
+static int make_lookup(struct agent *a, struct agent_peer *p, uint32_t number, bool is_server)
 {
+	CV_ASSERT(!p->lookup);
 	p->lookup = cv_zalloc(sizeof(*p->lookup));
 	if (!p->lookup)
 		return -ENOMEM;
@@ -125,97 +127,263 @@ static int begin(struct agent *a, struct agent_peer *p, uint32_t index, uint32_t
 		.number = number,
 		.is_server = is_server,
 	};
-	p->index = index;
-	p->is_used = true;
 	return 0;
 }
 
-static void end(struct agent_peer *p)
+static void forget(struct agent *a, struct agent_peer *p)
 {
+	if (p->lookup && p->lookup->id)
+		resolver_cancel(a->resolver, p->lookup->id);
 	cv_free(p->lookup);
 	*p = (struct agent_peer){ .is_used = false };
 }
 
-static int add_peer(struct agent *a, uint32_t index)
+static bool is_same_address(const struct config_host *a, const struct config_host *b)
+{
+	return hostport_equal(&a->host, &b->host);
+}
+
+/* ---- the next configuration ---- */
+
+static int fail(struct agent_plan *plan, int code, const char *fmt, ...) CV_PRINTF(3, 4);
+static int fail(struct agent_plan *plan, int code, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	(void)vsnprintf(plan->why, sizeof(plan->why), fmt, args);
+	va_end(args);
+	return code;
+}
+
+/* The number of the peer with this key; UINT32_MAX: none is configured. */
+static uint32_t find_key(const struct agent *a, const uint8_t key[KEY_SIZE])
+{
+	for (uint32_t i = 0; i < a->peers_size; i++) {
+		const struct agent_peer *p = &a->peers[i];
+
+		if (p->is_used && memcmp(a->config->peers[p->index].key.key, key, KEY_SIZE) == 0)
+			return i;
+	}
+	return UINT32_MAX;
+}
+
+static struct endpoint_peer options_of(const struct agent_plan *plan, uint32_t index)
 {
 	static const uint8_t policies[] = {
 		[CONFIG_PATH_AUTO] = POLICY_AUTO,
 		[CONFIG_PATH_DIRECT] = POLICY_DIRECT,
 		[CONFIG_PATH_RELAY] = POLICY_RELAY,
 	};
-	const struct config_peer *p = &a->config->peers[index];
-	char why[KEYFILE_WHY_MAX];
-	uint8_t psk[KEY_SIZE];
-	struct endpoint_peer opt = {
+	const struct config_peer *p = &plan->config->peers[index];
+
+	return (struct endpoint_peer){
 		.pk = p->key.key,
-		.psk = p->psk.path ? psk : NULL,
+		.psk = p->psk.path ? plan->psks[index] : NULL,
 		.policy = policies[p->path],
 		.has_address = p->address.host.kind != HOST_NONE,
 	};
-	uint32_t number;
+}
+
+static int plan_peer(struct agent *a, struct agent_plan *plan, cv_time now, uint32_t index)
+{
+	const struct config_peer *p = &plan->config->peers[index];
+	struct endpoint_peer opt;
+	char why[KEYFILE_WHY_MAX];
+	uint32_t number = find_key(a, p->key.key);
 	int r;
 
-	if (p->psk.path && keyfile_read(p->psk.path, psk, why) < 0) {
-		log_error("%s", why);
-		return -1;
-	}
-	r = endpoint_add_peer(a->endpoint, a->started_at, &opt, &number);
-	keyfile_wipe(psk, sizeof(psk));
-	if (r == 0)
-		r = reserve(a, number + 1);
-	if (r == 0)
-		r = begin(a, &a->peers[number], index, number, false);
-	if (r == 0)
-		a->slots[index] = number;
+	if (p->psk.path && keyfile_read(p->psk.path, plan->psks[index], why) < 0)
+		return fail(plan, -EINVAL, "%s", why);
+	opt = options_of(plan, index);
+	plan->slots[index] = number;
+	plan->peers_size = CV_MAX(plan->peers_size, number + 1);
+	if (number != UINT32_MAX)
+		return 0;
+	r = endpoint_add_peer(a->endpoint, now, &opt, &number);
 	if (r < 0)
-		log_error("%s:%u: peer '%s': %s", a->config->file, p->mark.line, p->name,
-		          r == -EINVAL ? "its key cannot be used (our own, or not a public key)"
-		                       : uv_strerror(r));
+		return fail(plan, r, "%s:%u: peer '%s': %s", plan->config->file, p->mark.line,
+		            p->name,
+		            r == -EINVAL ? "its key cannot be used (our own, or not a public key)"
+		                         : uv_strerror(r));
+	plan->slots[index] = number;
+	plan->is_new[index] = true;
+	plan->peers_size = CV_MAX(plan->peers_size, number + 1);
+	r = reserve(a, number + 1);
+	if (r == 0)
+		r = make_lookup(a, &a->peers[number], number, false);
+	return r == 0 ? 0 : fail(plan, r, "out of memory");
+}
+
+static uint32_t find_server(const struct agent *a, const struct config_server_ref *s)
+{
+	for (uint32_t i = 0; i < ENDPOINT_SERVERS_MAX; i++) {
+		const struct agent_peer *p = &a->servers[i];
+		const struct config_server_ref *old =
+			p->is_used ? &a->config->servers[p->index] : NULL;
+
+		if (old && memcmp(old->key.key, s->key.key, KEY_SIZE) == 0 &&
+		    is_same_address(&old->address, &s->address))
+			return i;
+	}
+	return UINT32_MAX;
+}
+
+static int plan_server(struct agent *a, struct agent_plan *plan, cv_time now, uint32_t index)
+{
+	const struct config_server_ref *s = &plan->config->servers[index];
+	uint32_t number = find_server(a, s);
+	int r;
+
+	plan->server_slots[index] = number;
+	if (number != UINT32_MAX)
+		return 0;
+	r = endpoint_add_server(a->endpoint, now, s->key.key, &number);
+	if (r < 0)
+		return fail(plan, r,
+		            "%s:%u: this server cannot be used (its key, or more than %d of them, "
+		            "new ones and those that go together)",
+		            plan->config->file, s->mark.line, ENDPOINT_SERVERS_MAX);
+	plan->server_slots[index] = number;
+	plan->server_is_new[index] = true;
+	r = make_lookup(a, &a->servers[number], number, true);
+	return r == 0 ? 0 : fail(plan, r, "out of memory");
+}
+
+static void drop_plan(struct agent_plan *plan)
+{
+	if (plan->psks)
+		keyfile_wipe(plan->psks[0], plan->config->peer_count * sizeof(plan->psks[0]));
+	cv_free(plan->psks);
+	cv_free(plan->is_new);
+	cv_free(plan->slots);
+	plan->psks = NULL;
+	plan->is_new = NULL;
+	plan->slots = NULL;
+}
+
+int agent_peers_prepare(struct agent *a, cv_time now, const struct config *config,
+                        struct agent_plan *plan)
+{
+	size_t room = CV_MAX(config->peer_count, 1);
+	int r = 0;
+
+	*plan = (struct agent_plan){ .config = config };
+	plan->slots = cv_zalloc_array(room, sizeof(*plan->slots));
+	plan->is_new = cv_zalloc_array(room, sizeof(*plan->is_new));
+	plan->psks = cv_zalloc_array(room, sizeof(*plan->psks));
+	if (!plan->slots || !plan->is_new || !plan->psks)
+		r = fail(plan, -ENOMEM, "out of memory");
+	for (uint32_t i = 0; i < config->peer_count && r == 0; i++)
+		r = plan_peer(a, plan, now, i);
+	if (r == 0 && config->server_count > ENDPOINT_SERVERS_MAX)
+		r = fail(plan, -ENOBUFS, "%s: more than %d servers", config->file,
+		         ENDPOINT_SERVERS_MAX);
+	for (uint32_t i = 0; i < config->server_count && r == 0; i++)
+		r = plan_server(a, plan, now, i);
+	if (r < 0)
+		agent_peers_abort(a, now, plan);
 	return r;
 }
 
-static int add_server(struct agent *a, uint32_t index)
+void agent_peers_abort(struct agent *a, cv_time now, struct agent_plan *plan)
 {
-	const struct config_server_ref *s = &a->config->servers[index];
-	uint32_t number;
-
-	if (endpoint_add_server(a->endpoint, a->started_at, s->key.key, &number) < 0 ||
-	    begin(a, &a->servers[number], index, number, true) < 0) {
-		log_error("%s:%u: this server cannot be used (its key, or more than %d of them)",
-		          a->config->file, s->mark.line, ENDPOINT_SERVERS_MAX);
-		return -1;
+	for (uint32_t i = 0; plan->is_new && i < plan->config->peer_count; i++) {
+		if (!plan->is_new[i])
+			continue;
+		endpoint_remove_peer(a->endpoint, now, plan->slots[i]);
+		if (plan->slots[i] < a->peers_size)
+			forget(a, &a->peers[plan->slots[i]]);
 	}
-	endpoint_tcp_set_port(a->endpoint, number, (uint16_t)s->tcp_port);
-	a->server_slots[index] = number;
-	return 0;
+	for (uint32_t i = 0; i < ENDPOINT_SERVERS_MAX; i++) {
+		if (!plan->server_is_new[i])
+			continue;
+		endpoint_remove_server(a->endpoint, now, plan->server_slots[i]);
+		forget(a, &a->servers[plan->server_slots[i]]);
+	}
+	drop_plan(plan);
 }
 
-int agent_peers_open(struct agent *a)
+static void remove_others(struct agent *a, cv_time now, const struct agent_plan *plan)
 {
-	const struct config *c = a->config;
+	const struct config *c = plan->config;
 
-	a->slots = cv_zalloc_array(CV_MAX(c->peer_count, 1), sizeof(*a->slots));
-	if (!a->slots || reserve(a, CV_MAX((uint32_t)c->peer_count, 1)) < 0) {
-		log_error("out of memory");
-		return -1;
+	/* Whoever stays is marked by the place that he has in the file now. */
+	for (uint32_t i = 0; i < a->peers_size; i++)
+		a->peers[i].is_staying = false;
+	for (uint32_t i = 0; i < c->peer_count; i++)
+		a->peers[plan->slots[i]].is_staying = true;
+	for (uint32_t i = 0; i < a->peers_size; i++) {
+		if (!a->peers[i].is_used || a->peers[i].is_staying)
+			continue;
+		log_info("peer removed peer=%s", a->bridge.peers[i].name);
+		endpoint_remove_peer(a->endpoint, now, i);
+		forget(a, &a->peers[i]);
 	}
-	for (uint32_t i = 0; i < c->peer_count; i++) {
-		if (add_peer(a, i) < 0)
-			return -1;
+	for (uint32_t i = 0; i < ENDPOINT_SERVERS_MAX; i++)
+		a->servers[i].is_staying = false;
+	for (uint32_t i = 0; i < c->server_count; i++)
+		a->servers[plan->server_slots[i]].is_staying = true;
+	for (uint32_t i = 0; i < ENDPOINT_SERVERS_MAX; i++) {
+		if (!a->servers[i].is_used || a->servers[i].is_staying)
+			continue;
+		endpoint_remove_server(a->endpoint, now, i);
+		forget(a, &a->servers[i]);
 	}
-	for (uint32_t i = 0; i < c->server_count; i++) {
-		if (add_server(a, i) < 0)
-			return -1;
+}
+
+static void commit_peer(struct agent *a, cv_time now, const struct config *before,
+                        const struct agent_plan *plan, uint32_t index)
+{
+	const struct config_peer *p = &plan->config->peers[index];
+	uint32_t number = plan->slots[index];
+	struct agent_peer *peer = &a->peers[number];
+	struct endpoint_peer opt = options_of(plan, index);
+	bool has_moved =
+		peer->is_used && !is_same_address(&before->peers[peer->index].address, &p->address);
+
+	if (!plan->is_new[index] && endpoint_change_peer(a->endpoint, now, number, &opt) < 0)
+		log_error("peer '%s' keeps its pre-shared key: too many of its sessions have "
+		          "just ended",
+		          p->name);
+	if (has_moved && peer->lookup->id) {
+		resolver_cancel(a->resolver, peer->lookup->id);
+		peer->lookup->id = 0;
 	}
-	return 0;
+	peer->index = index;
+	peer->is_used = true;
+	if (has_moved && opt.has_address)
+		agent_peers_resolve(a, now, false, number);
+}
+
+void agent_peers_commit(struct agent *a, cv_time now, const struct config *before,
+                        struct agent_plan *plan)
+{
+	remove_others(a, now, plan);
+	for (uint32_t i = 0; i < plan->config->peer_count; i++)
+		commit_peer(a, now, before, plan, i);
+	for (uint32_t i = 0; i < plan->config->server_count; i++) {
+		uint32_t number = plan->server_slots[i];
+
+		a->servers[number].index = i;
+		a->servers[number].is_used = true;
+		endpoint_tcp_set_port(a->endpoint, number,
+		                      (uint16_t)plan->config->servers[i].tcp_port);
+		a->server_slots[i] = number;
+	}
+	cv_free(a->slots);
+	a->slots = plan->slots;
+	plan->slots = NULL;
+	drop_plan(plan);
 }
 
 void agent_peers_close(struct agent *a)
 {
+	/* The resolver has gone: its lookups, too. */
 	for (uint32_t i = 0; i < a->peers_size; i++)
-		end(&a->peers[i]);
+		cv_free(a->peers[i].lookup);
 	for (uint32_t i = 0; i < ENDPOINT_SERVERS_MAX; i++)
-		end(&a->servers[i]);
+		cv_free(a->servers[i].lookup);
 	cv_free(a->peers);
 	cv_free(a->slots);
 }

@@ -181,4 +181,9 @@ static int on_nc(void *ctx, const char *peer, const char *target, struct tcp_con
 	                      why);
 }
 
-const struct control_ops agent_status_ops = { .status = on_status, .ping = on_ping, .nc = on_nc };
+const struct control_ops agent_status_ops = {
+	.status = on_status,
+	.ping = on_ping,
+	.nc = on_nc,
+	.manage = agent_manage,
+};

@@ -104,7 +104,7 @@ int bridge_reserve_peers(struct bridge *b, uint32_t size)
 	return 0;
 }
 
-/* Clients that have not said yet where they want to go. */
+/* Clients that have not been answered yet. */
 static void rebind_clients(struct bridge *b, const uint32_t *proxies)
 {
 	struct list *at, *next;
@@ -117,10 +117,8 @@ static void rebind_clients(struct bridge *b, const uint32_t *proxies)
 			continue;
 		if (proxies[f->near->proxy_index] != UINT32_MAX)
 			near_proxy_rebind(f, proxies[f->near->proxy_index]);
-		else if (f->state == FLOW_HANDSHAKE)
+		else if (f->state != FLOW_CLOSING)
 			flow_abandon(f, TARGET_ABORTED, true);
-		else
-			f->near->proxy = NULL; /* its stream is open: the answer still comes */
 	}
 }
 

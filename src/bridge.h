@@ -184,8 +184,8 @@ CV_NODISCARD int bridge_reserve_peers(struct bridge *b, uint32_t size);
  *           gone. NULL the first time
  *
  * Policies and routes count from the next stream, and for clients that have not said yet where they
- * want to go; those of a proxy that is gone are closed. What runs goes on. Afterwards nothing here
- * points into the configuration before.
+ * want to go; those of a proxy that is gone and that have not been answered are closed. What runs
+ * goes on. Afterwards nothing here points into the configuration before.
  */
 void bridge_adopt(struct bridge *b, struct tables *tables, const uint32_t *proxies);
 /* Resets every flow; the timer closes through the loop. */

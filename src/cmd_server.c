@@ -11,7 +11,6 @@ int cmd_server(const struct command_line *line)
 	struct config *config = command_load_config(line, CONFIG_ROLE_SERVER);
 	char control[CONFIG_PATH_MAX];
 	struct logsink sink;
-	int exit_code;
 
 	if (!config)
 		return EXIT_USAGE;
@@ -22,7 +21,5 @@ int cmd_server(const struct command_line *line)
 	logsink_init(&sink, STDERR_FILENO, config->server.log.format == CONFIG_LOG_JSON);
 	log_init(config->server.log.level, logsink_write, &sink);
 	process_prepare();
-	exit_code = server_run(config, control);
-	config_free(config);
-	return exit_code;
+	return server_run(config, &(struct server_options){ .control = control, .sink = &sink });
 }

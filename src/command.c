@@ -88,10 +88,40 @@ static const struct command commands[] = {
 	  .args_min = 2,
 	  .args_max = 2,
 	  .run = cmd_nc },
+	{ .name = "forward",
+	  .usage = "forward [--udp] PEER [BIND:]PORT:HOST:HOSTPORT | --list | --remove [BIND:]PORT",
+	  .help = "Adds a forward to the running agent, as ssh's -L takes it: listens on PORT\n"
+	          "(127.0.0.1 and ::1 without BIND; every address with *), and PEER connects to\n"
+	          "HOST:HOSTPORT. A path is a unix socket, at either end. It lives until the "
+	          "agent\n"
+	          "stops, also over a reload.\n\n"
+	          "  --udp           datagrams instead of connections\n"
+	          "  --list          shows all forwards, those of the configuration too\n"
+	          "  --remove WHERE  closes one that was added so\n"
+	          "  --json          with --list: one JSON array\n",
+	  .flags = "julr",
+	  .args_max = 2,
+	  .run = cmd_forward },
+	{ .name = "reload",
+	  .usage = "reload [--server]",
+	  .help = "Has the running agent read its configuration again, and waits for the outcome. "
+	          "All\n"
+	          "of it holds then, or nothing has changed: a bad file is reported as by "
+	          "`culvert\n"
+	          "check`, exit code 2. Streams go on, but for those of a peer that is gone.\n\n"
+	          "  --server        the running server instead\n",
+	  .flags = "S",
+	  .run = cmd_reload },
+	{ .name = "stop",
+	  .usage = "stop [--server]",
+	  .help = "Ends the running agent, and waits until it is gone.\n\n"
+	          "  --server        the running server instead\n",
+	  .flags = "S",
+	  .run = cmd_stop },
 };
 
 /* In the user's contract, and not in this version. */
-static const char *const later[] = { "forward", "share", "join", "reload", "stop" };
+static const char *const later[] = { "share", "join" };
 
 void command_error(const char *fmt, ...)
 {
@@ -205,6 +235,8 @@ static bool parse_flag(const struct command *c, const char *arg, struct command_
 		{ "--watch", 'w', offsetof(struct command_line, watch) },
 		{ "--server", 'S', offsetof(struct command_line, server) },
 		{ "--psk", 'p', offsetof(struct command_line, psk) },
+		{ "--udp", 'u', offsetof(struct command_line, udp) },
+		{ "--list", 'l', offsetof(struct command_line, list) },
 	};
 
 	for (size_t i = 0; i < CV_ARRAY_SIZE(flags); i++) {
@@ -235,6 +267,9 @@ static bool parse_line(const struct command *c, int argc, char **argv, struct co
 			else if (!is_bad && strchr(c->flags, 'n') &&
 			         (value = option_value("-n", argv, argc, &i, &is_bad)))
 				is_bad = !parse_count(value, &line->count);
+			else if (!is_bad && strchr(c->flags, 'r') &&
+			         (value = option_value("--remove", argv, argc, &i, &is_bad)))
+				line->remove = value;
 			else if (!is_bad && !parse_flag(c, argv[i], line)) {
 				command_error("unknown option '%s'; see culvert %s --help", argv[i],
 				              c->name);

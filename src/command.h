@@ -28,8 +28,9 @@ struct command_line {
 	const char *control; /* --control PATH, or NULL */
 	const char *args[COMMAND_ARGS_MAX];
 	int arg_count;
-	bool json, watch, server, psk;
-	long count; /* -n N; 0: endless */
+	bool json, watch, server, psk, udp, list;
+	const char *remove; /* --remove WHERE, or NULL */
+	long count;         /* -n N; 0: endless */
 };
 
 struct command {
@@ -63,3 +64,6 @@ int cmd_status(const struct command_line *line);
 int cmd_ping(const struct command_line *line);
 int cmd_netcheck(const struct command_line *line);
 int cmd_nc(const struct command_line *line);
+int cmd_forward(const struct command_line *line);
+int cmd_reload(const struct command_line *line);
+int cmd_stop(const struct command_line *line);

@@ -257,6 +257,16 @@ static bool do_nc(struct conn *c, const struct request *request)
 	return true;
 }
 
+static void do_manage(struct conn *c, const struct request *request)
+{
+	const struct control_ops *ops = c->control->ops;
+
+	if (!ops->manage)
+		answer_error(c, EXIT_USAGE, "this process has no such command", CONN_ANSWERING);
+	else
+		answer_json(c, ops->manage(c->control->ctx, request));
+}
+
 /* True when @c is gone. */
 static bool do_line(struct conn *c, const char *line, size_t size)
 {
@@ -276,6 +286,13 @@ static bool do_line(struct conn *c, const char *line, size_t size)
 		return false;
 	case REQUEST_NC:
 		return do_nc(c, &request);
+	case REQUEST_RELOAD:
+	case REQUEST_STOP:
+	case REQUEST_FORWARD:
+	case REQUEST_FORWARD_REMOVE:
+	case REQUEST_FORWARDS:
+		do_manage(c, &request);
+		return false;
 	}
 	CV_UNREACHABLE();
 }

@@ -10,6 +10,12 @@
  *	{"command":"ping","peer":"home"}                     {"ok":true,"rtt_ms":21.4,
  *	                                                      "path":{"kind":"direct","address":"..."}}
  *	{"command":"nc","peer":"home","target":"localhost:22"}  {"ok":true}, then the stream's bytes
+ *	{"command":"reload"}                                 {"ok":true,"report":"..."}
+ *	{"command":"stop"}                                   {"ok":true}, and then the end
+ *	{"command":"forward","peer":"home","target":"localhost:22","listen":"2222"}
+ *	                                                     {"ok":true,"addresses":["..."]}
+ *	{"command":"forward-remove","listen":"2222"}         {"ok":true}
+ *	{"command":"forwards"}                               {"ok":true,"forwards":[...]}
  *	anything that fails                                  {"ok":false,"error":"...","exit":4}
  *
  * Does not know what an agent is: that is in the ops. Unix sockets only (mode 0600), only for
@@ -29,6 +35,7 @@
 #include "base/compiler.h"
 #include "base/time.h"
 #include "net/tcp_conn.h"
+#include "request.h"
 
 struct control;
 
@@ -63,6 +70,9 @@ struct control_ops {
 	 */
 	int (*nc)(void *ctx, const char *peer, const char *target, struct tcp_conn *conn,
 	          const uint8_t *early, size_t early_size, const char **why);
+	/* Every other verb: the whole answer, a new reference; NULL when memory ran out. Must not
+	 * close the control before it has returned. */
+	json_t *(*manage)(void *ctx, const struct request *request);
 };
 
 /**

@@ -128,7 +128,8 @@ static void on_accept(void *ctx, struct tcp_conn *conn)
 
 void far_listen_open(struct flow *f, cv_time now, const struct target_request *request)
 {
-	enum target_code code = far_listen_new(f, now);
+	bool is_pure = stream_readable(f->stream) == 0 && !stream_is_at_end(f->stream);
+	enum target_code code = is_pure ? far_listen_new(f, now) : TARGET_MALFORMED;
 	uint8_t status[TARGET_STATUS_MAX];
 	struct wr w = wr_init(status, sizeof(status));
 	struct addr bound = { .family = ADDR_NONE };

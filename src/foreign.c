@@ -150,6 +150,19 @@ no_memory:
 	return -ENOMEM;
 }
 
+bool foreign_rebind(struct foreign *f, const struct config *config)
+{
+	if (config->stun_count != f->count)
+		return false;
+	for (size_t i = 0; i < f->count; i++) {
+		if (!hostport_equal(&config->stun[i].host, &f->hosts[i].spec->host))
+			return false;
+	}
+	for (size_t i = 0; i < f->count; i++)
+		f->hosts[i].spec = &config->stun[i];
+	return true;
+}
+
 void foreign_network_changed(struct foreign *f)
 {
 	look_up(f, true);

@@ -26,6 +26,9 @@ CV_NODISCARD int foreign_open(uv_loop_t *loop, const struct config *config,
                               struct resolver *resolver, foreign_changed on_change, void *ctx,
                               struct foreign **out);
 /* Looks all names up again. */
+/* Another configuration with the same list: nothing points into the one before any longer. False,
+ * and nothing changed: the lists differ. */
+bool foreign_rebind(struct foreign *f, const struct config *config);
 void foreign_network_changed(struct foreign *f);
 /* Takes @f; before the resolver goes. */
 void foreign_close(struct foreign *f);

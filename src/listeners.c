@@ -189,42 +189,60 @@ static int want(struct listeners *ls, const struct hostport *at, const struct ho
 	return 0;
 }
 
-static int want_spec(struct listeners *ls, const struct config *config,
-                     const struct config_listen *spec, const struct listener_role *role)
+/* The @i-th address of @spec. */
+static struct hostport place_of(const struct config_listen *spec, unsigned i)
 {
-	struct hostport at = { .kind = HOST_UNIX }, real;
-	unsigned count = spec->unix_path ? 1 : spec->addr_count;
+	struct hostport at = { .kind = HOST_UNIX };
+
+	if (spec->unix_path) {
+		memcpy(at.text, spec->unix_path, strlen(spec->unix_path) + 1);
+		return at;
+	}
+	at = (struct hostport){ .kind = HOST_ADDR, .addr = spec->addrs[i] };
+	at.port = at.addr.port;
+	return at;
+}
+
+static unsigned places_in(const struct config_listen *spec)
+{
+	return spec->unix_path ? 1 : spec->addr_count;
+}
+
+static int want_all(struct listeners *ls, const struct config_listen *spec,
+                    const struct listener_role *role)
+{
 	struct listener *l = NULL;
 	uint16_t port = 0;
-	int r;
+	int r = 0;
 
-	for (unsigned i = 0; i < count; i++) {
-		bool is_optional = false;
+	for (unsigned i = 0; i < places_in(spec) && r == 0; i++) {
+		struct hostport at = place_of(spec, i), real = at;
+		bool is_optional = spec->addr_count > 1 && at.addr.family == ADDR_V6;
 
-		if (spec->unix_path) {
-			memcpy(at.text, spec->unix_path, strlen(spec->unix_path) + 1);
-		} else {
-			at = (struct hostport){ .kind = HOST_ADDR, .addr = spec->addrs[i] };
-			at.port = at.addr.port;
-			is_optional = count > 1 && at.addr.family == ADDR_V6;
-		}
-		real = at;
 		/* "Any free port" of two families is one port. */
 		if (at.kind == HOST_ADDR && at.port == 0)
 			real.port = real.addr.port = port;
 		r = want(ls, &at, &real, is_optional, role, &l);
-		if (r == -ENOBUFS)
-			return fail(ls, r, "%s:%u: more than %d listeners", config->file,
-			            spec->mark.line, LISTENERS_MAX);
-		if (r < 0)
-			return fail(ls, r, "%s:%u: cannot listen on %s: %s", config->file,
-			            spec->mark.line, spec->text,
-			            r == -EEXIST ? "another forward was added there by "
-			                           "`culvert forward`; remove it first"
-			                         : uv_strerror(r));
-		if (l && l->local.kind == HOST_ADDR)
+		if (r == 0 && l && l->local.kind == HOST_ADDR)
 			port = l->local.port;
 	}
+	return r;
+}
+
+static int want_spec(struct listeners *ls, const struct config *config,
+                     const struct config_listen *spec, const struct listener_role *role)
+{
+	int r = want_all(ls, spec, role);
+
+	if (r == -ENOBUFS)
+		return fail(ls, r, "%s:%u: more than %d listeners", config->file, spec->mark.line,
+		            LISTENERS_MAX);
+	if (r < 0)
+		return fail(ls, r, "%s:%u: cannot listen on %s: %s", config->file, spec->mark.line,
+		            spec->text,
+		            r == -EEXIST ? "another forward was added there by "
+		                           "`culvert forward`; remove it first"
+		                         : uv_strerror(r));
 	return 0;
 }
 
@@ -286,16 +304,100 @@ static void put_in_place(struct listeners *ls, struct listener *l, uint32_t *pro
 	l->is_new = l->is_wanted = false;
 }
 
-void listeners_commit(struct listeners *ls, uint32_t *proxies)
+/* The peer that an added forward means may have come, gone, or got another number. */
+static void find_peer(struct listener *l, const struct config *config, const uint32_t *slots)
+{
+	l->role.peer = ROUTE_NO_PEER;
+	for (size_t i = 0; i < config->peer_count; i++) {
+		if (strcmp(config->peers[i].name, l->role.peer_name) == 0)
+			l->role.peer = slots[i];
+	}
+}
+
+void listeners_commit(struct listeners *ls, const struct config *config, const uint32_t *slots,
+                      uint32_t *proxies)
 {
 	for (unsigned i = ls->count; i-- > 0;) {
 		struct listener *l = ls->list[i];
 
 		if (l->is_wanted)
 			put_in_place(ls, l, proxies);
-		else if (l->role.kind != LISTENER_ADDED)
+		else if (l->role.kind == LISTENER_ADDED)
+			find_peer(l, config, slots);
+		else
 			close_at(ls, i);
 	}
+}
+
+/* ---- forwards that no configuration has ---- */
+
+static struct listener *find_place(struct listeners *ls, const struct hostport *at, bool is_udp,
+                                   unsigned *index)
+{
+	for (unsigned i = 0; i < ls->count; i++) {
+		struct listener *l = ls->list[i];
+
+		*index = i;
+		if (l->role.is_udp == is_udp &&
+		    (hostport_equal(&l->asked, at) || hostport_equal(&l->local, at)))
+			return l;
+	}
+	return NULL;
+}
+
+int listeners_add(struct listeners *ls, const struct config_listen *at,
+                  const struct listener_role *role, unsigned *first)
+{
+	unsigned before = ls->count, index;
+	int r = 0;
+
+	CV_ASSERT(role->kind == LISTENER_ADDED);
+	for (unsigned i = 0; i < places_in(at); i++) {
+		struct hostport place = place_of(at, i);
+
+		if (place.kind == HOST_ADDR && place.port == 0)
+			continue;
+		if (find_place(ls, &place, role->is_udp, &index))
+			r = -EADDRINUSE;
+	}
+	if (r == 0)
+		r = want_all(ls, at, role);
+	if (r == -ENOBUFS)
+		(void)fail(ls, r, "more than %d listeners", LISTENERS_MAX);
+	else if (r < 0)
+		(void)fail(ls, r, "cannot listen on %s: %s", at->text, uv_strerror(r));
+	if (r < 0) {
+		listeners_abort(ls);
+		return r;
+	}
+	for (unsigned i = before; i < ls->count; i++)
+		put_in_place(ls, ls->list[i], NULL);
+	*first = before;
+	return 0;
+}
+
+int listeners_remove(struct listeners *ls, const struct config_listen *at, bool is_udp)
+{
+	bool is_configured = false, any = false;
+	unsigned index;
+
+	for (unsigned i = 0; i < places_in(at); i++) {
+		struct hostport place = place_of(at, i);
+		const struct listener *l = find_place(ls, &place, is_udp, &index);
+
+		if (l && l->role.kind == LISTENER_ADDED) {
+			close_at(ls, index);
+			any = true;
+		} else if (l) {
+			is_configured = true;
+		}
+	}
+	if (any)
+		return 0;
+	return fail(ls, -ENOENT,
+	            is_configured ? "%s is in the configuration: remove it there, and reload"
+	                          : "no forward was added on %s",
+	            at->text);
 }
 
 void listeners_close(struct listeners *ls)

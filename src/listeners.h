@@ -65,8 +65,16 @@ void listeners_init(struct listeners *ls, struct tcp_set *conns, struct bridge *
  * negative errno with ls->why, and nothing has changed. */
 CV_NODISCARD int listeners_prepare(struct listeners *ls, const struct config *config,
                                    const uint32_t *slots);
-/* The bridge has adopted the configuration, or will within this turn of the loop. @proxies (may be
- * NULL): what each proxy of the one before is called now; given all UINT32_MAX. */
-void listeners_commit(struct listeners *ls, uint32_t *proxies);
+/* The bridge has adopted @config, or will within this turn of the loop. @proxies (may be NULL):
+ * what each proxy of the one before is called now; given all UINT32_MAX. */
+void listeners_commit(struct listeners *ls, const struct config *config, const uint32_t *slots,
+                      uint32_t *proxies);
 void listeners_abort(struct listeners *ls);
+/* A LISTENER_ADDED on all addresses of @at: 0, or a negative errno with ls->why. @first: the first
+ * of ls->list that is new; those behind it are new, too. */
+CV_NODISCARD int listeners_add(struct listeners *ls, const struct config_listen *at,
+                               const struct listener_role *role, unsigned *first);
+/* Closes those of the addresses of @at that were added. 0, or -ENOENT with ls->why. */
+CV_NODISCARD int listeners_remove(struct listeners *ls, const struct config_listen *at,
+                                  bool is_udp);
 void listeners_close(struct listeners *ls);

@@ -223,7 +223,10 @@ static void on_readable(struct flow *f, cv_time now)
 		return;
 	case TARGET_READ_DONE:
 		stream_consume(f->streams, f->stream, now, (size_t)(in.pos - bytes));
-		opened(f, &bound);
+		if (stream_readable(f->stream) > 0 || stream_is_at_end(f->stream))
+			not_open(f, now, TARGET_INTERNAL);
+		else
+			opened(f, &bound);
 		return;
 	}
 	CV_UNREACHABLE();

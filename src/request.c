@@ -18,11 +18,16 @@ enum { QUOTE_MAX = 100 }; /* of the client's text in a sentence, escaped */
 static const struct shape {
 	const char *name;
 	enum request_verb verb;
-	bool has_peer, has_target;
+	bool has_peer, has_target, has_listen;
 } shapes[] = {
-	{ "status", REQUEST_STATUS, false, false },
-	{ "ping", REQUEST_PING, true, false },
-	{ "nc", REQUEST_NC, true, true },
+	{ "status", REQUEST_STATUS, false, false, false },
+	{ "ping", REQUEST_PING, true, false, false },
+	{ "nc", REQUEST_NC, true, true, false },
+	{ "reload", REQUEST_RELOAD, false, false, false },
+	{ "stop", REQUEST_STOP, false, false, false },
+	{ "forward", REQUEST_FORWARD, true, true, true },
+	{ "forward-remove", REQUEST_FORWARD_REMOVE, false, false, true },
+	{ "forwards", REQUEST_FORWARDS, false, false, false },
 };
 
 /* What a client sent, fit for a sentence. */
@@ -66,7 +71,9 @@ static int check_members(json_t *object, const struct shape *shape, char why[REQ
 	json_object_foreach(object, key, value)
 	{
 		if (strcmp(key, "command") != 0 && !(shape->has_peer && strcmp(key, "peer") == 0) &&
-		    !(shape->has_target && strcmp(key, "target") == 0)) {
+		    !(shape->has_target && strcmp(key, "target") == 0) &&
+		    !(shape->has_listen &&
+		      (strcmp(key, "listen") == 0 || strcmp(key, "protocol") == 0))) {
 			(void)snprintf(why, REQUEST_WHY_MAX, "the command '%s' has no '%s'",
 			               shape->name, quote(quoted, key));
 			return -EINVAL;
@@ -116,6 +123,30 @@ static int read_target(const json_t *object, struct request *out, char why[REQUE
 	return 0;
 }
 
+/* "protocol" may be left out: TCP. */
+static int read_listen(const json_t *object, struct request *out, char why[REQUEST_WHY_MAX])
+{
+	const char *text = member(object, "listen", why);
+	const json_t *protocol = json_object_get(object, "protocol");
+	const char *word = protocol ? json_string_value(protocol) : "tcp";
+	char quoted[QUOTE_MAX];
+	size_t size;
+
+	if (!text)
+		return -EINVAL;
+	size = strlen(text);
+	if (size >= sizeof(out->listen)) {
+		(void)snprintf(why, REQUEST_WHY_MAX, "'%s' is no place to listen",
+		               quote(quoted, text));
+		return -EINVAL;
+	}
+	if (!word || (strcmp(word, "tcp") != 0 && strcmp(word, "udp") != 0))
+		return bad(why, "'protocol' is tcp or udp");
+	memcpy(out->listen, text, size + 1);
+	out->is_udp = strcmp(word, "udp") == 0;
+	return 0;
+}
+
 static int read_object(json_t *object, struct request *out, char why[REQUEST_WHY_MAX])
 {
 	struct request request = { .verb = REQUEST_STATUS };
@@ -136,7 +167,8 @@ static int read_object(json_t *object, struct request *out, char why[REQUEST_WHY
 	request.verb = shape->verb;
 	if (check_members(object, shape, why) < 0 ||
 	    (shape->has_peer && read_peer(object, &request, why) < 0) ||
-	    (shape->has_target && read_target(object, &request, why) < 0))
+	    (shape->has_target && read_target(object, &request, why) < 0) ||
+	    (shape->has_listen && read_listen(object, &request, why) < 0))
 		return -EINVAL;
 	*out = request;
 	return 0;

@@ -19,12 +19,24 @@ enum {
 	REQUEST_LINE_MAX = 512,       /* of request_write_error() */
 };
 
-enum request_verb { REQUEST_STATUS, REQUEST_PING, REQUEST_NC };
+enum request_verb {
+	REQUEST_STATUS,
+	REQUEST_PING,
+	REQUEST_NC,
+	REQUEST_RELOAD,
+	REQUEST_STOP,
+	REQUEST_FORWARD,        /* adds one */
+	REQUEST_FORWARD_REMOVE, /* one that was added so */
+	REQUEST_FORWARDS,       /* lists all */
+};
 
 struct request {
 	enum request_verb verb;
-	char peer[HOST_LABEL_MAX + 1];  /* PING, NC: a DNS label */
-	char target[HOSTPORT_TEXT_MAX]; /* NC: as asked; hostport_parse() accepts it */
+	char peer[HOST_LABEL_MAX + 1];  /* PING, NC, FORWARD: a DNS label */
+	char target[HOSTPORT_TEXT_MAX]; /* NC, FORWARD: as asked; hostport_parse() accepts it */
+	char listen[HOSTPORT_TEXT_MAX]; /* FORWARD, FORWARD_REMOVE: "*:PORT", or hostport_parse()
+	                                   accepts it */
+	bool is_udp;                    /* FORWARD, FORWARD_REMOVE */
 };
 
 /**

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "server.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <sodium.h>
@@ -14,6 +15,7 @@
 #include "net/interfaces.h"
 #include "net/signals.h"
 #include "net/udp_port.h"
+#include "reload.h"
 #include "server_tcp.h"
 #include "status.h"
 #include "tunnel/hub.h"
@@ -22,7 +24,8 @@
 
 struct server {
 	uv_loop_t loop;
-	const struct config *config;
+	struct config *config; /* owned; a reload puts another in its place */
+	const struct server_options *options;
 	uint8_t *sk; /* guarded memory */
 	struct identity me;
 	struct entropy entropy;
@@ -33,7 +36,7 @@ struct server {
 	struct signals *signals;
 	struct control *control;
 	uint8_t (*access)[KEY_SIZE];
-	uv_timer_t drain;
+	uv_timer_t drain, later;
 	cv_time started_at;
 	char public_key[KEY_TEXT_SIZE + 1];
 	struct addr local[UDP_PORT_SOCKETS_MAX + SERVER_TCP_LISTENERS_MAX];
@@ -105,9 +108,27 @@ static json_t *on_status(void *ctx)
 	return status_server_json(&out);
 }
 
-static const struct control_ops control_ops = { .status = on_status };
+static void on_later(uv_timer_t *timer);
 
-/* ---- start and stop ---- */
+/* ---- the configuration, now and later ---- */
+
+static void apply_log(struct server *s)
+{
+	const struct config_log *log = &s->config->server.log;
+
+	s->options->sink->is_json = log->format == CONFIG_LOG_JSON;
+	log_set_level(log->level);
+}
+
+/* The keys of the list, as the hub borrows them; NULL: out of memory. */
+static uint8_t (*copy_access(const struct config_server *c))[KEY_SIZE]
+{
+	uint8_t(*access)[KEY_SIZE] = cv_zalloc_array(CV_MAX(c->access_count, 1), sizeof(*access));
+
+	for (size_t i = 0; access && i < c->access_count; i++)
+		memcpy(access[i], c->access[i].key, KEY_SIZE);
+	return access;
+}
 
 static enum binding_mode stun_mode(enum config_stun stun)
 {
@@ -122,10 +143,12 @@ static enum binding_mode stun_mode(enum config_stun stun)
 	CV_UNREACHABLE();
 }
 
-static int build_hub(struct server *s)
+static struct hub_options hub_options_of(const struct server *s, const struct config *config,
+                                         uint8_t (*access)[KEY_SIZE])
 {
-	const struct config_server *c = &s->config->server;
-	struct hub_options opt = {
+	const struct config_server *c = &config->server;
+
+	return (struct hub_options){
 		.me = &s->me,
 		.rng = &s->rng,
 		.agents_max = c->agents_max,
@@ -133,9 +156,15 @@ static int build_hub(struct server *s)
 		.relay_enabled = c->relay.is_enabled,
 		.relay_rate = c->relay.rate / 8,
 		.access_anyone = c->access_anyone,
+		.access = (const uint8_t(*)[32])access,
 		.access_count = c->access_count,
 		.stun = stun_mode(c->stun),
 	};
+}
+
+static int build_hub(struct server *s)
+{
+	struct hub_options opt;
 	char why[KEYFILE_WHY_MAX];
 
 	s->sk = sodium_malloc(KEY_SIZE);
@@ -146,20 +175,149 @@ static int build_hub(struct server *s)
 	(void)sodium_mprotect_readonly(s->sk); /* a second line of defence only */
 	identity_init(&s->me, s->sk);
 	base64_key_write(s->public_key, s->me.pk);
-	s->access = cv_zalloc_array(CV_MAX(c->access_count, 1), sizeof(*s->access));
-	if (!s->access) {
-		log_error("out of memory");
-		return -1;
-	}
-	for (size_t i = 0; i < c->access_count; i++)
-		memcpy(s->access[i], c->access[i].key, KEY_SIZE);
-	opt.access = (const uint8_t(*)[32])s->access;
-	if (hub_new(&s->hub, s->started_at, &opt) < 0) {
+	s->access = copy_access(&s->config->server);
+	opt = hub_options_of(s, s->config, s->access);
+	if (!s->access || hub_new(&s->hub, s->started_at, &opt) < 0) {
 		log_error("out of memory");
 		return -1;
 	}
 	return 0;
 }
+
+static bool is_same_listen(const struct config_listen *a, size_t a_count,
+                           const struct config_listen *b, size_t b_count)
+{
+	if (a_count != b_count)
+		return false;
+	for (size_t i = 0; i < a_count; i++) {
+		if (a[i].addr_count != b[i].addr_count)
+			return false;
+		for (uint8_t k = 0; k < a[i].addr_count; k++) {
+			if (!addr_equal(&a[i].addrs[k], &b[i].addrs[k]))
+				return false;
+		}
+	}
+	return true;
+}
+
+/* The file may have moved; it is the key that counts. */
+static bool is_same_identity(const struct server *s, const struct config *next)
+{
+	char why[KEYFILE_WHY_MAX];
+	uint8_t *sk = sodium_malloc(KEY_SIZE);
+	bool is_same = sk && keyfile_read(next->identity.path, sk, why) == 0 &&
+	               sodium_memcmp(sk, s->sk, KEY_SIZE) == 0;
+
+	sodium_free(sk);
+	return is_same;
+}
+
+/* Names every key that differs and may not while the server runs. */
+static bool may_take_over(const struct server *s, const struct config *next, FILE *out)
+{
+	const struct config_server *a = &s->config->server, *b = &next->server;
+	const struct {
+		const char *key;
+		bool is_same;
+	} table[] = {
+		{ "identity", is_same_identity(s, next) },
+		{ "server.listen",
+		  is_same_listen(a->listen, a->listen_count, b->listen, b->listen_count) },
+		{ "server.tcp", is_same_listen(a->tcp, a->tcp_count, b->tcp, b->tcp_count) },
+		{ "server.stun", a->stun == b->stun },
+		{ "server.control", strcmp(a->control, b->control) == 0 },
+		{ "server.limits.agents", a->agents_max == b->agents_max },
+		{ "server.limits.connections", a->connections_max == b->connections_max },
+		{ "server.limits.connections_per_address",
+		  a->connections_per_address_max == b->connections_per_address_max },
+	};
+	bool may = true;
+
+	for (size_t i = 0; i < CV_ARRAY_SIZE(table); i++) {
+		if (table[i].is_same)
+			continue;
+		(void)fprintf(out, "%s: '%s' cannot change while the server runs: restart it\n",
+		              next->file, table[i].key);
+		may = false;
+	}
+	return may;
+}
+
+static int take_over(struct server *s, struct config *next, FILE *out)
+{
+	uint8_t(*access)[KEY_SIZE] = copy_access(&next->server);
+	struct hub_options opt = hub_options_of(s, next, access);
+
+	if (!access || hub_change(s->hub, clock_now(), &opt) < 0) {
+		(void)fprintf(out, "out of memory\n");
+		cv_free(access);
+		return EXIT_FAILED;
+	}
+	cv_free(s->access);
+	s->access = access;
+	config_free(s->config);
+	s->config = next;
+	apply_log(s);
+	udp_port_kick(s->port);
+	return EXIT_DONE;
+}
+
+/* Whole or not at all. An exit code; @ctx is the server. */
+static int reload(void *ctx, FILE *out)
+{
+	struct server *s = ctx;
+	struct config *next = NULL;
+	struct report report;
+	int r;
+
+	report_init(&report, s->config->file);
+	r = config_load(s->config->file, CONFIG_ROLE_SERVER, &report, &next);
+	if (r < 0)
+		report_print(&report, REPORT_ERROR, out);
+	report_print(&report, REPORT_WARNING, out);
+	report_deinit(&report);
+	if (r < 0)
+		return EXIT_USAGE;
+	r = may_take_over(s, next, out) ? take_over(s, next, out) : EXIT_USAGE;
+	if (r != EXIT_DONE)
+		config_free(next);
+	return r;
+}
+
+static void on_reload(void *ctx)
+{
+	struct server *s = ctx;
+
+	if (!s->is_stopping)
+		reload_into_log(reload, s);
+}
+
+static json_t *on_manage(void *ctx, const struct request *request)
+{
+	struct server *s = ctx;
+
+	switch (request->verb) {
+	case REQUEST_RELOAD:
+		return reload_into_json(reload, s);
+	case REQUEST_STOP:
+		(void)uv_timer_start(&s->later, on_later, 0, 0); /* never fails here */
+		return json_pack("{s:b}", "ok", 1);
+	case REQUEST_FORWARD:
+	case REQUEST_FORWARD_REMOVE:
+	case REQUEST_FORWARDS:
+		return json_pack("{s:b,s:s,s:i}", "ok", 0, "error", "a server has no forwards",
+		                 "exit", EXIT_USAGE);
+	case REQUEST_STATUS:
+	case REQUEST_PING:
+	case REQUEST_NC:
+		break;
+	}
+	CV_UNREACHABLE();
+}
+
+static const struct control_ops control_ops = { .status = on_status, .manage = on_manage };
+
+/* ---- start and stop ---- */
 
 /* The address of this host in @family, if there is no doubt which: the only global one, else the
  * only one. Port 0. */
@@ -247,9 +405,10 @@ static int open_port(struct server *s)
 
 static void on_stop(void *ctx);
 
-static int start(struct server *s, const char *control)
+static int start(struct server *s)
 {
-	const struct signals_events events = { .on_stop = on_stop };
+	const char *control = s->options->control;
+	const struct signals_events events = { .on_stop = on_stop, .on_reload = on_reload };
 	char why[CONTROL_WHY_MAX];
 
 	if (build_hub(s) < 0 || signals_open(&s->loop, &events, s, &s->signals) < 0)
@@ -287,6 +446,7 @@ static void stop(struct server *s)
 		control_close(s->control, NULL, NULL);
 	if (s->signals)
 		signals_close(s->signals, NULL, NULL);
+	uv_close((uv_handle_t *)&s->later, NULL);
 	if (s->port) {
 		hub_close(s->hub, clock_now());
 		udp_port_kick(s->port);
@@ -303,7 +463,12 @@ static void on_stop(void *ctx)
 	stop(ctx);
 }
 
-int server_run(const struct config *config, const char *control)
+static void on_later(uv_timer_t *timer)
+{
+	on_stop(timer->data);
+}
+
+int server_run(struct config *config, const struct server_options *options)
 {
 	struct server *s = cv_zalloc(sizeof(*s));
 	int exit_code;
@@ -311,15 +476,20 @@ int server_run(const struct config *config, const char *control)
 	if (!s || uv_loop_init(&s->loop) < 0) {
 		log_error("out of memory");
 		cv_free(s);
+		config_free(config);
 		return EXIT_FAILED;
 	}
 	s->config = config;
+	s->options = options;
+	apply_log(s);
 	s->started_at = clock_now();
 	entropy_init(&s->entropy);
 	s->rng = entropy_rng(&s->entropy);
 	(void)uv_timer_init(&s->loop, &s->drain); /* never fails */
+	(void)uv_timer_init(&s->loop, &s->later);
 	s->drain.data = s;
-	if (start(s, control) < 0) {
+	s->later.data = s;
+	if (start(s) < 0) {
 		s->exit_code = EXIT_FAILED;
 		stop(s);
 	} else {
@@ -332,6 +502,7 @@ int server_run(const struct config *config, const char *control)
 	cv_free(s->access);
 	entropy_deinit(&s->entropy);
 	sodium_free(s->sk);
+	config_free(s->config);
 	cv_free(s);
 	return exit_code;
 }

@@ -47,18 +47,6 @@ static int allocate(struct hub *h)
 	return h->pending_info && h->sessions && h->unused && h->replies ? 0 : -ENOMEM;
 }
 
-static int list_access(struct hub *h)
-{
-	int r;
-
-	for (size_t i = 0; !h->opt.access_anyone && i < h->opt.access_count; i++) {
-		r = idmap_add(&h->access, hub_session_key(h, h->opt.access[i]), i);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 int hub_new(struct hub **out, cv_time now, const struct hub_options *opt)
 {
 	struct hub *h = cv_zalloc(sizeof(*h));
@@ -77,7 +65,6 @@ int hub_new(struct hub **out, cv_time now, const struct hub_options *opt)
 	idmap_init(&h->by_key, h->seed);
 	idmap_init(&h->by_addr, h->seed);
 	idmap_init(&h->by_prefix, h->seed);
-	idmap_init(&h->access, h->seed);
 	r = allocate(h);
 	if (r == 0)
 		r = gate_init(&h->gate, opt->me, true, sources_max(h), rng_u64(opt->rng));
@@ -93,7 +80,7 @@ int hub_new(struct hub **out, cv_time now, const struct hub_options *opt)
 	if (r == 0)
 		r = binding_init(&h->binding, opt->stun, ~h->seed);
 	if (r == 0)
-		r = list_access(h);
+		r = hub_list_access(h, opt, &h->access);
 	if (r < 0) {
 		hub_free(h, now);
 		return r;
@@ -180,16 +167,6 @@ static size_t write_close(uint8_t *packet, uint16_t code, const char *text)
 
 /* ---- INIT ---- */
 
-static bool is_listed(const struct hub *h, const uint8_t pk[32])
-{
-	uint64_t i;
-
-	if (h->opt.access_anyone)
-		return true;
-	i = idmap_find(&h->access, hub_session_key(h, pk));
-	return i != IDMAP_NONE && memcmp(h->opt.access[i], pk, 32) == 0;
-}
-
 static struct hub_pending *info_of(struct hub *h, const struct pending *e)
 {
 	return &h->pending_info[e - h->pendings.slots];
@@ -238,7 +215,7 @@ static void open_init(struct hub *h, cv_time now, struct arrival *from,
 		h->stats.drop_forged++;
 		return;
 	}
-	if (!is_listed(h, in.peer_pk)) {
+	if (!hub_is_listed(h, in.peer_pk)) {
 		h->stats.drop_access++;
 	} else if ((continues && memcmp(continues->pk, in.peer_pk, 32) != 0) ||
 	           remote_init(&remote, h->opt.me, in.peer_pk, NULL) < 0 ||
@@ -321,9 +298,8 @@ static void turn_away(struct hub *h, struct arrival *from, struct epoch *e, cons
 		reply_end(h, epoch_seal_data(e, 0, 0, out, write_close(out, CLOSE_LIMIT, text)));
 }
 
-/* The older object of this identity goes: told under its keys, at its address, while it has them.
- */
-static void say_duplicate(struct hub *h, cv_time now, struct hub_session *s)
+void hub_say_close(struct hub *h, cv_time now, struct hub_session *s, uint16_t code,
+                   const char *text)
 {
 	struct epoch *e = assoc_send_epoch(&s->light.assoc, now);
 	uint8_t *out = e && s->port.path.family != ADDR_NONE
@@ -331,7 +307,7 @@ static void say_duplicate(struct hub *h, cv_time now, struct hub_session *s)
 	                       : NULL;
 
 	if (out)
-		reply_end(h, light_seal(&s->light, e, out, write_close(out, CLOSE_DUPLICATE, "")));
+		reply_end(h, light_seal(&s->light, e, out, write_close(out, code, text)));
 }
 
 static struct hub_session *admit(struct hub *h, cv_time now, struct arrival *from,
@@ -380,7 +356,7 @@ static struct hub_session *join(struct hub *h, cv_time now, struct arrival *from
 			return NULL;
 		}
 	} else if (memcmp(p->ours, s->light.assoc.incarnation, INCARNATION_SIZE) != 0) {
-		say_duplicate(h, now, s);
+		hub_say_close(h, now, s, CLOSE_DUPLICATE, "");
 	}
 	verdict = assoc_join(&s->light.assoc, now, h->opt.rng, &join);
 	trace_emit(h->opt.trace, now, TRACE_HANDSHAKE_DONE, s->number, p->index, verdict);

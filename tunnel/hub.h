@@ -43,6 +43,16 @@ struct hub_options {
 
 CV_NODISCARD int hub_new(struct hub **out, cv_time now, const struct hub_options *opt);
 void hub_free(struct hub *h, cv_time now);
+/**
+ * hub_change() - other options for a running hub
+ * @opt: its access list, limit per address and relay count; the rest is as it was
+ *
+ * Agents that may not be here any longer hear CLOSE(policy) and are gone; channels that are open
+ * stay so, at the new rate.
+ *
+ * Return: 0, or -ENOMEM and nothing has changed.
+ */
+CV_NODISCARD int hub_change(struct hub *h, cv_time now, const struct hub_options *opt);
 /* One batch as received, opened in place. A relayed GRO batch leaves as trains again. */
 void hub_on_arrival(struct hub *h, cv_time now, struct arrival *in);
 /* The sockets under the port, for answers to STUN; without them they leave whence the request came

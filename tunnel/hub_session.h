@@ -117,6 +117,21 @@ struct hub {
 	struct hub_stats stats;
 };
 
+/* ---- hub.c ---- */
+
+/* CLOSE under its keys, at its address, while it has them: the object, or the agent, goes. */
+void hub_say_close(struct hub *h, cv_time now, struct hub_session *s, uint16_t code,
+                   const char *text);
+
+/* ---- hub_config.c ---- */
+
+/* The keys of @opt by h's seed, in a new map. 0 or -ENOMEM, and @out is to be deinited. */
+CV_NODISCARD int hub_list_access(const struct hub *h, const struct hub_options *opt,
+                                 struct idmap *out);
+bool hub_is_listed(const struct hub *h, const uint8_t pk[32]);
+
+/* ---- hub_session.c ---- */
+
 /* 64 bits under the hub's seed that stand for a public key. */
 uint64_t hub_session_key(const struct hub *h, const uint8_t pk[32]);
 struct hub_session *hub_session_find(const struct hub *h, const uint8_t pk[32]);

@@ -223,7 +223,7 @@ enum wire_close_code {
 	CLOSE_REMOVED = 3,  /* no longer configured here */
 	CLOSE_PROTOCOL = 4, /* the peer broke a rule */
 	CLOSE_LIMIT = 5,
-	CLOSE_POLICY = 6,    /* the two path policies exclude each other */
+	CLOSE_POLICY = 6,    /* of a server: the agent is no longer on its list */
 	CLOSE_DUPLICATE = 7, /* server: another agent uses this identity */
 };
 

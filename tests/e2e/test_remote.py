@@ -7,6 +7,7 @@ that asked for it is there; connections end as they would without culvert; nobod
 was granted.
 """
 import hashlib
+import json
 import os
 import socket
 import stat
@@ -176,6 +177,36 @@ def a_port_becomes_free(w, taken):
     assert said == 1, f"logged {said} times"
 
 
+def a_reload_takes_and_gives(w):
+    """One is gone, one leads elsewhere, one is no longer allowed; what runs goes on."""
+    running = w.connect(("127.0.0.1", 8080), host=w.b.host)
+    running.sendall(b"before")
+    assert running.recv(100) == b"before"
+    w.a.config["remote_forwards"] = [r for r in w.a.config["remote_forwards"]
+                                     if r["listen"] != "127.0.0.1:8080"]
+    for r in w.a.config["remote_forwards"]:
+        if r["listen"] == "127.0.0.1:8090":
+            r["to"] = "127.0.0.1:3999"
+    reload(w.a)
+    w.wait_until(lambda: is_refused(w, ("127.0.0.1", 8080)), 5, "the listener closes")
+    with w.connect(("127.0.0.1", 8090), host=w.b.host) as s:
+        assert is_reset(s)
+    running.sendall(b"after")
+    assert running.recv(100) == b"after"
+    check_echo(running)
+    w.b.config["peers"]["near"]["allow_listen"] = ["127.0.0.1:8082"]
+    reload(w.b)
+    w.wait_until(lambda: listeners(w.b) == ["127.0.0.1:8082"], 5, "only what is allowed now")
+    assert "allow_listen" in remote(w.a, "127.0.0.1:8085")["why"]
+    report("reloads at both sides", "as they say")
+
+
+def reload(agent):
+    agent.file.write_text(json.dumps(agent.config) + "\n")
+    done = agent.ask("reload")
+    assert done.returncode == 0, done
+
+
 def each_side_ends_and_returns(w, app):
     running = w.connect(("127.0.0.1", 8082), host=w.b.host)
     running.sendall(b"x")
@@ -213,6 +244,7 @@ def story():
         nobody_reaches_it_through_us(w, app)
         a_port_becomes_free(w, taken)
         each_side_ends_and_returns(w, app)
+        a_reload_takes_and_gives(w)
 
 
 main(story)

@@ -10,7 +10,7 @@ import threading
 import time
 
 import socks
-from world import World, main, report
+from world import World, culvert, main, report, sha256
 
 
 class Say:
@@ -71,11 +71,14 @@ def configure(w):
     w.b.config["services"] = {
         "web": {"to": "127.0.0.1:8000", "allow": ["near"]},
         "name": {"to": "web.far.lab:80", "allow": ["near"]},
+        "page": {"to": "localhost:8080", "allow": ["near"]},
         "db": {"to": f"unix:{w.b.directory}/db.sock", "allow": ["near"]},
         "down": {"to": "127.0.0.1:8999", "allow": ["near"]},
         "proxy": {"to": "127.0.0.1:1085", "allow": ["near"]},
-        "secret": {"to": "127.0.0.1:8000"},
-        "udp": {"to": "127.0.0.1:8000", "protocol": "tcp", "allow": []}}
+        "secret": {"to": "127.0.0.1:8000", "allow": ["other"]},
+        "nobody": {"to": "127.0.0.1:8000"}}
+    other = culvert("keygen", w.lab.directory / "other.key").stdout.strip()
+    w.b.config["peers"]["other"] = {"key": other}
     w.b.config["proxies"] = [{"listen": "127.0.0.1:1085", "peer": "near"}]
     w.b.config["peers"]["near"]["allow"] = []
     w.a.config["proxies"] = [{"listen": "127.0.0.1:1080", "peer": "far"}]
@@ -97,6 +100,12 @@ def names_lead_to_their_targets(w):
     socks.connect(s, "proxy.far.culvert", 1)
     assert socks.connect(s, "back.near.culvert", 1)
     assert read_all(s) == b"back"
+    # A browser's way: absolute form, and CONNECT.
+    for words in [], ["--proxytunnel"]:
+        got = w.a.host.run(["curl", "-sS", "--max-time", "10", "-x", "http://127.0.0.1:1080", *words,
+                            "http://page.far.culvert/data", "-o", w.lab.directory / "got"])
+        assert got.returncode == 0, got
+        assert sha256(w.lab.directory / "got") == w.page
     report("by proxy, forward and nc", "the right one answers")
 
 
@@ -108,7 +117,7 @@ def nothing_else_is_granted(w):
 
 
 def errors_are_told_in_time(w):
-    for name in ("none.far.culvert", "secret.far.culvert", "udp.far.culvert",
+    for name in ("none.far.culvert", "secret.far.culvert", "nobody.far.culvert",
                  "web.nobody.culvert", "far.culvert", "culvert", "a.web.far.culvert"):
         by_proxy(w, name, 80, socks.HOST_UNREACHABLE)
     by_proxy(w, "down.far.culvert", 80, socks.REFUSED)
@@ -133,6 +142,8 @@ def story():
         Say(w, w.b.host, f"{w.b.directory}/db.sock", b"db")
         Say(w, w.a.host, ("127.0.0.1", 8000), b"back")
         Say(w, w.web, ("0.0.0.0", 80), b"named")
+        w.page = w.file(100000)
+        w.serve_files(w.b.host, 8080)
         w.start()
         names_lead_to_their_targets(w)
         nothing_else_is_granted(w)

@@ -21,9 +21,9 @@ static void check_accepted(const struct request *r)
 	struct hostport target;
 	const char *why;
 
-	if (r->verb != REQUEST_STATUS)
+	if (r->verb == REQUEST_PING || r->verb == REQUEST_NC || r->verb == REQUEST_FORWARD)
 		CV_ASSERT(host_label_is_valid(r->peer, strlen(r->peer)));
-	if (r->verb == REQUEST_NC)
+	if (r->verb == REQUEST_NC || r->verb == REQUEST_FORWARD)
 		CV_ASSERT(hostport_parse(r->target, 0, &target, &why) == 0);
 }
 

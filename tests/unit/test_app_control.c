@@ -121,7 +121,15 @@ static int op_nc(void *ctx, const char *peer, const char *target, struct tcp_con
 	return 0;
 }
 
-static const struct control_ops ops = { op_status, op_ping, op_nc };
+static json_t *op_manage(void *ctx, const struct request *request)
+{
+	(void)ctx;
+	return json_pack("{s:b,s:i,s:s,s:s,s:s,s:b}", "ok", 1, "verb", (int)request->verb, "peer",
+	                 request->peer, "listen", request->listen, "target", request->target, "udp",
+	                 (int)request->is_udp);
+}
+
+static const struct control_ops ops = { op_status, op_ping, op_nc, op_manage };
 
 static int setup(void **state)
 {
@@ -297,6 +305,14 @@ static void test_bad_requests(void **state)
 		{ "{\"command\":\"nc\",\"target\":\"1\"}", "needs 'peer'" },
 		{ "{\"command\":\"nc\",\"peer\":\"home\",\"target\":\"x\"}", "not a target" },
 		{ "{\"command\":\"nc\",\"peer\":\"home\",\"target\":\"x:99999\"}", "not a target" },
+		{ "{\"command\":\"reload\",\"file\":\"/x\"}", "has no 'file'" },
+		{ "{\"command\":\"forward-remove\"}", "needs 'listen'" },
+		{ "{\"command\":\"forward-remove\",\"listen\":\"1\",\"protocol\":\"sctp\"}",
+		  "tcp or udp" },
+		{ "{\"command\":\"forward-remove\",\"listen\":\"1\",\"protocol\":1}",
+		  "tcp or udp" },
+		{ "{\"command\":\"forward\",\"peer\":\"home\",\"target\":\"1\"}",
+		  "needs 'listen'" },
 	};
 	struct fixture *f = *state;
 	int fd = dial_path(f->path);
@@ -313,6 +329,45 @@ static void test_bad_requests(void **state)
 }
 
 /* @size bytes: a status request with blanks before its newline. */
+static void test_manage(void **state)
+{
+	static const struct {
+		const char *line;
+		enum request_verb verb;
+		const char *peer, *listen, *target;
+		bool is_udp;
+	} table[] = {
+		{ "{\"command\":\"reload\"}\n", REQUEST_RELOAD, "", "", "", false },
+		{ "{\"command\":\"stop\"}\n", REQUEST_STOP, "", "", "", false },
+		{ "{\"command\":\"forwards\"}\n", REQUEST_FORWARDS, "", "", "", false },
+		{ "{\"command\":\"forward\",\"peer\":\"a\",\"target\":\"h:1\",\"listen\":\"*:2\"}"
+		  "\n",
+		  REQUEST_FORWARD, "a", "*:2", "h:1", false },
+		{ "{\"command\":\"forward-remove\",\"listen\":\"2\",\"protocol\":\"udp\"}\n",
+		  REQUEST_FORWARD_REMOVE, "", "2", "", true },
+	};
+	struct fixture *f = *state;
+	int fd = dial_path(f->path);
+
+	for (size_t i = 0; i < CV_ARRAY_SIZE(table); i++) {
+		json_t *answer;
+
+		push_text(f, fd, table[i].line);
+		answer = pull_json(f, fd);
+		assert_int_equal(json_integer_value(json_object_get(answer, "verb")),
+		                 table[i].verb);
+		assert_string_equal(json_string_value(json_object_get(answer, "peer")),
+		                    table[i].peer);
+		assert_string_equal(json_string_value(json_object_get(answer, "listen")),
+		                    table[i].listen);
+		assert_string_equal(json_string_value(json_object_get(answer, "target")),
+		                    table[i].target);
+		assert_int_equal(json_is_true(json_object_get(answer, "udp")), table[i].is_udp);
+		json_decref(answer);
+	}
+	(void)close(fd);
+}
+
 static char *padded_request(size_t size)
 {
 	char *line = malloc(size + 1);
@@ -679,6 +734,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_bad_requests, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_manage, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_size_of_a_request, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_end_of_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_byte_by_byte, setup, teardown),
