@@ -7,8 +7,8 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
-#include "far_udp.h"
 #include "far_listen.h"
+#include "far_udp.h"
 #include "net/clock.h"
 #include "remote.h"
 
@@ -58,6 +58,8 @@ static void on_timer(uv_timer_t *timer)
 			far_on_deadline(f, now);
 		else if (f->state == FLOW_BINDING)
 			far_bind_on_deadline(f);
+		else if (f->state == FLOW_PUMPING)
+			flow_on_deadline(f, now);
 		else if (f->state == FLOW_LINGERING)
 			flow_abandon(f, TARGET_ABORTED, false);
 	}
@@ -171,8 +173,8 @@ void bridge_close(struct bridge *b)
 void bridge_deinit(struct bridge *b)
 {
 	CV_ASSERT(b->flow_count == 0);
-	udp_flows_deinit(b);
 	cv_free(b->remotes);
+	udp_flows_deinit(b);
 	heap_deinit(&b->deadlines);
 	cv_free(b->peers);
 	tables_deinit(&b->tables);
@@ -292,9 +294,9 @@ void bridge_on_peer(struct bridge *b, cv_time now, uint32_t peer)
 	enum peer_state state = endpoint_peer_state(b->endpoint, peer);
 	cv_duration since;
 
-	udp_flows_on_peer(b, now, peer);
 	if (state == PEER_CONNECTED && !b->is_closing)
 		remote_on_peer(b, now, peer);
+	udp_flows_on_peer(b, now, peer);
 	if (state != PEER_DOWN &&
 	    !(state == PEER_CONNECTED && endpoint_peer_is_held(b->endpoint, now, peer, &since)))
 		return;
