@@ -179,27 +179,20 @@ static void check_server(struct config *c, struct report *report)
 }
 
 /* What leads to a target of this agent's own side. */
-static void check_own_target(const struct config_host *to, enum config_protocol protocol,
-                             const char *what, struct report *report)
+static void check_own_target(const struct config_host *to, const char *what, struct report *report)
 {
 	if (to->host.kind == HOST_SERVICE)
 		report_add(report, REPORT_ERROR, to->mark,
 		           "%s leads to a target of this agent, which is named here, not by "
 		           "service:NAME",
 		           what);
-	if (to->host.kind == HOST_UNIX && protocol == CONFIG_UDP)
-		report_add(report, REPORT_ERROR, to->mark,
-		           "UDP has no unix sockets: expected HOST:PORT or a port");
 }
 
 static void check_remote_forward(const struct config *c, size_t index, struct report *report)
 {
 	const struct config_forward *f = &c->remote_forwards[index];
 
-	check_own_target(&f->to, f->protocol, "a remote forward", report);
-	if (f->listen.unix_path && f->protocol == CONFIG_UDP)
-		report_add(report, REPORT_ERROR, f->listen.mark,
-		           "UDP has no unix sockets: expected HOST:PORT or a port");
+	check_own_target(&f->to, "a remote forward", report);
 	for (size_t i = 0; i < index; i++) {
 		const struct config_forward *other = &c->remote_forwards[i];
 
@@ -214,21 +207,9 @@ static void check_remote_forward(const struct config *c, size_t index, struct re
 	}
 }
 
-static void check_forward(const struct config_forward *f, struct report *report)
-{
-	if (f->protocol != CONFIG_UDP)
-		return;
-	if (f->to.host.kind == HOST_UNIX)
-		report_add(report, REPORT_ERROR, f->to.mark,
-		           "UDP has no unix sockets: expected HOST:PORT or a port");
-	if (f->listen.unix_path)
-		report_add(report, REPORT_ERROR, f->listen.mark,
-		           "UDP has no unix sockets: expected HOST:PORT or a port");
-}
-
 static void check_service(const struct config_service *s, struct report *report)
 {
-	check_own_target(&s->to, s->protocol, "a service", report);
+	check_own_target(&s->to, "a service", report);
 	if (s->allow_count == 0)
 		report_add(report, REPORT_WARNING, s->mark,
 		           "service '%s' has no 'allow': nobody may use it", s->name);
@@ -249,6 +230,31 @@ static void check_allow_listen(const struct config_peer *p, struct report *repor
 	}
 }
 
+static void check_protocol(enum config_protocol protocol, const struct config_listen *listen,
+                           const struct config_host *to, struct report *report)
+{
+	if (protocol != CONFIG_UDP)
+		return;
+	if (listen && listen->unix_path)
+		report_add(report, REPORT_ERROR, listen->mark,
+		           "'protocol: udp' needs an address: unix sockets are for tcp");
+	if (to->host.kind == HOST_UNIX)
+		report_add(report, REPORT_ERROR, to->mark,
+		           "'protocol: udp' needs a host and a port: unix sockets are for tcp");
+}
+
+static void check_protocols(const struct config *c, struct report *report)
+{
+	for (size_t i = 0; i < c->forward_count; i++)
+		check_protocol(c->forwards[i].protocol, &c->forwards[i].listen, &c->forwards[i].to,
+		               report);
+	for (size_t i = 0; i < c->remote_forward_count; i++)
+		check_protocol(c->remote_forwards[i].protocol, &c->remote_forwards[i].listen,
+		               &c->remote_forwards[i].to, report);
+	for (size_t i = 0; i < c->service_count; i++)
+		check_protocol(c->services[i].protocol, NULL, &c->services[i].to, report);
+}
+
 static void check_agent(const struct config *c, struct report *report)
 {
 	for (size_t i = 0; i < c->peer_count; i++) {
@@ -261,8 +267,7 @@ static void check_agent(const struct config *c, struct report *report)
 		check_service(&c->services[i], report);
 	for (size_t i = 0; i < c->proxy_count; i++)
 		check_proxy(&c->proxies[i], report);
-	for (size_t i = 0; i < c->forward_count; i++)
-		check_forward(&c->forwards[i], report);
+	check_protocols(c, report);
 	check_places(c, report);
 	check_ports(c->listen, c->listen_count, report);
 }

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "config/keyfile.h"
+#include "process.h"
 #include "tunnel/aead.h"
 
 #define TICK_MS 250   /* how soon a waiting client hears that its peer is down */
@@ -197,7 +198,8 @@ static int start(struct agent *a)
 
 	if (read_identity(a) < 0 || build_core(a) < 0)
 		return -1;
-	if (tcp_set_open(&a->loop, a->config->tunnel.streams_max * 2, &a->conns) < 0 ||
+	if (tcp_set_open(&a->loop, process_conns_max(a->config->tunnel.streams_max * 2),
+	                 &a->conns) < 0 ||
 	    resolver_open(&a->loop, NULL, &a->resolver) < 0 ||
 	    bridge_init(&a->bridge, &a->loop, a->config, a->endpoint, a->conns, a->resolver) < 0) {
 		log_error("out of memory");

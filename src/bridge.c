@@ -59,6 +59,8 @@ static void on_timer(uv_timer_t *timer)
 			far_on_deadline(f, now);
 		else if (f->state == FLOW_BINDING)
 			far_bind_on_deadline(f);
+		else if (f->state == FLOW_PUMPING)
+			flow_on_deadline(f, now);
 		else if (f->state == FLOW_LINGERING)
 			flow_abandon(f, TARGET_ABORTED, false);
 	}
@@ -176,8 +178,8 @@ void bridge_close(struct bridge *b)
 void bridge_deinit(struct bridge *b)
 {
 	CV_ASSERT(b->flow_count == 0);
-	udp_flows_deinit(b);
 	cv_free(b->remotes);
+	udp_flows_deinit(b);
 	udp_scratch_free(b);
 	heap_deinit(&b->deadlines);
 	cv_free(b->peers);
@@ -299,9 +301,9 @@ void bridge_on_peer(struct bridge *b, cv_time now, uint32_t peer)
 	enum peer_state state = endpoint_peer_state(b->endpoint, peer);
 	cv_duration since;
 
-	udp_flows_on_peer(b, now, peer);
 	if (state == PEER_CONNECTED && !b->is_closing)
 		remote_on_peer(b, now, peer);
+	udp_flows_on_peer(b, now, peer);
 	if (state != PEER_DOWN &&
 	    !(state == PEER_CONNECTED && endpoint_peer_is_held(b->endpoint, now, peer, &since)))
 		return;

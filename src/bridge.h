@@ -122,21 +122,24 @@ struct flow {
 	struct once *once;           /* owned; NULL but for an HTTP request in absolute form */
 	struct associate *associate; /* owned; of FLOW_ASSOCIATED */
 	struct pump pump;
-	cv_time began_at;
+	cv_time began_at; /* and of a broken connection: when it broke */
 	uint32_t peer;
 	uint8_t state;      /* enum flow_state */
 	uint8_t kind;       /* enum flow_kind */
 	bool is_at_end;     /* FIN was reported to the pump */
 	bool had_local_eof; /* while waiting: told to the pump when there is one */
 	bool had_acked;     /* likewise */
+	bool is_broken;     /* the connection is; what it said before is on its way */
+	bool is_read_out;   /* likewise, and it has been read to its end */
+	bool had_fin;       /* likewise: its end stood before the reset */
 };
 
 /* Of a peer, by its number in the core: what outlives a reload. Its policy is in the tables. */
 struct bridge_peer {
 	char name[HOST_LABEL_MAX + 1]; /* also of one that was just removed, for the log */
 	uint32_t dials;                /* in flight for this peer */
-	uint32_t udp_flows;            /* that it has opened here */
 	uint32_t listeners;            /* that it asked for */
+	uint32_t udp_flows;            /* that it has opened here */
 	uint32_t associations;         /* likewise */
 	struct log_gate refusals;      /* lines about single datagrams of it */
 	struct bucket opens;
@@ -166,11 +169,11 @@ struct bridge {
 	struct list flows;
 	uint32_t flow_count, flows_max;
 	uint32_t dials;
-	struct udp_flows udp;
 	struct list asking; /* clients from elsewhere that have not asked yet */
 	uint32_t asking_count;
 	uint32_t heads; /* of HTTP that need the largest memory */
 	cv_time dropped_said_at;
+	struct udp_flows udp;
 	struct udp_scratch *udp_scratch; /* owned, or NULL */
 	struct list far_associations;
 	struct heap deadlines;
@@ -248,6 +251,7 @@ void flow_linger(struct flow *f);
 void flow_local_eof(struct flow *f);
 /* This side gives the flow up: both ends are reset. */
 void flow_overrun(struct flow *f);
+void flow_on_deadline(struct flow *f, cv_time now);
 void flow_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
 void near_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev, bool is_lost);
 void near_on_deadline(struct flow *f, cv_time now);

@@ -7,8 +7,14 @@
  * stream has no room the connection is not read, until STREAM_EVENT_WRITABLE. Down: in-order pieces
  * of the stream go out with one writev; what the kernel does not take stays in the stream, so the
  * peer's window closes.
+ *
+ * A reset stands behind what was said before it: a server that refuses a long request answers,
+ * closes with the request unread, and so resets, and its client reads the answer all the same. The
+ * stream's RESET overtakes data, so it waits until these are acknowledged; for a while.
  */
 #include "bridge.h"
+
+#include <errno.h>
 
 #include "associate.h"
 #include "base/alloc.h"
@@ -20,6 +26,9 @@
 
 /* How long a refused client may take to read why. */
 #define REFUSAL_TIMEOUT CV_SEC(1)
+/* How long a reset waits for what stands before it, and how often it is looked at. */
+#define BREAK_TIMEOUT CV_SEC(2)
+#define BREAK_INTERVAL CV_MS(10)
 
 const char *flow_peer_name(const struct flow *f)
 {
@@ -177,6 +186,7 @@ static void act(struct flow *f, unsigned actions)
 	flow_kick(f);
 	if (actions & PUMP_DONE) {
 		f->state = FLOW_CLOSING;
+		flow_set_deadline(f, CV_TIME_NEVER);
 		let_stream_go(f, f->pump.code);
 	}
 	if ((actions & PUMP_LOCAL_RST) && f->kind == FLOW_NC)
@@ -230,17 +240,56 @@ void flow_overrun(struct flow *f)
 	act(f, pump_on_local_error(&f->pump, TARGET_LIMIT));
 }
 
+void flow_on_deadline(struct flow *f, cv_time now)
+{
+	CV_ASSERT(f->is_broken);
+	if ((f->is_read_out && stream_is_delivered(f->stream)) ||
+	    cv_time_since(now, f->began_at) >= BREAK_TIMEOUT)
+		act(f, pump_on_local_error(&f->pump, TARGET_ABORTED));
+	else
+		flow_set_deadline(f, cv_time_after(now, BREAK_INTERVAL));
+}
+
+/* Nothing can be written any more: whatever it was, the other end sees a reset. */
+static void break_off(struct flow *f)
+{
+	if (!f->is_broken)
+		f->began_at = clock_now();
+	f->is_broken = true;
+	flow_on_deadline(f, clock_now());
+}
+
 static void on_eof(void *ctx)
 {
-	flow_local_eof(ctx);
+	struct flow *f = ctx;
+
+	f->is_read_out = true;
+	/* After a reset the kernel reports an end, too. */
+	if (!f->is_broken || f->had_fin)
+		flow_local_eof(f);
+	if (f->is_broken && f->state == FLOW_PUMPING)
+		break_off(f);
 }
 
 static void on_error(void *ctx, int error)
 {
 	struct flow *f = ctx;
 
-	(void)error; /* whatever it was, the other end sees a reset */
-	act(f, pump_on_local_error(&f->pump, TARGET_ABORTED));
+	(void)error;
+	f->is_read_out = true;
+	break_off(f);
+}
+
+/* The error of a write is told only once. EPIPE: the reset found the connection closed by the other
+ * side already, whose end is still to be read. */
+static void on_write_error(struct flow *f, int error)
+{
+	f->had_fin = error == -EPIPE;
+	if (f->pump.up != PUMP_OPEN)
+		f->is_read_out = true;
+	else
+		tcp_conn_read_start(f->conn);
+	break_off(f);
 }
 
 /* Writes what the stream has and the kernel takes. */
@@ -252,6 +301,8 @@ static void push_down(struct flow *f, cv_time now)
 	size_t taken, offered;
 	int r;
 
+	if (f->is_broken)
+		return;
 	while (pump_wants_stream(&f->pump) &&
 	       (count = stream_peek(f->stream, vec, TCP_CONN_PIECES_MAX)) > 0) {
 		offered = 0;
@@ -263,7 +314,7 @@ static void push_down(struct flow *f, cv_time now)
 		}
 		r = tcp_conn_writev(f->conn, pieces, count, &taken);
 		if (r < 0) {
-			act(f, pump_on_local_error(&f->pump, TARGET_ABORTED));
+			on_write_error(f, r);
 			return;
 		}
 		stream_consume(f->streams, f->stream, now, taken);

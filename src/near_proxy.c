@@ -20,14 +20,20 @@
 /* Memory for a head grows in three steps; the last is HTTP_HEAD_MAX. */
 enum { HEAD_FIRST = 2048, HEAD_SECOND = HTTP_HEAD_CONNECT_MAX };
 
+/* It has asked, or is gone: it cannot lose its place to a new client any more. */
+static void leave_asking(struct flow *f)
+{
+	if (list_is_empty(&f->near->asking))
+		return;
+	list_remove(&f->near->asking);
+	f->b->asking_count--;
+}
+
 void near_proxy_forget(struct flow *f)
 {
 	struct near *n = f->near;
 
-	if (!list_is_empty(&n->asking)) {
-		list_remove(&n->asking);
-		f->b->asking_count--;
-	}
+	leave_asking(f);
 	if (n->head) {
 		if (n->http.head.cap > HEAD_SECOND)
 			f->b->heads--;
@@ -124,25 +130,14 @@ static void go(struct flow *f)
 	near_go_eager(f);
 }
 
-/* The client has said what it wants. */
-static void has_asked(struct flow *f)
-{
-	struct near *n = f->near;
-
-	tcp_conn_read_stop(f->conn);
-	if (list_is_empty(&n->asking))
-		return;
-	list_remove(&n->asking);
-	f->b->asking_count--;
-}
-
 /* Of @to; what is left of @rest was sent ahead. False: refused, or the client is gone. */
 static bool find_route(struct flow *f, const struct hostport *to, const struct rd *rest)
 {
 	struct near *n = f->near;
 	size_t left = rd_left(rest);
 
-	has_asked(f);
+	tcp_conn_read_stop(f->conn);
+	leave_asking(f);
 	/* What the client sent ahead is stream data: keep it at the front of the buffer. */
 	memmove(n->in, rest->pos, left);
 	n->early_size = left;
@@ -168,7 +163,8 @@ static void on_bind(struct flow *f, const struct hostport *to, const struct rd *
 
 static void on_associate(struct flow *f, const struct hostport *from)
 {
-	has_asked(f);
+	leave_asking(f);
+	tcp_conn_read_stop(f->conn);
 	f->near->to = *from;
 	associate_open(f);
 }

@@ -9,7 +9,11 @@
 
 #include "base/log.h"
 
-enum { NOFILE_WANTED = 65536 };
+enum {
+	NOFILE_WANTED = 65536,
+	NOFILE_RESERVE = 48, /* an agent at rest has some 25; listeners, look-ups, control */
+	CONNS_LEAST = 8,
+};
 
 void process_prepare(void)
 {
@@ -28,6 +32,17 @@ void process_prepare(void)
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 #endif
 	command_warn_root();
+}
+
+uint32_t process_conns_max(uint32_t wanted)
+{
+	struct rlimit limit;
+	rlim_t room;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return wanted;
+	room = limit.rlim_cur - CV_MIN(limit.rlim_cur, (rlim_t)NOFILE_RESERVE);
+	return (uint32_t)CV_MIN((rlim_t)wanted, CV_MAX(room, (rlim_t)CONNS_LEAST));
 }
 
 bool process_control_path(const struct command_line *line, const char *configured,

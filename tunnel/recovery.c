@@ -399,7 +399,8 @@ static void on_probe_timeout(struct session *s, cv_time now, uint8_t slot)
 		return;
 	}
 	/* Where nothing large passes any more nothing is acknowledged, hence nothing declared lost:
-	 * silence counts as a burst of losses, of what was sent into it: small packets say nothing. */
+	 * silence counts as a burst of losses, of what was sent into it: small packets say nothing.
+	 */
 	if (pmtud_on_lost(&p->pmtud, now, p->pmtud.sent_max)) {
 		cc_set_mss(&p->cc, p->pmtud.size);
 		trace_emit(s->core->trace, now, TRACE_MTU, s->number, slot, p->pmtud.size);

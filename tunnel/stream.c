@@ -548,6 +548,13 @@ bool stream_is_at_end(const struct stream *st)
 	return st->receive == STREAM_RECEIVE_ALL && st->in.consumed == st->in_final;
 }
 
+bool stream_is_delivered(const struct stream *st)
+{
+	if (st->send == STREAM_SEND_OPEN)
+		return st->out.acked == st->out.end;
+	return st->send != STREAM_SEND_FINISHED;
+}
+
 void stream_stop(struct streams *s, struct stream *st, uint16_t code)
 {
 	switch ((enum stream_receive_state)st->receive) {

@@ -106,6 +106,8 @@ size_t stream_readable(const struct stream *st);
 void stream_consume(struct streams *s, struct stream *st, cv_time now, size_t size);
 /* Every byte up to FIN was consumed. */
 bool stream_is_at_end(const struct stream *st);
+/* Everything written so far was acknowledged, and the end if it was finished; or will never be. */
+bool stream_is_delivered(const struct stream *st);
 /* The application forgets the stream: what is unfinished is reset/stopped with @code; the object
  * goes when both halves have ended, and only then the stream counts no more against MAX_STREAMS. */
 void stream_release(struct streams *s, struct stream *st, uint16_t code);

@@ -18,7 +18,7 @@
 
 struct resolver;
 
-enum { RESOLVER_ADDRESSES_MAX = 16 }; /* of one answer; the rest is dropped */
+enum { RESOLVER_ADDRESSES_MAX = 32 }; /* of one answer, half of each family; the rest is dropped */
 
 #define RESOLVER_TIMEOUT CV_SEC(5)
 
@@ -29,8 +29,8 @@ enum resolver_verdict {
 	RESOLVER_LIMIT,     /* too many lookups in flight, or no memory */
 };
 
-/* Once per resolver_start(), from the loop, never from within a call of ours. @list is borrowed for
- * the call; its ports are those asked for. */
+/* Once per resolver_start(), from the loop, never from within a call of ours. @list is in the name
+ * server's order and borrowed for the call; its ports are those asked for. */
 typedef void (*resolver_done)(void *ctx, uint64_t id, enum resolver_verdict verdict,
                               const struct addr *list, unsigned count);
 

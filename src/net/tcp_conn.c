@@ -15,7 +15,8 @@
  * poll for errors alone would not do: a FIN in the queue would wake us for ever.
  *
  * libuv stops a poll on POLLERR and says UV_EBADF. Then what can still be read is read, as
- * the reset may stand behind data; only after that the error counts.
+ * the reset may stand behind data; only after that the error counts. Where a reset came after
+ * the other side's end, that end is read first.
  */
 #include "net/tcp_conn.h"
 
@@ -29,7 +30,6 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/list.h"
 #include "net/fds.h"
 
 enum {
@@ -44,6 +44,7 @@ struct tcp_set {
 	uv_loop_t *loop;
 	uv_timer_t timer;
 	struct list gated;
+	struct list waiters; /* struct tcp_set_waiter */
 	uint32_t count, count_max;
 	bool is_closing, is_timer_closed;
 };
@@ -55,6 +56,7 @@ struct tcp_conn {
 	const struct tcp_conn_events *events; /* NULL before tcp_conn_start() */
 	void *ctx;
 	int fd;
+	int error;     /* of the socket, while data before it wait for their reader; or 0 */
 	uint8_t armed; /* enum uv_poll_event that libuv watches now */
 	bool wants_read, wants_write;
 	bool is_eof;    /* the other side's FIN was read */
@@ -144,6 +146,10 @@ static bool read_once(struct tcp_conn *c)
 		c->events->on_read(c->ctx, (size_t)n);
 		return (size_t)n == size; /* a short read has emptied the socket */
 	}
+	if (n == 0 && c->error < 0) { /* no end: what the kernel says after a reset */
+		fail(c, c->error);
+		return false;
+	}
 	if (n == 0) {
 		c->is_eof = true;
 		c->wants_read = false;
@@ -159,12 +165,33 @@ static bool read_once(struct tcp_conn *c)
 	return false;
 }
 
-static void read_some(struct tcp_conn *c)
+/* True when more may be there. */
+static bool read_some(struct tcp_conn *c)
 {
 	for (int i = 0; i < READS_MAX; i++) {
 		if (c->is_closing || !c->wants_read || !read_once(c))
-			return;
+			return false;
 	}
+	return true;
+}
+
+/* The socket has an error, and libuv watches it no more. What stands before a reset is read; where
+ * the reader has no room now, the error waits for him, until check_gated() comes. */
+static void on_broken(struct tcp_conn *c)
+{
+	int error;
+
+	while (c->wants_read && read_some(c))
+		;
+	if (c->is_closing || c->is_failed)
+		return;
+	error = fds_take_error(c->fd);
+	if (error == 0)
+		return;
+	if (c->wants_read || c->is_eof)
+		fail(c, error);
+	else
+		c->error = error;
 }
 
 /* A unix client that is gone for good, after its end of file was read: no error ever says so. */
@@ -179,16 +206,12 @@ static bool has_hung_up(const struct tcp_conn *c)
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
 	struct tcp_conn *c = poll->data;
-	int error;
 
-	if (status < 0)
+	if (status < 0) {
 		c->armed = 0; /* libuv has stopped it */
-	if (c->wants_read && (status < 0 || (events & UV_READABLE)))
-		read_some(c);
-	if (status < 0 && !c->is_closing && !c->is_failed) {
-		error = fds_take_error(c->fd);
-		if (error < 0)
-			fail(c, error);
+		on_broken(c);
+	} else if (c->wants_read && (events & UV_READABLE)) {
+		(void)read_some(c); /* epoll comes again */
 	}
 	if ((events & UV_WRITABLE) && c->wants_write && !c->is_closing) {
 		c->wants_write = false;
@@ -199,7 +222,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 
 static void check_gated(struct tcp_conn *c)
 {
-	int error = fds_take_error(c->fd);
+	int error = c->error ? c->error : fds_take_error(c->fd);
 
 	if (error == 0 && has_hung_up(c))
 		error = -EPIPE;
@@ -239,6 +262,7 @@ int tcp_set_open(uv_loop_t *loop, uint32_t conns_max, struct tcp_set **out)
 	set->loop = loop;
 	set->count_max = conns_max;
 	list_init(&set->gated);
+	list_init(&set->waiters);
 	r = uv_timer_init(loop, &set->timer);
 	if (r < 0) {
 		cv_free(set);
@@ -276,6 +300,23 @@ uint32_t tcp_set_count(const struct tcp_set *set)
 bool tcp_set_has_room(const struct tcp_set *set)
 {
 	return set->count < set->count_max;
+}
+
+void tcp_set_await_room(struct tcp_set *set, struct tcp_set_waiter *w)
+{
+	list_remove(&w->node);
+	list_add_tail(&set->waiters, &w->node);
+}
+
+/* All of them: who is first may have nobody to let in. */
+static void wake_waiters(struct tcp_set *set)
+{
+	while (!list_is_empty(&set->waiters)) {
+		struct tcp_set_waiter *w = list_entry(set->waiters.next, struct tcp_set_waiter, node);
+
+		list_remove(&w->node);
+		w->on_room(w);
+	}
 }
 
 uv_loop_t *tcp_set_loop(const struct tcp_set *set)
@@ -391,6 +432,8 @@ int tcp_conn_writev(struct tcp_conn *c, const struct iovec *pieces, unsigned cou
 	*taken = 0;
 	if (c->is_failed)
 		return -EPIPE;
+	if (c->error < 0)
+		return c->error;
 	for (unsigned i = 0; i < count; i++)
 		total += pieces[i].iov_len;
 	if (total == 0)
@@ -433,6 +476,7 @@ static void on_conn_closed(uv_handle_t *handle)
 	cv_free(c);
 	CV_ASSERT(set->count > 0);
 	set->count--;
+	wake_waiters(set);
 	set_release(set);
 }
 

@@ -24,6 +24,7 @@
 
 #include "base/addr.h"
 #include "base/compiler.h"
+#include "base/list.h"
 
 struct tcp_set;
 struct tcp_conn;
@@ -54,6 +55,13 @@ void tcp_set_close(struct tcp_set *set);
 /* Conns alive, those closing included. */
 uint32_t tcp_set_count(const struct tcp_set *set);
 bool tcp_set_has_room(const struct tcp_set *set);
+/* Who waits for room; embedded, its node initialised. */
+struct tcp_set_waiter {
+	struct list node; /* list_remove() gives up waiting */
+	void (*on_room)(struct tcp_set_waiter *w);
+};
+/* on_room comes once, when a conn has gone; others may take the place before. Idempotent. */
+void tcp_set_await_room(struct tcp_set *set, struct tcp_set_waiter *w);
 uv_loop_t *tcp_set_loop(const struct tcp_set *set);
 
 /**

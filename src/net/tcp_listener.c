@@ -29,6 +29,7 @@ struct tcp_listener {
 	unsigned handles_open;
 	int fd;
 	uint64_t pause_ms; /* the next pause */
+	struct tcp_set_waiter waiter;
 	cv_time said_at;   /* 0: never */
 	struct tcp_set *set;
 	tcp_listener_accept on_accept;
@@ -56,14 +57,26 @@ static void on_timer(uv_timer_t *timer)
 	watch(timer->data);
 }
 
+static void on_room(struct tcp_set_waiter *waiter)
+{
+	struct tcp_listener *l = CV_CONTAINER_OF(waiter, struct tcp_listener, waiter);
+
+	watch(l);
+}
+
+/* A full set (@error 0) says itself when it has room; other shortages are tried again. */
 static void pause_accept(struct tcp_listener *l, int error)
 {
 	char where[HOSTPORT_TEXT_MAX];
 	cv_time now = clock_now();
 
 	(void)uv_poll_stop(&l->poll);
-	(void)uv_timer_start(&l->timer, on_timer, l->pause_ms, 0);
-	l->pause_ms = CV_MIN(l->pause_ms * 2, (uint64_t)PAUSE_MAX_MS);
+	if (error) {
+		(void)uv_timer_start(&l->timer, on_timer, l->pause_ms, 0);
+		l->pause_ms = CV_MIN(l->pause_ms * 2, (uint64_t)PAUSE_MAX_MS);
+	} else {
+		tcp_set_await_room(l->set, &l->waiter);
+	}
 	if (l->said_at && cv_time_since(now, l->said_at) < SAID_INTERVAL)
 		return;
 	l->said_at = now;
@@ -204,6 +217,8 @@ int tcp_listener_open(struct tcp_set *set, const struct hostport *at, tcp_listen
 		return -ENOMEM;
 	*l = (struct tcp_listener){ .set = set, .on_accept = on_accept, .ctx = ctx, .at = *at };
 	l->pause_ms = PAUSE_MS;
+	l->waiter.on_room = on_room;
+	list_init(&l->waiter.node);
 	l->fd = r = fds_socket(sa.ss_family, SOCK_STREAM, 0);
 	if (r < 0)
 		goto fail;
@@ -255,6 +270,7 @@ void tcp_listener_close(struct tcp_listener *l, void (*on_closed)(void *ctx), vo
 	l->is_closing = true;
 	l->on_closed = on_closed;
 	l->closed_ctx = ctx;
+	list_remove(&l->waiter.node);
 	uv_close((uv_handle_t *)&l->poll, on_handle_closed);
 	uv_close((uv_handle_t *)&l->timer, on_handle_closed);
 	remove_file(l); /* before the descriptor: nobody may find the file unanswered */

@@ -10,7 +10,7 @@ const net = require('net');
 const [proxyPort, what, version, host, port, file] = process.argv.slice(2);
 const options = (command, destination) => ({
   proxy: { host: '127.0.0.1', port: Number(proxyPort), type: Number(version) },
-  command, destination, timeout: 10000,
+  command, destination, timeout: 30000,
 });
 const fail = (error) => { console.error(error.message || error); process.exit(1); };
 
@@ -71,5 +71,5 @@ function associate() {
   client.connect();
 }
 
-setTimeout(() => fail('nothing within 12 s'), 12000);
+setTimeout(() => fail('nothing within 30 s'), 30000);
 ({ sum, bind, associate })[what]();

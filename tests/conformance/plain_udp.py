@@ -6,7 +6,7 @@ import sys
 
 host, port, size, count = sys.argv[1], *map(int, sys.argv[2:])
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.settimeout(3)
+s.settimeout(8)
 back = 0
 for _ in range(count):
     data = os.urandom(size)

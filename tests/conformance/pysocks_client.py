@@ -15,7 +15,7 @@ def proxied(type=socket.SOCK_STREAM):
     s = socks.socksocket(socket.AF_INET, type)
     s.set_proxy(getattr(socks, kind.upper()), "127.0.0.1", int(proxy), rdns=bool(rdns),
                 username=user, password=password)
-    s.settimeout(10)
+    s.settimeout(30)
     return s
 
 

@@ -7,7 +7,7 @@ from stage import PASSWORD, USER
 
 
 def curl(c, *words, **options):
-    return c.run(["curl", "-sS", "--noproxy", "", "--max-time", "12", *words], **options)
+    return c.run(["curl", "-sS", "--noproxy", "", "--max-time", "30", *words], **options)
 
 
 @check("curl", "SOCKS4", "socks4", "curl", quick=True)

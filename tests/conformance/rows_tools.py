@@ -123,7 +123,7 @@ def ssh_words(c, command):
 def ssh(c, command):
     """A command that gets 1 MiB and its end, says its sum, and leaves its exit code."""
     words, where = ssh_words(c, command)
-    done = c.run(["ssh", *words, where, "sha256sum; exit 7"], input=c.targets.data, timeout=20)
+    done = c.run(["ssh", *words, where, "sha256sum; exit 7"], input=c.targets.data, timeout=60)
     if done.returncode == 255:
         raise Fail(last_line(done.stderr))
     c.same((done.returncode, done.stdout.split()[:1]), (7, [c.targets.digest.encode()]),
@@ -134,7 +134,7 @@ def scp(c, command):
     words, where = ssh_words(c, command)
     for source, sink in ((c.targets.data_file, f"{where}:{c.directory}/up"),
                          (f"{where}:{c.directory}/up", c.directory / "down")):
-        done = c.run(["scp", "-q", *words, source, sink], timeout=20)
+        done = c.run(["scp", "-q", *words, source, sink], timeout=60)
         c.same(done.returncode, 0, f"scp: {last_line(done.stderr)}")
     c.same((c.directory / "down").read_bytes(), c.targets.data, "the file there and back")
 
@@ -189,7 +189,7 @@ def _(c):
 
 def git(c, proxy):
     """A clone, and a commit pushed back to a branch of its own."""
-    work, run = c.directory / "work", dict(env=git_env(), timeout=30)
+    work, run = c.directory / "work", dict(env=git_env(), timeout=60)
     git = ["git", "-c", f"http.proxy={proxy}", "-c", "user.name=c", "-c", "user.email=c@c"]
     url = c.url("/project.git", host=c.stage.name)
     done = c.run([*git, "clone", "-q", url, work], **run)
@@ -220,7 +220,7 @@ def _(c):
 
 def wget(c, url, *words):
     proxy = f"http://{c.proxy}"
-    return c.run(["wget", "-q", "-t", "1", "-T", "10", "-O", "-", *words, url],
+    return c.run(["wget", "-q", "-t", "1", "-T", "30", "-O", "-", *words, url],
                  env={"http_proxy": proxy, "https_proxy": proxy})
 
 
@@ -237,14 +237,14 @@ def _(c):
 
 @check("wget", "http proxy, password", "authhttp", "wget")
 def _(c):
-    c.fetched(c.run(["wget", "-q", "-t", "1", "-T", "10", "-O", "-", f"--proxy-user={USER}",
+    c.fetched(c.run(["wget", "-q", "-t", "1", "-T", "30", "-O", "-", f"--proxy-user={USER}",
                      f"--proxy-password={PASSWORD}", c.url()],
                     env={"http_proxy": f"http://{c.auth_proxy}"}))
 
 
 def aria2(c, url, *words):
     done = c.run(["aria2c", "-q", "--no-conf", f"--all-proxy=http://{c.proxy}", "-d", c.directory,
-                  "-o", "got", "--max-tries=1", "--connect-timeout=10", *words, url])
+                  "-o", "got", "--max-tries=1", "--connect-timeout=30", *words, url])
     c.same(done.returncode, 0, f"exit code {last_line(done.stdout.decode() + done.stderr)}".strip())
     c.same((c.directory / "got").read_bytes(), c.targets.data, "the file")
 

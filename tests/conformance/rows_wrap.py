@@ -8,7 +8,7 @@ from checks import Fail, Skip, check, last_line
 from stage import ENV, PASSWORD, USER
 
 HERE = pathlib.Path(__file__).resolve().parent
-CURL = ["curl", "-sS", "--noproxy", "*", "--max-time", "10"]
+CURL = ["curl", "-sS", "--noproxy", "*", "--max-time", "30"]
 
 
 # proxychains --------------------------------------------------------------------

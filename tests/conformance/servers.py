@@ -19,6 +19,11 @@ ALL = frozenset(("socks4", "socks4a", "socks5", "auth5", "http", "authhttp", "bi
 BROKEN = re.compile(r"Sanitizer|runtime error:|[Aa]ssertion|stack smashing")
 
 
+# Key that a culvert may call "not supported yet" -> what it does not offer then.
+LACKS = {"udp": {"udp", "forward-udp"}, "metrics": {"pac"}, "services": {"service"},
+         "remote_forwards": {"remote"}, "allow_listen": {"remote", "bind"}}
+
+
 class Missing(Exception):
     """It is not installed, or cannot run here."""
 
@@ -29,6 +34,7 @@ class Server:
     def __init__(self, stage, targets):
         self.stage, self.targets = stage, targets
         self.pids = []
+        self.lacks = set()  # of what it offers, what this version of it does not have
         self.socks = self.auth = self.metrics = None
         self.forwards = {}  # name -> port, or path of a unix socket
         self.remote = None  # port where the far side listens for the near one
@@ -141,7 +147,7 @@ class Culvert(Server):
         wait_until(is_ready, 10, f"culvert's agent {side} is ready")
 
     def _write(self, path, config):
-        """Without the keys that this culvert does not know yet: their rows fail."""
+        """Without the keys that this culvert does not have yet: their rows are not played."""
         while True:
             path.write_text(json.dumps(config, indent=1))
             path.chmod(0o600)
@@ -153,6 +159,8 @@ class Culvert(Server):
             if not unknown:
                 return
             prune(config, unknown)
+            for key in unknown:
+                self.lacks |= LACKS.get(key, set())
 
     def stop(self):
         wrong = []

@@ -106,7 +106,7 @@ class Stage:
         self.processes.append(process)
         return process
 
-    def run(self, command, timeout=15, input=b"", env=None):
+    def run(self, command, timeout=40, input=b"", env=None):
         """A client, to its end; it and what it started are gone afterwards."""
         process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -31,19 +31,19 @@ def markdown(items, results):
 
 
 def _reasons(items, results):
-    """One line for each cell that failed or was not played; where it is the same for all, one."""
-    lines, said = [], set()
+    """Why each cell failed or was not played: a line for each server and reason."""
+    lines = {}
     for name, outcomes in results.items():
         for item in items:
             outcome, reason = outcomes[item]
             if outcome not in ("fail", "skip"):
                 continue
-            who, word = (name, "") if outcome == "fail" else ("?", "not played: ")
-            line = f"* {who}: {item.client} {item.feature}: {word}{_plain(reason)}"
-            if line not in said:
-                said.add(line)
-                lines.append(line)
-    return lines
+            who = f"✗ {name}" if outcome == "fail" else "? not played"
+            rows = lines.setdefault((who, _plain(reason)), [])
+            row = f"{item.client} {item.feature}"
+            if row not in rows:
+                rows.append(row)
+    return [f"* {who}: *{reason}*: {'; '.join(rows)}" for (who, reason), rows in lines.items()]
 
 
 def _plain(reason):

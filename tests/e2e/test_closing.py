@@ -24,6 +24,7 @@ from world import CULVERT, PROXY, World, main, report
 
 FORWARD, TARGET = 2000, 2001
 BEFORE, BURST, MORE = (os.urandom(size) for size in (64 << 10, 100_000, 200_000))
+ANSWER = os.urandom(5000)
 UNREAD = 1000   # bytes left in the queue of who closes with unread data
 HUGE = 32 << 20
 SEEN_WITHIN = 5
@@ -250,6 +251,46 @@ def nc(w):
     assert codes == {"half": 0, "close": 0, "reset": 1, "unread": 1}, codes
 
 
+# An answer before the request has ended ------------------------------------------------
+
+
+def early_answer(pair, way):
+    """The target has seen enough: it answers and closes, with the rest unread or still to come."""
+    client, target = pair()
+    with client, target:
+        client.settimeout(20)
+        target.settimeout(20)
+        client.sendall(BEFORE[:20_000])
+        if way == "unread":
+            socks.read_exactly(target, 1000)
+            wait_queued(target, 1)
+        else:
+            socks.read_exactly(target, 20_000)
+        target.sendall(ANSWER)
+        finish(target, way)
+        if way == "close":
+            try:
+                for _ in range(50):
+                    client.sendall(BURST[:1000])
+                    time.sleep(0.002)
+            except (ConnectionResetError, BrokenPipeError):
+                pass
+        return read_to_end(client, ANSWER)
+
+
+def early_answers(w):
+    """A server that refuses an upload, say: its client reads why."""
+    ways = Ways(w)
+    for way in ("unread", "close"):
+        seen = {}
+        for connect in (ways.plain, ways.socks, ways.forward):
+            got = [early_answer(ways.pair(connect), way) for _ in range(5)]
+            seen[connect.__name__] = sorted(set(got))
+        report(f"an answer before the request has ended, then {way}", seen)
+        assert all(got.startswith("all") for found in seen.values() for got in found), seen
+        assert seen["socks"] == seen["forward"], seen
+
+
 # Nothing, and much -------------------------------------------------------------------
 
 
@@ -391,7 +432,7 @@ def story():
                                    "to": f"{w.web.address}:{TARGET}"}]
         w.listener = w.listen(TARGET)
         w.start()
-        for part in (orders, nc, nothing, much, small_writes, keepalive):
+        for part in (orders, early_answers, nc, nothing, much, small_writes, keepalive):
             part(w)
         # Nothing is left behind.
         for agent, peer in ((w.a, "far"), (w.b, "near")):

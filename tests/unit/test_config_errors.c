@@ -627,12 +627,12 @@ static const struct row rows[] = {
 	  "identity: id.key\n"
 	  "peers: { home: { key: " K1 " } }\n"
 	  "forwards: [ { listen: 'unix:/a', peer: home, to: 53, protocol: udp } ]\n",
-	  "3:23: UDP has no unix sockets: expected HOST:PORT or a port" },
+	  "3:23: 'protocol: udp' needs an address: unix sockets are for tcp" },
 	{ "udp to a unix socket",
 	  "identity: id.key\n"
 	  "peers: { home: { key: " K1 " } }\n"
 	  "forwards: [ { listen: 53, peer: home, to: 'unix:/a', protocol: udp } ]\n",
-	  "3:43: UDP has no unix sockets: expected HOST:PORT or a port" },
+	  "3:43: 'protocol: udp' needs a host and a port: unix sockets are for tcp" },
 	{ "one place for two forwards of udp",
 	  "identity: id.key\n"
 	  "peers: { home: { key: " K1 " } }\n"
