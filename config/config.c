@@ -146,6 +146,8 @@ static int complete(struct config *c)
 	char path[CONFIG_PATH_MAX];
 	int r;
 
+	if (!c->server.metrics.unix_path && c->server.metrics.addr_count == 0)
+		c->server.metrics = c->metrics;
 	if (!c->server.control)
 		c->server.control = c->control;
 	if (!c->server.control) {

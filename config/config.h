@@ -197,9 +197,9 @@ struct config_server {
 	uint32_t agents_per_address_max;
 	uint32_t connections_max; /* TCP */
 	uint32_t connections_per_address_max;
-	const char *control; /* own or inherited, never NULL after config_load() */
-	struct config_listen metrics;
-	struct config_log log; /* own or inherited, key by key */
+	const char *control;          /* own or inherited, never NULL after config_load() */
+	struct config_listen metrics; /* own or inherited */
+	struct config_log log;        /* own or inherited, key by key */
 };
 
 struct config {

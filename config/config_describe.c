@@ -138,6 +138,11 @@ static void describe_agent(const struct config *c, FILE *out)
 		describe_forward(&c->remote_forwards[i], true, out);
 	for (size_t i = 0; i < c->service_count; i++)
 		describe_service(&c->services[i], out);
+	if (c->metrics.unix_path || c->metrics.addr_count > 0) {
+		(void)fprintf(out, "metrics, status page and proxy.pac on ");
+		describe_listen(&c->metrics, out);
+		(void)fprintf(out, "\n");
+	}
 	(void)fprintf(out, "control socket %s\n", c->control);
 	(void)fprintf(out,
 	              "memory: at most %" PRIu64

@@ -240,7 +240,7 @@ static const struct schema_key server_keys[] = {
 	{ "limits", SCHEMA_MAP, .offset = 0, .table = &limits_table, .help = "most of each" },
 	{ "control", SCHEMA_SOCKET, AT(config_server, control),
 	  .help = "as control, for the server; culvert-server.sock beside the agent's by default" },
-	{ "metrics", SCHEMA_LISTEN, .flags = SCHEMA_NOT_YET, AT(config_server, metrics),
+	{ "metrics", SCHEMA_LISTEN, AT(config_server, metrics),
 	  .help = "as metrics, for the server" },
 	{ "log", SCHEMA_MAP, AT(config_server, log), .table = &server_log_table,
 	  .help = "as log, for the server" },
@@ -276,7 +276,7 @@ static const struct schema_key root_keys[] = {
 	{ "control", SCHEMA_SOCKET, AT(config, control),
 	  .help = "socket of a running culvert; $XDG_RUNTIME_DIR/culvert.sock by default, else "
 	          "/run/culvert/culvert.sock" },
-	{ "metrics", SCHEMA_LISTEN, .flags = SCHEMA_NOT_YET, AT(config, metrics),
+	{ "metrics", SCHEMA_LISTEN, AT(config, metrics),
 	  .help = "Prometheus metrics and the status page" },
 	{ "log", SCHEMA_MAP, AT(config, log), .table = &log_table,
 	  .help = "lines on standard error" },

@@ -207,6 +207,10 @@ static int start(struct agent *a)
 	}
 	a->has_bridge = true;
 	listeners_init(&a->listeners, a->conns, &a->bridge);
+	if (agent_metrics_open(a) < 0) {
+		log_error("out of memory");
+		return -1;
+	}
 	if (signals_open(&a->loop, &events, a, &a->signals) < 0)
 		return -1;
 	if (control_open(&a->loop, control, &agent_status_ops, a, &a->control, why) < 0) {
@@ -251,6 +255,9 @@ static void stop(struct agent *a)
 		return;
 	a->is_stopping = true;
 	listeners_close(&a->listeners);
+	if (a->listeners.metrics)
+		metrics_close(a->listeners.metrics);
+	a->listeners.metrics = NULL;
 	if (a->has_bridge)
 		bridge_close(&a->bridge);
 	if (a->control)

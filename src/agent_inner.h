@@ -145,6 +145,11 @@ CV_NODISCARD int agent_open_foreign(struct agent *a);
 /* As after SIGTERM, but not before this turn of the loop is over. */
 void agent_stop_soon(struct agent *a);
 
+/* ---- agent_metrics.c ---- */
+
+/* The pages, for whichever listener a configuration gives them. 0 or a negative errno. */
+CV_NODISCARD int agent_metrics_open(struct agent *a);
+
 /* ---- agent_manage.c ---- */
 
 /* control_ops.manage */

@@ -81,7 +81,7 @@ static json_t *list_forwards(const struct agent *a)
 		const struct listener *l = a->listeners.list[i];
 		char target[HOSTPORT_TEXT_MAX];
 
-		if (l->role.kind == LISTENER_PROXY)
+		if (l->role.kind != LISTENER_FORWARD && l->role.kind != LISTENER_ADDED)
 			continue;
 		(void)json_array_append_new(list,
 		                            json_pack("{s:s,s:s,s:s,s:s,s:b}", "listen", l->address,

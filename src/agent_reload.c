@@ -180,7 +180,9 @@ int agent_reload(void *ctx, FILE *out)
 	report_deinit(&report);
 	if (r < 0)
 		return EXIT_USAGE;
-	r = may_take_over(a, change.next, out) ? prepare(a, now, &change, out) : EXIT_USAGE;
+	r = command_can_serve(change.next, out) && may_take_over(a, change.next, out)
+	            ? prepare(a, now, &change, out)
+	            : EXIT_USAGE;
 	if (r == EXIT_DONE)
 		commit(a, now, &change);
 	else

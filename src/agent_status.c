@@ -73,6 +73,12 @@ static int list_remotes(const struct bridge *b, struct remote_lists *l)
 
 static json_t *on_status(void *ctx)
 {
+	static const char *const kinds[] = {
+		[LISTENER_PROXY] = "proxy",
+		[LISTENER_FORWARD] = "forward",
+		[LISTENER_METRICS] = "metrics",
+		[LISTENER_ADDED] = "forward",
+	};
 	struct agent *a = ctx;
 	const struct config *c = a->config;
 	cv_time now = clock_now();
@@ -106,12 +112,15 @@ static json_t *on_status(void *ctx)
 	}
 	for (unsigned i = 0; i < a->listeners.count; i++) {
 		const struct listener *l = a->listeners.list[i];
-		bool is_proxy = l->role.kind == LISTENER_PROXY;
 
-		listeners[i].kind = is_proxy ? "proxy" : "forward";
-		listeners[i].address = l->address;
-		listeners[i].peer =
-			is_proxy ? c->proxies[l->role.index].peer.name : l->role.peer_name;
+		listeners[i] = (struct status_listener){
+			.kind = kinds[l->role.kind],
+			.address = l->address,
+			.peer = l->role.kind == LISTENER_PROXY ? c->proxies[l->role.index].peer.name
+			                                       : l->role.peer_name,
+		};
+		if (l->role.kind == LISTENER_METRICS)
+			listeners[i].peer = NULL;
 	}
 	for (size_t i = 0; i < remote.listened_count; i++)
 		listeners[s.listener_count++] =

@@ -14,6 +14,7 @@
 #include <yaml.h>
 
 #include "base/log.h"
+#include "metrics.h"
 #include "net/upnp.h"
 
 static const struct command commands[] = {
@@ -165,8 +166,9 @@ static int print_version(void)
 	(void)printf("culvert %s (libuv %s, libsodium %s, c-ares %s, libyaml %d.%d.%d)\n",
 	             CULVERT_VERSION, uv_version_string(), sodium_version_string(),
 	             ares_version(NULL), major, minor, patch);
-	(void)printf("port mapping by PCP, NAT-PMP%s\n",
-	             upnp_is_built_in() ? ", UPnP" : " (UPnP is not built in)");
+	(void)printf("port mapping by PCP, NAT-PMP%s; %s\n",
+	             upnp_is_built_in() ? ", UPnP" : " (UPnP is not built in)",
+	             metrics_is_built_in() ? "metrics" : "metrics are not built in");
 	return EXIT_DONE;
 }
 
@@ -356,7 +358,25 @@ struct config *command_load_config(const struct command_line *line, enum config_
 		report_print(&report, REPORT_ERROR, stderr);
 	report_print(&report, REPORT_WARNING, stderr);
 	report_deinit(&report);
-	return r < 0 ? NULL : config;
+	if (r < 0)
+		return NULL;
+	if (role != CONFIG_ROLE_CLIENT && !command_can_serve(config, stderr)) {
+		config_free(config);
+		return NULL;
+	}
+	return config;
+}
+
+bool command_can_serve(const struct config *config, FILE *out)
+{
+	/* A server's own is inherited where it is not set. */
+	const struct config_listen *m = &config->server.metrics;
+
+	if (metrics_is_built_in() || (m->addr_count == 0 && !m->unix_path))
+		return true;
+	(void)fprintf(out, "%s:%u:%u: 'metrics' needs libmicrohttpd, which this build is without\n",
+	              config->file, m->mark.line, m->mark.column);
+	return false;
 }
 
 static bool copy_path(const char *from, char out[CONFIG_PATH_MAX])

@@ -49,6 +49,8 @@ void command_error(const char *fmt, ...) CV_PRINTF(1, 2);
 
 /* The configuration named by -c, or the default one; NULL after its errors were printed. */
 struct config *command_load_config(const struct command_line *line, enum config_role role);
+/* False, and a line in @out: it wants what this build is without. */
+bool command_can_serve(const struct config *config, FILE *out);
 /* Path of the running process's control socket: --control, $CULVERT_CONTROL, the configuration, the
  * default. False: too long. */
 bool command_control_path(const struct command_line *line, char out[CONFIG_PATH_MAX]);

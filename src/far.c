@@ -353,6 +353,7 @@ static void dispatch(struct flow *f, cv_time now, const struct target_request *r
 		on_request(f, now, request);
 		return;
 	case TARGET_KIND_LISTEN:
+	case TARGET_KIND_LISTEN_UDP:
 		far_listen_open(f, now, request);
 		return;
 	case TARGET_KIND_BIND:
@@ -360,9 +361,6 @@ static void dispatch(struct flow *f, cv_time now, const struct target_request *r
 		return;
 	case TARGET_KIND_UDP:
 		on_udp_request(f, now, request);
-		return;
-	case TARGET_KIND_LISTEN_UDP:
-		refuse(f, TARGET_UNSUPPORTED);
 		return;
 	}
 	CV_UNREACHABLE();

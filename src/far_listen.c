@@ -36,7 +36,10 @@ static void close_listener(struct flow *f, struct far_listen *fl)
 		bridge_remove_own_unix(f->b, fl->at.text);
 	else
 		bridge_remove_own(f->b, &fl->at.addr);
-	tcp_listener_close(fl->l, NULL, NULL);
+	if (fl->udp)
+		near_udp_close(fl->udp, NULL, NULL);
+	else
+		tcp_listener_close(fl->l, NULL, NULL);
 }
 
 void far_listen_free(struct flow *f)
@@ -48,7 +51,7 @@ void far_listen_free(struct flow *f)
 	f->listen = NULL;
 	if (fl->lookup)
 		resolver_cancel(f->b->resolver, fl->lookup);
-	if (fl->l)
+	if (fl->l || fl->udp)
 		close_listener(f, fl);
 	CV_ASSERT(f->b->peers[f->peer].listeners > 0);
 	f->b->peers[f->peer].listeners--;
@@ -66,8 +69,24 @@ bool far_listen_may_any(const struct flow *f)
 	return false;
 }
 
-static int try_ports(struct flow *f, const struct hostport *at, tcp_listener_accept on_accept,
-                     struct tcp_listener **out)
+static int open_socket(struct flow *f, const struct hostport *at, tcp_listener_accept on_accept)
+{
+	struct far_listen *fl = f->listen;
+	int r;
+
+	if (!fl->is_udp) {
+		r = tcp_listener_open(f->b->conns, at, on_accept, f, &fl->l);
+		if (r < 0)
+			fl->l = NULL;
+		return r;
+	}
+	r = near_udp_open(f->b, &at->addr, &fl->udp); /* the policy has no unix sockets for UDP */
+	if (r < 0)
+		fl->udp = NULL;
+	return r;
+}
+
+static int try_ports(struct flow *f, const struct hostport *at, tcp_listener_accept on_accept)
 {
 	struct listen_acl acl = policy(f);
 	struct hostport real = *at;
@@ -75,15 +94,28 @@ static int try_ports(struct flow *f, const struct hostport *at, tcp_listener_acc
 	int r = -EADDRINUSE;
 
 	if (at->kind != HOST_ADDR || at->port != 0)
-		return tcp_listener_open(f->b->conns, at, on_accept, f, out);
+		return open_socket(f, at, on_accept);
 	for (uint32_t i = 0; i < LISTEN_TRIES_MAX && r == -EADDRINUSE; i++) {
-		if (!listen_acl_port(&acl, at, false, i, &port))
+		if (!listen_acl_port(&acl, at, f->listen->is_udp, i, &port))
 			break;
 		real.port = port;
 		real.addr.port = port;
-		r = tcp_listener_open(f->b->conns, &real, on_accept, f, out);
+		r = open_socket(f, &real, on_accept);
 	}
 	return r;
+}
+
+/* Where the flows of its clients go. */
+static void set_udp_role(struct flow *f)
+{
+	const struct near_udp_role role = {
+		.peer = f->peer,
+		.request = { .kind = TARGET_KIND_UDP,
+		             .listener = stream_id(f->stream),
+		             .has_listener = true },
+	};
+
+	near_udp_set_role(f->listen->udp, &role);
 }
 
 enum target_code far_listen_bind(struct flow *f, const struct hostport *at,
@@ -94,15 +126,19 @@ enum target_code far_listen_bind(struct flow *f, const struct hostport *at,
 	struct hostport wanted = *at;
 	int r;
 
-	if (!listen_acl_allows(&acl, at, false))
+	if (!listen_acl_allows(&acl, at, fl->is_udp))
 		return TARGET_POLICY;
 	wanted.addr.port = wanted.port;
-	r = try_ports(f, &wanted, on_accept, &fl->l);
-	if (r < 0) {
-		fl->l = NULL;
+	r = try_ports(f, &wanted, on_accept);
+	if (r < 0)
 		return target_code_from_errno(r);
+	if (fl->udp) {
+		fl->at = (struct hostport){ .kind = HOST_ADDR, .addr = near_udp_local(fl->udp) };
+		fl->at.port = fl->at.addr.port;
+		set_udp_role(f);
+	} else {
+		tcp_listener_local(fl->l, &fl->at);
 	}
-	tcp_listener_local(fl->l, &fl->at);
 	if (fl->at.kind == HOST_UNIX)
 		bridge_add_own_unix(f->b, fl->at.text);
 	else
@@ -135,8 +171,10 @@ void far_listen_open(struct flow *f, cv_time now, const struct target_request *r
 	struct addr bound = { .family = ADDR_NONE };
 	char text[HOSTPORT_TEXT_MAX];
 
-	if (code == TARGET_OK)
+	if (code == TARGET_OK) {
+		f->listen->is_udp = request->kind == TARGET_KIND_LISTEN_UDP;
 		code = far_listen_bind(f, &request->to, on_accept);
+	}
 	if (code != TARGET_OK) {
 		refuse(f, &request->to, code);
 		return;
@@ -151,8 +189,8 @@ void far_listen_open(struct flow *f, cv_time now, const struct target_request *r
 		refuse(f, &request->to, TARGET_LIMIT);
 		return;
 	}
-	log_info("listener opened peer=%s listen=%s", flow_peer_name(f),
-	         hostport_format(&f->listen->at, text));
+	log_info("listener opened peer=%s listen=%s%s", flow_peer_name(f),
+	         hostport_format(&f->listen->at, text), f->listen->is_udp ? "/udp" : "");
 	flow_kick(f);
 }
 
@@ -165,8 +203,8 @@ void far_listen_on_stream(struct flow *f, cv_time now, const struct endpoint_eve
 	case STREAM_EVENT_READABLE: /* its end, or bytes that have no meaning */
 	case STREAM_EVENT_RESET:
 	case STREAM_EVENT_STOPPED:
-		log_info("listener closed peer=%s listen=%s", flow_peer_name(f),
-		         hostport_format(&f->listen->at, text));
+		log_info("listener closed peer=%s listen=%s%s", flow_peer_name(f),
+		         hostport_format(&f->listen->at, text), f->listen->is_udp ? "/udp" : "");
 		flow_abandon(f, TARGET_ABORTED, true);
 		return;
 	case STREAM_EVENT_WRITABLE:
@@ -190,7 +228,7 @@ void far_listen_adopt(struct bridge *b)
 		if (f->state != FLOW_LISTENING)
 			continue;
 		acl = policy(f);
-		if (!listen_acl_allows(&acl, &f->listen->at, false))
+		if (!listen_acl_allows(&acl, &f->listen->at, f->listen->is_udp))
 			refuse(f, &f->listen->at, TARGET_POLICY);
 	}
 }

@@ -6,16 +6,19 @@
  * the socket opened, and each connection goes back through a stream that names the listener's
  * number.
  *
- * The listener lives as long as the peer's LISTEN stream; what it accepted lives on. The policy
- * knows it as our own, so no peer reaches it through us unless it is named.
+ * The listener lives as long as the peer's LISTEN stream; TCP connections that it accepted live on.
+ * The policy knows it as our own, so no peer reaches it through us unless it is named.
  */
 
 #include "bridge.h"
+#include "near_udp.h"
 #include "net/tcp_listener.h"
 
 struct far_listen {
-	struct tcp_listener *l; /* NULL: not yet */
-	struct hostport at;     /* where it really is */
+	struct tcp_listener *l; /* NULL: not yet, or UDP */
+	struct near_udp *udp;   /* its clients' flows are ended with it */
+	bool is_udp;
+	struct hostport at; /* where it really is */
 	/* BIND */
 	struct addr from[RESOLVER_ADDRESSES_MAX]; /* who may connect */
 	unsigned from_count;                      /* 0: anybody */
@@ -27,7 +30,7 @@ struct far_listen_info {
 	char address[HOSTPORT_TEXT_MAX];
 };
 
-/* @request is LISTEN; the flow lives on as FLOW_LISTENING, or is refused. */
+/* @request is LISTEN or LISTEN_UDP; the flow lives on as FLOW_LISTENING, or is refused. */
 void far_listen_open(struct flow *f, cv_time now, const struct target_request *request);
 void far_listen_on_stream(struct flow *f, cv_time now, const struct endpoint_event *ev);
 /* Closes the listener, if the flow has one. */

@@ -20,6 +20,16 @@ static int fail(struct listeners *ls, int code, const char *fmt, ...)
 	return code;
 }
 
+/* The pages' library has its own way with a socket. */
+static void give_to_metrics(struct listeners *ls, struct tcp_conn *conn)
+{
+	int fd = ls->metrics ? tcp_conn_dup(conn) : -ENOTSUP;
+
+	if (fd >= 0)
+		metrics_take(ls->metrics, fd, tcp_conn_is_unix(conn));
+	tcp_conn_close(conn);
+}
+
 static void on_accept(void *ctx, struct tcp_conn *conn)
 {
 	struct listener *l = ctx;
@@ -27,6 +37,8 @@ static void on_accept(void *ctx, struct tcp_conn *conn)
 
 	if (l->all->is_closed) {
 		tcp_conn_close(conn);
+	} else if (l->role.kind == LISTENER_METRICS) {
+		give_to_metrics(l->all, conn);
 	} else if (l->role.kind == LISTENER_PROXY) {
 		near_accept_proxy(b, l->role.index, conn);
 	} else if (l->role.peer == ROUTE_NO_PEER) {
@@ -43,11 +55,15 @@ void listeners_init(struct listeners *ls, struct tcp_set *conns, struct bridge *
 	*ls = (struct listeners){ .conns = conns, .bridge = bridge };
 }
 
+static bool is_forward(const struct listener_role *r)
+{
+	return r->kind == LISTENER_FORWARD || r->kind == LISTENER_ADDED;
+}
+
 static bool is_same_forward(const struct listener_role *a, const struct listener_role *b)
 {
-	return a->kind != LISTENER_PROXY && b->kind != LISTENER_PROXY &&
-	       strcmp(a->peer_name, b->peer_name) == 0 && hostport_equal(&a->to, &b->to) &&
-	       a->is_udp == b->is_udp;
+	return is_forward(a) && is_forward(b) && strcmp(a->peer_name, b->peer_name) == 0 &&
+	       hostport_equal(&a->to, &b->to) && a->is_udp == b->is_udp;
 }
 
 /* ---- one socket ---- */
@@ -143,7 +159,7 @@ static unsigned likeness(const struct listener *l, const struct hostport *at,
 		return 1;
 	if (l->role.kind != role->kind)
 		return 0;
-	if (role->kind == LISTENER_PROXY)
+	if (!is_forward(role))
 		return l->role.index == role->index ? 2 : 1;
 	return is_same_forward(&l->role, role) ? 2 : 1;
 }
@@ -275,6 +291,11 @@ int listeners_prepare(struct listeners *ls, const struct config *config, const u
 
 		r = want_spec(ls, config, &config->forwards[i].listen, &role);
 	}
+	if (r == 0 && places_in(&config->metrics) > 0) {
+		struct listener_role role = { .kind = LISTENER_METRICS };
+
+		r = want_spec(ls, config, &config->metrics, &role);
+	}
 	if (r < 0)
 		listeners_abort(ls);
 	return r;
@@ -305,13 +326,15 @@ static void put_in_place(struct listeners *ls, struct listener *l, uint32_t *pro
 }
 
 /* The peer that an added forward means may have come, gone, or got another number. */
-static void find_peer(struct listener *l, const struct config *config, const uint32_t *slots)
+static void set_peer(struct listener *l, const struct config *config, const uint32_t *slots)
 {
 	l->role.peer = ROUTE_NO_PEER;
 	for (size_t i = 0; i < config->peer_count; i++) {
 		if (strcmp(config->peers[i].name, l->role.peer_name) == 0)
 			l->role.peer = slots[i];
 	}
+	if (l->udp)
+		set_udp_role(l);
 }
 
 void listeners_commit(struct listeners *ls, const struct config *config, const uint32_t *slots,
@@ -323,7 +346,7 @@ void listeners_commit(struct listeners *ls, const struct config *config, const u
 		if (l->is_wanted)
 			put_in_place(ls, l, proxies);
 		else if (l->role.kind == LISTENER_ADDED)
-			find_peer(l, config, slots);
+			set_peer(l, config, slots);
 		else
 			close_at(ls, i);
 	}

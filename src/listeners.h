@@ -16,6 +16,7 @@
 
 #include "bridge.h"
 #include "config/config.h"
+#include "metrics.h"
 #include "near_udp.h"
 #include "net/tcp_listener.h"
 
@@ -24,6 +25,7 @@ enum { LISTENERS_MAX = 256, LISTENERS_WHY_MAX = 512 };
 enum listener_kind {
 	LISTENER_PROXY,
 	LISTENER_FORWARD,
+	LISTENER_METRICS,
 	LISTENER_ADDED, /* a forward by `culvert forward`: in no configuration, stays until stop */
 };
 
@@ -54,6 +56,7 @@ struct listener {
 struct listeners {
 	struct tcp_set *conns; /* borrowed, as the bridge */
 	struct bridge *bridge;
+	struct metrics *metrics; /* owned by its opener; NULL: not built in */
 	bool is_closed;
 	struct listener *list[LISTENERS_MAX]; /* owned */
 	unsigned count;

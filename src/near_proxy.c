@@ -130,14 +130,20 @@ static void go(struct flow *f)
 	near_go_eager(f);
 }
 
+/* The client has said what it wants. */
+static void has_asked(struct flow *f)
+{
+	tcp_conn_read_stop(f->conn);
+	leave_asking(f);
+}
+
 /* Of @to; what is left of @rest was sent ahead. False: refused, or the client is gone. */
 static bool find_route(struct flow *f, const struct hostport *to, const struct rd *rest)
 {
 	struct near *n = f->near;
 	size_t left = rd_left(rest);
 
-	tcp_conn_read_stop(f->conn);
-	leave_asking(f);
+	has_asked(f);
 	/* What the client sent ahead is stream data: keep it at the front of the buffer. */
 	memmove(n->in, rest->pos, left);
 	n->early_size = left;
@@ -163,8 +169,7 @@ static void on_bind(struct flow *f, const struct hostport *to, const struct rd *
 
 static void on_associate(struct flow *f, const struct hostport *from)
 {
-	leave_asking(f);
-	tcp_conn_read_stop(f->conn);
+	has_asked(f);
 	f->near->to = *from;
 	associate_open(f);
 }

@@ -16,6 +16,7 @@
 #include "net/signals.h"
 #include "net/udp_port.h"
 #include "reload.h"
+#include "server_pages.h"
 #include "server_tcp.h"
 #include "status.h"
 #include "tunnel/hub.h"
@@ -33,6 +34,7 @@ struct server {
 	struct hub *hub;
 	struct udp_port *port;
 	struct server_tcp *tcp;
+	struct server_pages *pages; /* NULL: none */
 	struct signals *signals;
 	struct control *control;
 	uint8_t (*access)[KEY_SIZE];
@@ -85,7 +87,7 @@ static void core_on_deadline(void *ctx, cv_time now)
 static json_t *on_status(void *ctx)
 {
 	struct server *s = ctx;
-	struct status_listener listeners[CV_ARRAY_SIZE(s->local)];
+	struct status_listener listeners[CV_ARRAY_SIZE(s->local) + SERVER_PAGES_PLACES_MAX];
 	char text[CV_ARRAY_SIZE(s->local)][ADDR_TEXT_MAX];
 	struct tcp_carrier_counters tcp = { 0 };
 	struct status_server out = {
@@ -100,6 +102,7 @@ static json_t *on_status(void *ctx)
 			.kind = i < s->udp_count ? "udp" : "tcp",
 			.address = addr_format(&s->local[i], text[i]),
 		};
+	out.listener_count += server_pages_list(s->pages, &listeners[s->local_count]);
 	hub_stats(s->hub, &out.stats);
 	if (s->tcp)
 		server_tcp_counters(s->tcp, &tcp);
@@ -200,6 +203,13 @@ static bool is_same_listen(const struct config_listen *a, size_t a_count,
 	return true;
 }
 
+static bool is_same_pages(const struct config_listen *a, const struct config_listen *b)
+{
+	if (!a->unix_path || !b->unix_path)
+		return !a->unix_path == !b->unix_path && is_same_listen(a, 1, b, 1);
+	return strcmp(a->unix_path, b->unix_path) == 0;
+}
+
 /* The file may have moved; it is the key that counts. */
 static bool is_same_identity(const struct server *s, const struct config *next)
 {
@@ -225,6 +235,7 @@ static bool may_take_over(const struct server *s, const struct config *next, FIL
 		  is_same_listen(a->listen, a->listen_count, b->listen, b->listen_count) },
 		{ "server.tcp", is_same_listen(a->tcp, a->tcp_count, b->tcp, b->tcp_count) },
 		{ "server.stun", a->stun == b->stun },
+		{ "server.metrics", is_same_pages(&a->metrics, &b->metrics) },
 		{ "server.control", strcmp(a->control, b->control) == 0 },
 		{ "server.limits.agents", a->agents_max == b->agents_max },
 		{ "server.limits.connections", a->connections_max == b->connections_max },
@@ -315,6 +326,7 @@ static json_t *on_manage(void *ctx, const struct request *request)
 	CV_UNREACHABLE();
 }
 
+static const struct metrics_ops pages_ops = { .status = on_status };
 static const struct control_ops control_ops = { .status = on_status, .manage = on_manage };
 
 /* ---- start and stop ---- */
@@ -417,7 +429,9 @@ static int start(struct server *s)
 		log_error("%s", why);
 		return -1;
 	}
-	return open_port(s);
+	if (open_port(s) < 0)
+		return -1;
+	return server_pages_open(&s->loop, s->config, &pages_ops, s, &s->pages);
 }
 
 static void close_port(struct server *s)
@@ -444,6 +458,8 @@ static void stop(struct server *s)
 	s->is_stopping = true;
 	if (s->control)
 		control_close(s->control, NULL, NULL);
+	server_pages_close(s->pages);
+	s->pages = NULL;
 	if (s->signals)
 		signals_close(s->signals, NULL, NULL);
 	uv_close((uv_handle_t *)&s->later, NULL);

@@ -18,7 +18,7 @@ _culvert()
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then
 		mapfile -t COMPREPLY < <(compgen -W \
-			'keygen pubkey run server check status ping nc --help --version' -- "$cur")
+			'keygen pubkey run server check status ping netcheck nc forward reload stop --help --version' -- "$cur")
 		return
 	fi
 	case $prev in
@@ -35,6 +35,9 @@ _culvert()
 	keygen) options="$options --psk" ;;
 	status) options="$options --json --watch --server" ;;
 	ping) options="$options -n" ;;
+	netcheck) options="$options --json" ;;
+	forward) options="$options --udp --list --remove --json" ;;
+	reload | stop) options="$options --server" ;;
 	esac
 	case $cur in
 	-*)
@@ -47,7 +50,7 @@ _culvert()
 		compopt -o filenames 2>/dev/null
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		;;
-	ping | nc)
+	ping | nc | forward)
 		if [ "$COMP_CWORD" -eq 2 ]; then
 			mapfile -t COMPREPLY < <(compgen -W "$(_culvert_peers)" -- "$cur")
 		fi

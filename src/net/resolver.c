@@ -358,7 +358,8 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
 static void ask(struct lookup *l)
 {
 	/* c-ares would sort by connecting a socket to each address: thousands of system calls for
-	 * an answer of thousands. The name server's order does; who dials has families take turns. */
+	 * an answer of thousands. The name server's order does; who dials has families take turns.
+	 */
 	struct ares_addrinfo_hints hints = { .ai_family = AF_UNSPEC,
 		                             .ai_socktype = SOCK_STREAM,
 		                             .ai_flags = ARES_AI_NOSORT };

@@ -312,7 +312,8 @@ void tcp_set_await_room(struct tcp_set *set, struct tcp_set_waiter *w)
 static void wake_waiters(struct tcp_set *set)
 {
 	while (!list_is_empty(&set->waiters)) {
-		struct tcp_set_waiter *w = list_entry(set->waiters.next, struct tcp_set_waiter, node);
+		struct tcp_set_waiter *w =
+			list_entry(set->waiters.next, struct tcp_set_waiter, node);
 
 		list_remove(&w->node);
 		w->on_room(w);
@@ -490,6 +491,15 @@ void tcp_conn_close(struct tcp_conn *c)
 	/* uv_close() has taken it out of epoll: FIN or RST leave now, not at the end of the turn.
 	 */
 	fds_close(&c->fd);
+}
+
+int tcp_conn_dup(const struct tcp_conn *c)
+{
+	int fd;
+
+	CV_ASSERT(!c->is_closing);
+	fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
 }
 
 void tcp_conn_reset(struct tcp_conn *c)

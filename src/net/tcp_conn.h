@@ -113,6 +113,9 @@ void tcp_conn_tell_reset(struct tcp_conn *conn);
 /* The client of this unix socket sends such a sign before its end: an end without it is an error
  * (-ECONNRESET), as a client that was killed is. */
 void tcp_conn_expect_end(struct tcp_conn *conn);
+/* A descriptor of its own for the same connection, which lives on when @conn is closed; or a
+ * negative errno. */
+CV_NODISCARD int tcp_conn_dup(const struct tcp_conn *conn);
 bool tcp_conn_is_unix(const struct tcp_conn *conn);
 /* ADDR_NONE for unix sockets. */
 struct addr tcp_conn_local_address(const struct tcp_conn *conn);

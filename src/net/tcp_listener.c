@@ -30,7 +30,7 @@ struct tcp_listener {
 	int fd;
 	uint64_t pause_ms; /* the next pause */
 	struct tcp_set_waiter waiter;
-	cv_time said_at;   /* 0: never */
+	cv_time said_at; /* 0: never */
 	struct tcp_set *set;
 	tcp_listener_accept on_accept;
 	void *ctx;

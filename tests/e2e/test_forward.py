@@ -62,6 +62,7 @@ def story():
     with World(one_way_ms=5) as w:
         w.a.config["forwards"] = [{"listen": "127.0.0.1:2200", "peer": "far",
                                    "to": f"{w.web.address}:{TARGET}"}]
+        w.b.config["peers"]["near"]["allow"].append(f"{w.web.address}:8101/udp")
         w.start()
         server = echo_server(w)
         to = f"{w.web.address}:{TARGET}"
@@ -85,6 +86,27 @@ def story():
         any_port = forward(w, 0, "far", f"127.0.0.1:0:{to}").strip()
         assert echoes(w, ("127.0.0.1", int(any_port.rpartition(":")[2])))
         report("  forms", len(table) + 1)
+
+        report("datagrams")
+        udp = w.web.socket(bind=("0.0.0.0", 8101))
+        udp.settimeout(10)
+        w.in_background(lambda: [udp.sendto(*udp.recvfrom(2048)) for _ in range(2)])
+        forward(w, 0, "--udp", "far", f"127.0.0.1:2210:{w.web.address}:8101")
+        client = w.a.host.socket(bind=("127.0.0.1", 0))
+        client.settimeout(5)
+
+        def answers(word):
+            client.sendto(word, ("127.0.0.1", 2210))
+            return client.recv(64) == word
+        assert answers(b"one")
+        reload(w)
+        assert answers(b"two")
+        assert listed(w)["127.0.0.1:2210"]["protocol"] == "udp"
+        assert "no forward was added" in forward(w, 1, "--remove", "127.0.0.1:2210")
+        forward(w, 0, "--udp", "--remove", "127.0.0.1:2210")
+        assert "127.0.0.1:2210" not in listed(w)
+        assert "no unix sockets" in forward(w, 2, "--udp", "far", f"{unix}:1.2.3.4:5")
+        udp.close(), client.close()
 
         report("what cannot be")
         assert "no such peer" in forward(w, 2, "nobody", f"2300:{to}")

@@ -50,6 +50,32 @@ class Echo:
                 pass
 
 
+def echo_udp(w, port):
+    """A UDP service in host a that answers what it got."""
+    s = w.a.host.socket(bind=("127.0.0.1", port))
+    s.settimeout(None)
+
+    def run():
+        while True:
+            data, who = s.recvfrom(65535)
+            s.sendto(data, who)
+    threading.Thread(target=run, daemon=True).start()
+
+
+def ask_udp(w, port, data, tries=20):
+    """Each client of a UDP port is a flow of its own; its answer, or None."""
+    s = w.b.host.socket(bind=("127.0.0.1", 0))
+    s.settimeout(0.25)
+    s.connect(("127.0.0.1", port))
+    for _ in range(tries):
+        try:
+            s.send(data)
+            return s.recv(65535)
+        except (TimeoutError, ConnectionRefusedError):
+            pass
+    return None
+
+
 def check_echo(s, size=1000):
     """Sends, ends, and must get the same back with an end."""
     data = os.urandom(size)
@@ -112,10 +138,13 @@ def configure(w):
         {"listen": "127.0.0.1:9999", "peer": "far", "to": "127.0.0.1:3000"},
         {"listen": "0.0.0.0:8080", "peer": "far", "to": "127.0.0.1:3000"},
         {"listen": f"unix:{w.b.directory}/not.sock", "peer": "far", "to": "127.0.0.1:3000"},
-        {"listen": "127.0.0.1:8090", "peer": "far", "to": "127.0.0.1:3000"}]
+        {"listen": "127.0.0.1:8090", "peer": "far", "to": "127.0.0.1:3000"},
+        {"listen": "127.0.0.1:8053", "peer": "far", "to": "127.0.0.1:3053", "protocol": "udp"},
+        {"listen": "127.0.0.1:8054", "peer": "far", "to": "127.0.0.1:3053", "protocol": "udp"}]
     w.b.config["peers"]["near"].update(
         allow=["*:*", "127.0.0.1:1-65535", f"unix:{app}/*"],
-        allow_listen=["127.0.0.1:8080-8099", "localhost:8081", f"unix:{app}/*"])
+        allow_listen=["127.0.0.1:8080-8099", "localhost:8081", f"unix:{app}/*",
+                      "127.0.0.1:8053/udp"])
     # One that is asked for there is another program's already.
     taken = w.b.host.socket(kind=socket.SOCK_STREAM, bind=None)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -125,12 +154,12 @@ def configure(w):
 
 
 def what_is_opened(w, app):
-    w.wait_until(lambda: len(listeners(w.b)) == 6, 10, "six listeners")
+    w.wait_until(lambda: len(listeners(w.b)) == 7, 10, "seven listeners")
     assert listeners(w.b) == sorted([
         "127.0.0.1:8080", "127.0.0.1:8081", "[::1]:8081", "127.0.0.1:8082", f"unix:{app}/x.sock",
-        "127.0.0.1:8085"]), listeners(w.b)
+        "127.0.0.1:8085", "127.0.0.1:8053"]), listeners(w.b)
     assert remote(w.a, "127.0.0.1:0")["address"] == "127.0.0.1:8082"  # the lowest that is free
-    for listen in ("127.0.0.1:9999", "0.0.0.0:8080", f"unix:{w.b.directory}/not.sock"):
+    for listen in ("127.0.0.1:9999", "127.0.0.1:8054", "0.0.0.0:8080", f"unix:{w.b.directory}/not.sock"):
         r = remote(w.a, listen)
         assert r["address"] is None and "allow_listen" in r["why"], r
         assert is_refused(w, ("127.0.0.1", 9999))
@@ -154,6 +183,10 @@ def what_is_carried(w, app):
     # Nobody listens at the target: the client sees a reset.
     with w.connect(("127.0.0.1", 8085), host=w.b.host) as s:
         assert is_reset(s)
+    for size in 1, 1200, 30000:
+        data = os.urandom(size)
+        assert ask_udp(w, 8053, data) == data, f"{size} bytes by UDP"
+    report("UDP there and back", "equal")
     many = [w.connect(("127.0.0.1", 8080), host=w.b.host) for _ in range(50)]
     for s in many:
         check_echo(s, 10000)
@@ -194,9 +227,11 @@ def a_reload_takes_and_gives(w):
     running.sendall(b"after")
     assert running.recv(100) == b"after"
     check_echo(running)
+    assert ask_udp(w, 8053, b"still") == b"still"
     w.b.config["peers"]["near"]["allow_listen"] = ["127.0.0.1:8082"]
     reload(w.b)
     w.wait_until(lambda: listeners(w.b) == ["127.0.0.1:8082"], 5, "only what is allowed now")
+    assert ask_udp(w, 8053, b"gone", tries=2) is None
     assert "allow_listen" in remote(w.a, "127.0.0.1:8085")["why"]
     report("reloads at both sides", "as they say")
 
@@ -238,6 +273,7 @@ def story():
         app, taken = configure(w)
         Echo(w, ("127.0.0.1", 3000))
         Echo(w, f"{w.a.directory}/s.sock")
+        echo_udp(w, 3053)
         w.start()
         what_is_opened(w, app)
         what_is_carried(w, app)

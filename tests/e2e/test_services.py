@@ -66,13 +66,16 @@ def configure(w):
     w.a.config["forwards"] = [
         {"listen": "127.0.0.1:7000", "peer": "far", "to": "service:web"},
         {"listen": f"unix:{w.a.directory}/db.sock", "peer": "far", "to": "service:db"},
-        {"listen": "127.0.0.1:7002", "peer": "far", "to": "service:secret"}]
+        {"listen": "127.0.0.1:7002", "peer": "far", "to": "service:secret"},
+        {"listen": "127.0.0.1:7003", "peer": "far", "to": "service:dns", "protocol": "udp"},
+        {"listen": "127.0.0.1:7004", "peer": "far", "to": "service:web", "protocol": "udp"}]
     w.a.config["services"] = {"back": {"to": "127.0.0.1:8000", "allow": "far"}}
     w.b.config["services"] = {
         "web": {"to": "127.0.0.1:8000", "allow": ["near"]},
         "name": {"to": "web.far.lab:80", "allow": ["near"]},
         "page": {"to": "localhost:8080", "allow": ["near"]},
         "db": {"to": f"unix:{w.b.directory}/db.sock", "allow": ["near"]},
+        "dns": {"to": "127.0.0.1:5353", "allow": ["near"], "protocol": "udp"},
         "down": {"to": "127.0.0.1:8999", "allow": ["near"]},
         "proxy": {"to": "127.0.0.1:1085", "allow": ["near"]},
         "secret": {"to": "127.0.0.1:8000", "allow": ["other"]},
@@ -107,6 +110,35 @@ def names_lead_to_their_targets(w):
         assert got.returncode == 0, got
         assert sha256(w.lab.directory / "got") == w.page
     report("by proxy, forward and nc", "the right one answers")
+
+
+def ask_udp(w, port, tries=20):
+    s = w.a.host.socket(bind=("127.0.0.1", 0))
+    s.settimeout(0.25)
+    s.connect(("127.0.0.1", port))
+    for _ in range(tries):
+        try:
+            s.send(b"?")
+            return s.recv(100)
+        except (TimeoutError, ConnectionRefusedError):
+            pass
+    return None
+
+
+def udp_services(w):
+    """A service has one protocol; by the other there is none of that name."""
+    server = w.b.host.socket(bind=("127.0.0.1", 5353))
+    server.settimeout(None)
+
+    def serve():
+        while True:
+            _, who = server.recvfrom(100)
+            server.sendto(b"dns", who)
+    threading.Thread(target=serve, daemon=True).start()
+    assert ask_udp(w, 7003) == b"dns"
+    assert ask_udp(w, 7004, tries=3) is None
+    by_proxy(w, "dns.far.culvert", 53, socks.HOST_UNREACHABLE)
+    report("a UDP service by a UDP forward", "the right one answers")
 
 
 def nothing_else_is_granted(w):
@@ -146,6 +178,7 @@ def story():
         w.serve_files(w.b.host, 8080)
         w.start()
         names_lead_to_their_targets(w)
+        udp_services(w)
         nothing_else_is_granted(w)
         errors_are_told_in_time(w)
 

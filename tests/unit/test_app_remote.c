@@ -444,6 +444,7 @@ static void what_is_no_listener_is_refused(void **state)
 		{ TARGET_KIND_LISTEN, "unix:/tmp/x", "", TARGET_POLICY },
 		{ TARGET_KIND_LISTEN, "127.0.0.1:0", "no data follow", TARGET_MALFORMED },
 		{ TARGET_KIND_LISTEN, "198.51.100.77:0", "", TARGET_HOST_UNREACHABLE },
+		{ TARGET_KIND_LISTEN_UDP, "127.0.0.1:0", "", TARGET_POLICY },
 		{ TARGET_KIND_TCP, "service:web", "", TARGET_SERVICE_UNKNOWN },
 		{ TARGET_KIND_TCP, "service:theirs", "", TARGET_SERVICE_UNKNOWN },
 	};

@@ -359,7 +359,7 @@ static void all_errors_come_at_once_in_order(void **state)
 	                        "proxies:\n"
 	                        "  - listen: 8.8.8.8:53\n"
 	                        "    peer: home\n"
-	                        "metrics: 1\n"
+	                        "metrics: x\n"
 	                        "# identity is missing too\n");
 
 	(void)state;

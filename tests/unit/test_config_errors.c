@@ -641,10 +641,6 @@ static const struct row rows[] = {
 	  "  - { listen: 53, peer: home, to: 53, protocol: udp }\n"
 	  "  - { listen: 53, peer: home, to: 54, protocol: udp }\n",
 	  "6:15: 53 is listened on twice (first on line 5)" },
-	{ "not yet: metrics",
-	  "identity: id.key\n"
-	  "metrics: 127.0.0.1:9464\n",
-	  "2:1: 'metrics' is not supported yet" },
 	{ "not yet: a sandbox that must be",
 	  "identity: id.key\n"
 	  "sandbox: required\n",
@@ -653,10 +649,6 @@ static const struct row rows[] = {
 	  "identity: id.key\n"
 	  "server: { access: anyone, stun: on }\n",
 	  "2:33: 'stun': expected off | padded | any, found 'on'" },
-	{ "not yet: a server's metrics",
-	  "identity: id.key\n"
-	  "server: { access: anyone, metrics: 9464 }\n",
-	  "2:27: 'metrics' is not supported yet" },
 };
 
 static void every_bad_file_is_refused_at_its_place(void **state)
