@@ -19,11 +19,6 @@ ALL = frozenset(("socks4", "socks4a", "socks5", "auth5", "http", "authhttp", "bi
 BROKEN = re.compile(r"Sanitizer|runtime error:|[Aa]ssertion|stack smashing")
 
 
-# Key that a culvert may call "not supported yet" -> what it does not offer then.
-LACKS = {"udp": {"udp", "forward-udp"}, "metrics": {"pac"}, "services": {"service"},
-         "remote_forwards": {"remote"}, "allow_listen": {"remote", "bind"}}
-
-
 class Missing(Exception):
     """It is not installed, or cannot run here."""
 
@@ -34,7 +29,6 @@ class Server:
     def __init__(self, stage, targets):
         self.stage, self.targets = stage, targets
         self.pids = []
-        self.lacks = set()  # of what it offers, what this version of it does not have
         self.socks = self.auth = self.metrics = None
         self.forwards = {}  # name -> port, or path of a unix socket
         self.remote = None  # port where the far side listens for the near one
@@ -137,7 +131,8 @@ class Culvert(Server):
         config.update(identity=f"{side}.key", control=str(self.directory / f"{side}.sock"),
                       portmap=False, log={"level": "info"})
         path = self.directory / f"{side}.yaml"
-        self._write(path, config)
+        path.write_text(json.dumps(config, indent=1))
+        path.chmod(0o600)
         process = self._start([self.binary, "run", "-c", path])
 
         def is_ready():
@@ -145,22 +140,6 @@ class Culvert(Server):
                 raise Missing(f"culvert run: {process.log.read_text(errors='replace')[-1500:]}")
             return " ready " in process.log.read_text(errors="replace")
         wait_until(is_ready, 10, f"culvert's agent {side} is ready")
-
-    def _write(self, path, config):
-        """Without the keys that this culvert does not have yet: their rows are not played."""
-        while True:
-            path.write_text(json.dumps(config, indent=1))
-            path.chmod(0o600)
-            said = subprocess.run([self.binary, "check", "-c", path], capture_output=True,
-                                  text=True, env=ENV).stderr
-            unknown = set(re.findall(r"'(\w+)' is not supported yet", said))
-            if "protocol: udp" in said or "'udp'" in said:
-                unknown.add("udp")
-            if not unknown:
-                return
-            prune(config, unknown)
-            for key in unknown:
-                self.lacks |= LACKS.get(key, set())
 
     def stop(self):
         wrong = []
@@ -179,20 +158,6 @@ class Culvert(Server):
         done = subprocess.run([self.binary, "status", "--json", "--control", self.control],
                               capture_output=True, text=True, env=ENV)
         return done.returncode == 0 and json.loads(done.stdout)["peers"][0]["connected"]
-
-
-def prune(tree, keys):
-    """Takes these keys out of a configuration, and the forwards of UDP for "udp"."""
-    if isinstance(tree, list):
-        if "udp" in keys:
-            tree[:] = [x for x in tree if not isinstance(x, dict) or x.get("protocol") != "udp"]
-        for x in tree:
-            prune(x, keys)
-    elif isinstance(tree, dict):
-        for key in [k for k in tree if k in keys]:
-            del tree[key]
-        for x in tree.values():
-            prune(x, keys)
 
 
 class Microsocks(Server):
