@@ -20,6 +20,7 @@
 #include <uv.h>
 
 #include "base/heap.h"
+#include "base/limits.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/ratelimit.h"
@@ -155,12 +156,13 @@ struct bridge {
 	struct tables tables;        /* made of it */
 	struct bridge_peer *peers;   /* owned; by number */
 	uint32_t peers_size;
-	struct addr own[320]; /* our listeners, for the policy */
+	/* Our listeners, for the policy: the configuration's, the tunnel's, and those of peers. */
+	struct addr own[320 + LISTENERS_OF_PEERS_MAX];
 	size_t own_count;
 	struct own_socket {
 		dev_t device;
 		ino_t number;
-	} own_unix[320]; /* those that are files, and the control socket */
+	} own_unix[320 + LISTENERS_OF_PEERS_MAX]; /* those that are files, and the control socket */
 	size_t own_unix_count;
 	struct addr local[64];
 	size_t local_count;
@@ -176,6 +178,8 @@ struct bridge {
 	struct udp_flows udp;
 	struct udp_scratch *udp_scratch; /* owned, or NULL */
 	struct list far_associations;
+	uint32_t association_count; /* of them */
+	uint32_t listeners;         /* that peers asked for */
 	struct heap deadlines;
 	uv_timer_t timer;
 	bool is_timer_closed;

@@ -163,6 +163,7 @@ void flow_linger(struct flow *f)
 	let_stream_go(f, TARGET_ABORTED);
 	near_free(f);
 	far_free(f);
+	associate_free(f);
 	flow_set_deadline(f, cv_time_after(clock_now(), REFUSAL_TIMEOUT));
 	tcp_conn_shutdown(f->conn);
 	tcp_conn_start(f->conn, &linger_events, f);
@@ -224,10 +225,9 @@ static void on_read(void *ctx, size_t size)
 		read_once(f, size);
 		return;
 	}
-	if (size == 0)
-		return;
 	stream_commit(f->streams, f->stream, size);
-	flow_kick(f);
+	if (size > 0)
+		flow_kick(f);
 }
 
 void flow_local_eof(struct flow *f)
@@ -263,6 +263,7 @@ static void on_eof(void *ctx)
 {
 	struct flow *f = ctx;
 
+	stream_commit(f->streams, f->stream, 0); /* nothing was read into what on_alloc() lent */
 	f->is_read_out = true;
 	/* After a reset the kernel reports an end, too. */
 	if (!f->is_broken || f->had_fin)
@@ -276,6 +277,7 @@ static void on_error(void *ctx, int error)
 	struct flow *f = ctx;
 
 	(void)error;
+	stream_commit(f->streams, f->stream, 0);
 	f->is_read_out = true;
 	break_off(f);
 }

@@ -186,10 +186,9 @@ static void eager_read(void *ctx, size_t size)
 {
 	struct flow *f = ctx;
 
-	if (size == 0)
-		return;
 	stream_commit(f->streams, f->stream, size);
-	flow_kick(f);
+	if (size > 0)
+		flow_kick(f);
 }
 
 /* The client has said all: that travels too, and is told to the pump when there is one. */
@@ -198,6 +197,7 @@ static void eager_eof(void *ctx)
 	struct flow *f = ctx;
 
 	f->had_local_eof = true;
+	stream_commit(f->streams, f->stream, 0);
 	stream_finish(f->streams, f->stream);
 	flow_kick(f);
 }

@@ -49,10 +49,9 @@ static void on_read(void *ctx, size_t size)
 {
 	struct flow *f = ctx;
 
-	if (size == 0)
-		return;
 	stream_commit(f->streams, f->stream, size);
-	flow_kick(f);
+	if (size > 0)
+		flow_kick(f);
 }
 
 /* It waits for its second reply no more. */

@@ -9,6 +9,7 @@
 #include "bridge.h"
 #include "net/clock.h"
 #include "net/entropy.h"
+#include "process.h"
 
 enum {
 	/* What waits for a lookup or a handshake: the first flight of any protocol. */
@@ -39,6 +40,7 @@ void udp_flows_init(struct bridge *b)
 	idmap_init(&b->udp.by_id, rng_u64(&rng));
 	entropy_deinit(&entropy);
 	heap_init(&b->udp.deadlines);
+	b->udp.far_sockets_max = process_udp_sockets_max();
 	list_init(&b->udp.waiting);
 	list_init(&b->udp.paused);
 	list_init(&b->udp.far);
@@ -114,6 +116,7 @@ int udp_flow_add(struct udp_flow *f, cv_time now)
 	if (heap_reserve(&all->deadlines, (size_t)all->count + 1) < 0 ||
 	    idmap_add(&all->by_id, key_of(f->peer, f->id), (uint64_t)(uintptr_t)f) < 0)
 		return -ENOMEM;
+	all->last = NULL; /* may have the same number, from an object that is lost */
 	heap_node_init(&f->deadline);
 	list_init(&f->waiting);
 	f->held_end = &f->held;
@@ -146,7 +149,9 @@ void udp_flow_remove(struct udp_flow *f, enum target_code code)
 
 	if (all->last == f)
 		all->last = NULL;
-	(void)idmap_remove(&all->by_id, key_of(f->peer, f->id));
+	/* The place may be another's: the next object of the peer numbers its streams anew. */
+	if (idmap_find(&all->by_id, key_of(f->peer, f->id)) == (uint64_t)(uintptr_t)f)
+		(void)idmap_remove(&all->by_id, key_of(f->peer, f->id));
 	heap_remove(&all->deadlines, &f->deadline);
 	udp_flow_drop_held(f);
 	all->count--;
