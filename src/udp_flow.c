@@ -15,7 +15,7 @@ enum {
 	HELD_EACH_MAX = 8,
 	HELD_EACH_SIZE_MAX = 16 * 1024,
 	HELD_SIZE_MAX = 4 * 1024 * 1024, /* of all flows */
-	EARLY_EACH_MAX = 4,              /* of one peer */
+	EARLY_EACH_MAX = 32,             /* of one peer */
 	EARLY_SIZE_MAX = 2048,
 	TICK_MS = 250, /* deadlines of flows are long */
 };

@@ -73,7 +73,7 @@ struct udp_early {
 	cv_time at;
 };
 
-enum { UDP_EARLY_MAX = 16 };
+enum { UDP_EARLY_MAX = 64 };
 
 /* All of a bridge; embedded in it. */
 struct udp_flows {

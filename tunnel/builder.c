@@ -10,6 +10,7 @@ enum {
 	PAD_MAX = 64,               /* bytes of padding that keep packets of datagrams alike */
 	SKIP_MIN = 64,              /* packets between two skipped numbers (T20) */
 	DATAGRAMS_LEAD = 16 * 1024, /* bytes that datagrams may be ahead of streams that wait */
+	STREAMS_LEAD = 4 * 1024,    /* bytes that new streams may be ahead of datagrams */
 	ALONE_MAX =
 		19, /* packets of nothing but an ACK in a row; the next one asks for an answer */
 };
@@ -112,12 +113,22 @@ static size_t write_datagrams(struct work *k, cv_time now, struct wr *w)
  * until they have had DATAGRAMS_LEAD bytes more than the streams since these began to wait: then
  * the streams fill packets until they have caught up. So each gets half of what the path carries,
  * or what it wants if that is less, and a call or a game beside a download never waits for it.
+ *
+ * A little of streams that are new goes first: the open of a flow stands before its first datagram.
  */
+static bool is_turn_of_streams(const struct session *s)
+{
+	if (!streams_has_data(s->streams) || !datagrams_has_data(s->datagrams))
+		return false;
+	return s->datagrams_lead >= DATAGRAMS_LEAD ||
+	       (streams_has_sparse(s->streams) && s->datagrams_lead > -STREAMS_LEAD);
+}
+
 static void write_flows(struct work *k, cv_time now, struct wr *w, bool is_first)
 {
 	struct session *s = k->s;
 	bool are_both = streams_has_data(s->streams) && datagrams_has_data(s->datagrams);
-	bool is_late = are_both && s->datagrams_lead >= DATAGRAMS_LEAD;
+	bool is_late = is_turn_of_streams(s);
 	size_t datagrams = is_late ? 0 : write_datagrams(k, now, w);
 	size_t streams = streams_write_data(s->streams, now, w, &s->sent, is_first,
 	                                    CV_MIN(k->budget, (uint64_t)TRAIN_BYTES_MAX));
@@ -128,8 +139,8 @@ static void write_flows(struct work *k, cv_time now, struct wr *w, bool is_first
 	if (!are_both)
 		s->datagrams_lead = 0;
 	else
-		s->datagrams_lead +=
-			(uint32_t)datagrams - (uint32_t)CV_MIN(streams, s->datagrams_lead);
+		s->datagrams_lead = CV_MAX(
+			s->datagrams_lead + (int32_t)datagrams - (int32_t)streams, -STREAMS_LEAD);
 }
 
 /* The frames of one packet. Return: true when it must be acknowledged. */

@@ -131,8 +131,8 @@ struct session {
 	struct datagrams *datagrams;
 	struct sent sent;
 	struct acks acks;
-	uint32_t datagrams_lead; /* bytes that datagrams are ahead of streams that wait too */
-	uint32_t acks_alone;     /* packets in a row that had nothing but an ACK */
+	int32_t datagrams_lead; /* bytes that datagrams are ahead of streams that wait too */
+	uint32_t acks_alone;    /* packets in a row that had nothing but an ACK */
 	struct ecn_ledger ecn_ledger;
 	struct replay replay;
 	uint64_t *replay_words;

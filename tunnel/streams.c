@@ -485,6 +485,11 @@ bool streams_has_data(const struct streams *s)
 	return sched_has_urgent(&s->sched) || (sched_has_data(&s->sched) && session_left(s) > 0);
 }
 
+bool streams_has_sparse(const struct streams *s)
+{
+	return !list_is_empty(&s->sched.sparse) && session_left(s) > 0;
+}
+
 size_t streams_sendable(const struct streams *s)
 {
 	if (!streams_has_data(s))

@@ -151,6 +151,8 @@ CV_NODISCARD int streams_on_frame(struct streams *s, cv_time now, const struct w
  * window), or data within the windows. */
 bool streams_has_control(const struct streams *s);
 bool streams_has_data(const struct streams *s);
+/* Some of it is of streams that are new or were at rest: little, and somebody waits for it. */
+bool streams_has_sparse(const struct streams *s);
 /* Bytes of data that could be sent now within the windows; an estimate from above for train
  * planning. */
 size_t streams_sendable(const struct streams *s);

@@ -216,6 +216,37 @@ static void a_black_hole_is_left(void **state)
 	assert_int_equal(m.size, 1392);
 }
 
+/* Silence is a hole in the path's MTU only when something large was sent into it. */
+static void silence_after_small_ones_says_nothing(void **state)
+{
+	struct pmtud m;
+	cv_time now = CV_SEC(1);
+
+	(void)state;
+	pmtud_init(&m, 1472, 1472);
+	pmtud_start(&m, now);
+	(void)run(&m, &now, 1472, NULL);
+	for (unsigned i = 0; i < 20; i++) {
+		now += CV_MS(100);
+		pmtud_on_packet(&m, 100);
+		assert_false(pmtud_on_lost(&m, now, m.sent_max));
+	}
+	/* What was acknowledged is not silence. */
+	for (unsigned i = 0; i < 20; i++) {
+		now += CV_MS(100);
+		pmtud_on_packet(&m, 1472);
+		pmtud_on_acked(&m, 100);
+		pmtud_on_packet(&m, 100);
+		assert_false(pmtud_on_lost(&m, now, m.sent_max));
+	}
+	pmtud_on_packet(&m, 1472);
+	for (unsigned i = 0; i < 4; i++) {
+		now += CV_MS(100);
+		assert_int_equal(pmtud_on_lost(&m, now, m.sent_max), i == 3);
+	}
+	assert_int_equal(m.size, WIRE_DATAGRAM_BASE);
+}
+
 /* Larger sizes are asked for again after a while, and a hole among them is left as well. */
 static void large_ones_come_and_go(void **state)
 {
@@ -345,6 +376,7 @@ int main(void)
 		cmocka_unit_test(it_is_raised_again_later),
 		cmocka_unit_test(a_refusal_shrinks_at_once),
 		cmocka_unit_test(a_black_hole_is_left),
+		cmocka_unit_test(silence_after_small_ones_says_nothing),
 		cmocka_unit_test(large_ones_come_and_go),
 		cmocka_unit_test(a_session_uses_what_its_interface_carries),
 		cmocka_unit_test(a_late_answer_changes_nothing),
