@@ -240,6 +240,9 @@ struct flow *flow_new(struct bridge *b, enum flow_kind kind, enum flow_state sta
 void flow_set_deadline(struct flow *f, cv_time at);
 /* The peer's datagrams and deadlines may have changed. */
 void flow_kick(struct flow *f);
+/* Copies the stream's first unread bytes, @cap at most: a header or status that may have come in
+ * pieces. Consumes nothing. */
+size_t flow_peek(const struct flow *f, uint8_t *out, size_t cap);
 /* Both ends exist: bytes run. */
 void flow_start(struct flow *f, cv_time now);
 /* Ends it before it ran: the stream is reset with @code, the connection closed (or reset). */

@@ -15,6 +15,7 @@
 #include "bridge.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "associate.h"
 #include "base/alloc.h"
@@ -76,6 +77,21 @@ void flow_on_closed(void *ctx)
 
 	f->conn = NULL;
 	flow_free(f);
+}
+
+size_t flow_peek(const struct flow *f, uint8_t *out, size_t cap)
+{
+	struct stream_vec vec[4];
+	unsigned count = stream_peek(f->stream, vec, CV_ARRAY_SIZE(vec));
+	size_t size = 0;
+
+	for (unsigned i = 0; i < count && size < cap; i++) {
+		size_t n = CV_MIN(vec[i].size, cap - size);
+
+		memcpy(out + size, vec[i].bytes, n);
+		size += n;
+	}
+	return size;
 }
 
 void flow_kick(struct flow *f)

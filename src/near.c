@@ -307,20 +307,11 @@ static bool tell_client(struct flow *f, const struct addr *bound)
 /* False: it has not come whole, or the flow has ended or runs. */
 static bool take_answer(struct flow *f, cv_time now)
 {
-	struct stream_vec vec[4];
-	unsigned count = stream_peek(f->stream, vec, CV_ARRAY_SIZE(vec));
 	uint8_t bytes[TARGET_STATUS_MAX];
-	size_t size = 0;
+	size_t size = flow_peek(f, bytes, sizeof(bytes));
 	struct addr bound;
-	struct rd in;
+	struct rd in = rd_init(bytes, size);
 
-	for (unsigned i = 0; i < count && size < sizeof(bytes); i++) {
-		size_t n = CV_MIN(vec[i].size, sizeof(bytes) - size);
-
-		memcpy(bytes + size, vec[i].bytes, n);
-		size += n;
-	}
-	in = rd_init(bytes, size);
 	switch (target_read_status(&in, &bound)) {
 	case TARGET_READ_NEED_MORE:
 		if (stream_is_at_end(f->stream))
