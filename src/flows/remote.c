@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "remote.h"
+#include "flows/remote.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -12,18 +12,18 @@
  * closes with the request unread, and so resets, and its client reads the answer all the same. The
  * stream's RESET overtakes data, so it waits until these are acknowledged; for a while.
  */
-#include "bridge.h"
+#include "flows/bridge.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "associate.h"
 #include "base/alloc.h"
 #include "base/log.h"
-#include "far_listen.h"
+#include "flows/associate.h"
+#include "flows/far_listen.h"
+#include "flows/once.h"
+#include "flows/remote.h"
 #include "net/clock.h"
-#include "once.h"
-#include "remote.h"
 
 /* How long a refused client may take to read why. */
 #define REFUSAL_TIMEOUT CV_SEC(1)

@@ -6,19 +6,19 @@
  *
  * What the peer has opened counts until its lookup and its sockets are really gone (T24).
  */
-#include "bridge.h"
+#include "flows/bridge.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "associate.h"
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "far_listen.h"
-#include "far_udp.h"
+#include "flows/associate.h"
+#include "flows/far_listen.h"
+#include "flows/far_udp.h"
+#include "flows/remote.h"
 #include "net/clock.h"
-#include "remote.h"
 
 #define REQUEST_TIMEOUT CV_SEC(10)
 
