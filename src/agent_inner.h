@@ -12,8 +12,8 @@
 
 #include "agent.h"
 #include "agent_tcp.h"
-#include "bridge.h"
 #include "control.h"
+#include "flows/bridge.h"
 #include "foreign.h"
 #include "listeners.h"
 #include "mapping.h"

@@ -3,13 +3,14 @@
 /*
  * agent_status - what the control socket asks of an agent: its state, pings, connections.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent_inner.h"
 #include "base/alloc.h"
-#include "far_listen.h"
-#include "remote.h"
+#include "flows/far_listen.h"
+#include "flows/remote.h"
 #include "status.h"
 
 void agent_status_answer_pings(struct agent *a, cv_time now)
@@ -205,8 +206,10 @@ static int on_ping(void *ctx, const char *peer, uint64_t id, const char **why)
 static int on_nc(void *ctx, const char *peer, const char *target, struct tcp_conn *conn,
                  const uint8_t *early, size_t early_size, const char **why)
 {
-	return near_accept_nc(&((struct agent *)ctx)->bridge, peer, target, conn, early, early_size,
-	                      why);
+	int r = near_accept_nc(&((struct agent *)ctx)->bridge, peer, target, conn, early,
+	                       early_size, why);
+
+	return r == 0 ? 0 : r == -EMFILE ? EXIT_FAILED : EXIT_USAGE;
 }
 
 const struct control_ops agent_status_ops = {

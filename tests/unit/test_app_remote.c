@@ -22,10 +22,10 @@
 
 #include "base/limits.h"
 #include "base/log.h"
-#include "bridge.h"
-#include "far_listen.h"
+#include "flows/bridge.h"
+#include "flows/far_listen.h"
+#include "flows/remote.h"
 #include "net/fds.h"
-#include "remote.h"
 
 #define KEY "v74/b32kgCuBvMM5pK6ukSGy7jeI/wSCQL58HsnRvJU="
 

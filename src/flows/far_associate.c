@@ -6,7 +6,7 @@
  *
  * What cannot be sent is not reported to the client: SOCKS5 has no way to. Some of it is logged.
  */
-#include "associate.h"
+#include "flows/associate.h"
 
 #include <errno.h>
 #include <sodium.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "far_udp.h"
+#include "flows/far_udp.h"
 
 #include <errno.h>
 #include <string.h>

@@ -6,7 +6,7 @@
  * Two answers come, and each becomes a reply: where it listens, and who has connected. In between
  * the client is read, so that its end is noticed; what it sends then is stream data.
  */
-#include "bridge.h"
+#include "flows/bridge.h"
 
 #include "net/clock.h"
 

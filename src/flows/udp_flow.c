@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "udp_flow.h"
+#include "flows/udp_flow.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/limits.h"
-#include "bridge.h"
+#include "flows/bridge.h"
 #include "net/clock.h"
 #include "net/entropy.h"
 #include "process.h"

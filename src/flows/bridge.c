@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-#include "bridge.h"
+#include "flows/bridge.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "associate.h"
 #include "base/alloc.h"
 #include "base/log.h"
-#include "far_listen.h"
-#include "far_udp.h"
+#include "flows/associate.h"
+#include "flows/far_listen.h"
+#include "flows/far_udp.h"
+#include "flows/remote.h"
 #include "net/clock.h"
-#include "remote.h"
 
 static void on_timer(uv_timer_t *timer);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "far_listen.h"
+#include "flows/far_listen.h"
 
 #include <errno.h>
 

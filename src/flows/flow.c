@@ -12,17 +12,18 @@
  * closes with the request unread, and so resets, and its client reads the answer all the same. The
  * stream's RESET overtakes data, so it waits until these are acknowledged; for a while.
  */
-#include "bridge.h"
+#include "flows/bridge.h"
 
 #include <errno.h>
+#include <string.h>
 
-#include "associate.h"
 #include "base/alloc.h"
 #include "base/log.h"
-#include "far_listen.h"
+#include "flows/associate.h"
+#include "flows/far_listen.h"
+#include "flows/once.h"
+#include "flows/remote.h"
 #include "net/clock.h"
-#include "once.h"
-#include "remote.h"
 
 /* How long a refused client may take to read why. */
 #define REFUSAL_TIMEOUT CV_SEC(1)
@@ -76,6 +77,21 @@ void flow_on_closed(void *ctx)
 
 	f->conn = NULL;
 	flow_free(f);
+}
+
+size_t flow_peek(const struct flow *f, uint8_t *out, size_t cap)
+{
+	struct stream_vec vec[4];
+	unsigned count = stream_peek(f->stream, vec, CV_ARRAY_SIZE(vec));
+	size_t size = 0;
+
+	for (unsigned i = 0; i < count && size < cap; i++) {
+		size_t n = CV_MIN(vec[i].size, cap - size);
+
+		memcpy(out + size, vec[i].bytes, n);
+		size += n;
+	}
+	return size;
 }
 
 void flow_kick(struct flow *f)

@@ -17,7 +17,7 @@
  * is that address or zero, else that of the first datagram with a header. A DST.ADDR which is
  * another address is what a client behind a NAT believes of itself, and tells nothing.
  */
-#include "associate.h"
+#include "flows/associate.h"
 
 #include <errno.h>
 #include <string.h>
