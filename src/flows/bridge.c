@@ -91,6 +91,11 @@ int bridge_init(struct bridge *b, uv_loop_t *loop, const struct config *config,
 	return 0;
 }
 
+void bridge_limit_udp_sockets(struct bridge *b, uint32_t max)
+{
+	b->udp.far_sockets_max = max;
+}
+
 int bridge_reserve_peers(struct bridge *b, uint32_t size)
 {
 	struct bridge_peer *peers;

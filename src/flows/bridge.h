@@ -195,6 +195,8 @@ struct bridge {
 CV_NODISCARD int bridge_init(struct bridge *b, uv_loop_t *loop, const struct config *config,
                              struct endpoint *endpoint, struct tcp_set *conns,
                              struct resolver *resolver);
+/* UDP sockets that peers may open here, all together; without this as many as flows. */
+void bridge_limit_udp_sockets(struct bridge *b, uint32_t max);
 /* Room for peers with numbers below @size. 0 or -ENOMEM. */
 CV_NODISCARD int bridge_reserve_peers(struct bridge *b, uint32_t size);
 /**

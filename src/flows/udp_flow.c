@@ -9,7 +9,6 @@
 #include "flows/bridge.h"
 #include "net/clock.h"
 #include "net/entropy.h"
-#include "process.h"
 
 enum {
 	/* What waits for a lookup or a handshake: the first flight of any protocol. */
@@ -40,7 +39,7 @@ void udp_flows_init(struct bridge *b)
 	idmap_init(&b->udp.by_id, rng_u64(&rng));
 	entropy_deinit(&entropy);
 	heap_init(&b->udp.deadlines);
-	b->udp.far_sockets_max = process_udp_sockets_max();
+	b->udp.far_sockets_max = UINT32_MAX;
 	list_init(&b->udp.waiting);
 	list_init(&b->udp.paused);
 	list_init(&b->udp.far);
