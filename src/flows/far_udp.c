@@ -299,7 +299,7 @@ static void make_room(struct bridge *b, uint32_t peer)
 
 		if (t->flow.peer != peer)
 			continue;
-		end(t, TARGET_LIMIT);
+		end(t, TARGET_ABORTED); /* as an idle one: it is no refusal */
 		return;
 	}
 }

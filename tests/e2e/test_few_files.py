@@ -18,7 +18,7 @@ import socks
 from world import PROXY, World, main, report, skip
 
 FILES, CLIENTS, HELD = 64, 500, 80
-TARGET, UDP, FLOWS = 2001, 2002, 150
+TARGET, UDP, FLOWS = 2001, 2002, 60
 PROCESSOR_MAX = 0.2  # of a core, while clients wait
 SERVED_WITHIN = 1
 MEASURED = 1.5       # seconds
@@ -89,24 +89,21 @@ def crowd(w, program):
 
 
 def datagrams(w):
-    """More flows than b has descriptors: some go, so that connections have theirs."""
-    last = None
-    for i in range(FLOWS):
-        last = w.a.host.socket(bind=("127.0.0.1", 0))
-        last.connect(("127.0.0.1", UDP))
-        last.send(b"hello")
-    assert served(w) == "served", "flows of datagrams have taken all descriptors"
-    last.settimeout(2)
-    for _ in range(5):
-        last.send(b"hello")
+    """More flows than b has descriptors: the longest unused go, so that connections have theirs."""
+    clients, answered = [], 0
+    for _ in range(FLOWS):
+        s = w.a.host.socket(bind=("127.0.0.1", 0))
+        s.settimeout(0.9)  # one that is refused makes a wait for a second
+        s.connect(("127.0.0.1", UDP))
+        s.send(b"hello")
         try:
-            assert last.recv(100) == b"hello"
-            break
+            answered += s.recv(100) == b"hello"
         except (TimeoutError, socket.timeout):
             pass
-    else:
-        raise AssertionError("the newest flow has no answer")
-    report(f"{FLOWS} flows of datagrams at b", "served, as are connections")
+        clients.append(s)
+    assert answered >= FLOWS * 9 // 10, f"{answered} of {FLOWS} new flows were answered at once"
+    assert served(w) == "served", "flows of datagrams have taken all descriptors"
+    report(f"{FLOWS} flows of datagrams at b, answered", answered)
 
 
 def rest(w, program):
