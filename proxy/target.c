@@ -231,7 +231,7 @@ bool target_read_host(struct rd *r, struct hostport *to)
 enum target_read target_read_request(struct rd *in, struct target_request *out)
 {
 	struct rd r = *in; /* a copy: nothing is consumed until the header is whole */
-	struct target_request req = { 0 };
+	struct target_request req = { .kind = TARGET_KIND_TCP };
 	const uint8_t *bytes;
 	uint16_t size;
 	struct rd body;

@@ -82,6 +82,7 @@ struct side {
 	struct addr refused_to;
 	cv_time due_at, fired_at;
 	bool is_turn, has_events_for_ever;
+	bool may_lose;  /* datagrams that are sent to it */
 	bool has_marks; /* trains leave with codepoints in turn */
 	uint8_t ecn;    /* of the newest one */
 	uint16_t from_socket, to_socket;
@@ -121,6 +122,8 @@ static void on_arrival(void *ctx, cv_time now, struct arrival *in)
 		size = CV_MIN(in->segment_size, in->size - at);
 		assert_true(size >= 4);
 		assert_int_equal(size, size_of(cv_load32(d)));
+		if (s->may_lose)
+			s->received += (uint16_t)(cv_load32(d) - s->received);
 		assert_int_equal(cv_load32(d) & 0xffff, s->received & 0xffff);
 		for (size_t i = 4; i < size; i++)
 			assert_int_equal(d[i], (uint8_t)(s->received + i));
@@ -692,12 +695,12 @@ static void a_pump_is_bounded(void **state)
 	p.a.train_count = 1;
 	p.a.other = NULL;
 	p.b.other = NULL;
+	p.b.may_lose = true; /* nobody waits for the receiver, whose buffer may be full */
 	udp_port_kick(p.a.port);
 	for (int i = 0; i < 50; i++)
 		test_loop_turn(&p.t);
 	assert_in_range(p.a.sent, 50, 50 * 2 * 8 * 16);
 	assert_true(p.a.turns >= 50);
-	/* Losses in the receiver's small buffer are this test's own. */
 	p.a.trains_left = 0;
 	p.a.has_events_for_ever = false;
 	pair_close(&p);
