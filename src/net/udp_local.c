@@ -145,7 +145,7 @@ static bool is_any(const struct addr *a)
 
 bool udp_set_has(const struct udp_set *set, const struct addr *from)
 {
-	for (const struct list *at = set->sockets.next; at != &set->sockets; at = at->next) {
+	for (struct list *at = set->sockets.next; at != &set->sockets; at = at->next) {
 		const struct addr *a = &list_entry(at, struct udp_local, node)->local;
 
 		if (a->port == from->port &&
