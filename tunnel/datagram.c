@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "tunnel/fairq.h"
 
 /*
- * Both queues are FIFOs of entries in blocks of the pool: a datagram lies in one piece, from where
- * it goes into a packet, or to a socket, without another copy.
+ * What is to be sent waits in a fairq. What has arrived waits in a FIFO of entries in blocks of the
+ * pool: a datagram lies in one piece, from where it goes to a socket without another copy.
  *
  *	block  | entry | bytes .... | entry | bytes .. |        block  | entry | bytes ...... |
  *	                            ^ read             ^ used
@@ -27,11 +28,10 @@
 
 enum {
 	/* Rule 7.8. */
-	QUEUE_MAX = 256 * 1024,
 	REASSEMBLIES_MAX = 8,
 	REASSEMBLY_BYTES_MAX = 128 * 1024,
 	PARTS_MAX = 64,
-	DATAGRAM_MAX = 65507, /* what UDP over IPv4 can carry */
+	DATAGRAM_MAX = FAIRQ_DATAGRAM_MAX, /* what UDP over IPv4 can carry */
 
 	/* Arrivals of one call to the kernel, eight full buffers, and as much that waits. */
 	ARRIVED_MAX = 1024 * 1024,
@@ -93,9 +93,9 @@ struct reassembly {
 
 struct datagrams {
 	struct pool *pool;
-	struct queue out;
+	struct fairq out;
 	struct queue in;
-	/* Of the first datagram in `out`: */
+	/* Of the one in `out` whose turn it is: */
 	uint8_t part_count; /* 0: not begun */
 	uint8_t part_next;
 	uint32_t part_size;
@@ -245,6 +245,7 @@ int datagrams_new(struct datagrams **out, struct pool *pool)
 	if (!d)
 		return -ENOMEM;
 	d->pool = pool;
+	fairq_init(&d->out, pool);
 	*out = d;
 	return 0;
 }
@@ -262,40 +263,41 @@ void datagrams_free(struct datagrams *d)
 		return;
 	for (unsigned i = 0; i < REASSEMBLIES_MAX; i++)
 		forget(d, &d->list[i]);
-	queue_drop(&d->out, d->pool);
+	fairq_deinit(&d->out);
 	queue_drop(&d->in, d->pool);
 	cv_free(d);
 }
 
 /* ---- out ---- */
 
-/* The first one leaves the queue, whole, in parts, or not at all. */
-static void pop_out(struct datagrams *d)
+/* Was the one dropped whose parts were being sent? */
+static void on_dropped(struct datagrams *d)
 {
-	queue_pop(&d->out);
-	queue_return(&d->out, d->pool);
+	d->stats.dropped++;
+	if (fairq_is_chosen(&d->out))
+		return;
 	d->part_count = 0;
 	d->put_off = 0;
 }
 
-static void drop_out(struct datagrams *d)
+/* The one whose turn it is leaves, whole or in parts. */
+static void pop_out(struct datagrams *d)
 {
-	pop_out(d);
-	d->stats.dropped++;
+	fairq_pop(&d->out);
+	d->part_count = 0;
+	d->put_off = 0;
 }
 
 int datagrams_send(struct datagrams *d, cv_time now, uint64_t flow, const uint8_t *bytes,
                    size_t size)
 {
-	struct entry e = make_entry(now, flow, size);
 	int r;
 
 	if (size > DATAGRAM_MAX)
 		return -EMSGSIZE;
-	/* The oldest go for it: nobody waits for them any more. */
-	while (d->out.size + entry_room(size) > QUEUE_MAX)
-		drop_out(d);
-	r = queue_push(&d->out, d->pool, &e, bytes);
+	while (fairq_make_room(&d->out, size))
+		on_dropped(d);
+	r = fairq_push(&d->out, now, flow, bytes, size);
 	if (r < 0)
 		d->stats.dropped++;
 	return r;
@@ -308,20 +310,24 @@ bool datagrams_has_data(const struct datagrams *d)
 
 size_t datagrams_queued(const struct datagrams *d)
 {
-	return (size_t)d->out.size;
+	return d->out.size;
 }
 
-/* The first datagram that is young enough, or NULL. */
-static const struct entry *first_out(struct datagrams *d, cv_time now)
+size_t datagrams_flow_queued(const struct datagrams *d, uint64_t flow)
 {
-	const struct entry *e;
-
-	while ((e = queue_first(&d->out)) && cv_time_since(now, e->at) > QUEUED_MAX_AGE)
-		drop_out(d);
-	return e;
+	return fairq_flow_size(&d->out, flow);
 }
 
-/* Into how many parts does the first datagram go? False: it waits for the next packet. */
+static void drop_old(struct datagrams *d, cv_time now)
+{
+	while (d->out.entries > 0 &&
+	       cv_time_since(now, fairq_oldest_at(&d->out)) > QUEUED_MAX_AGE) {
+		fairq_drop_oldest(&d->out);
+		on_dropped(d);
+	}
+}
+
+/* Into how many parts does the one go whose turn it is? False: it waits for the next packet. */
 static bool begin_first(struct datagrams *d, size_t size, size_t room, size_t most, bool may_cut)
 {
 	size_t part = CV_MIN(room, most - ACK_ROOM);
@@ -345,8 +351,8 @@ static bool begin_first(struct datagrams *d, size_t size, size_t room, size_t mo
 	return true;
 }
 
-/* One part of the first datagram; false when it does not fit. */
-static bool write_part(struct datagrams *d, const struct entry *e, struct wr *w)
+/* One part of it; false when it does not fit. */
+static bool write_part(struct datagrams *d, const struct fairq_datagram *e, struct wr *w)
 {
 	size_t at = (size_t)d->part_size * d->part_next;
 	size_t size = CV_MIN((size_t)d->part_size, e->size - at);
@@ -355,11 +361,11 @@ static bool write_part(struct datagrams *d, const struct entry *e, struct wr *w)
 	if (wr_left(w) < FRAME_HEADER + size)
 		return false;
 	f.type = FRAME_DATAGRAM;
-	f.datagram.flow = entry_flow(e);
+	f.datagram.flow = e->flow;
 	f.datagram.id = d->next_id;
 	f.datagram.index = d->part_next;
 	f.datagram.count = d->part_count;
-	f.datagram.bytes = entry_bytes(e) + at;
+	f.datagram.bytes = e->bytes + at;
 	f.datagram.size = size;
 	wire_write_frame(w, &f);
 	CV_ASSERT(!w->bad);
@@ -370,20 +376,23 @@ static bool write_part(struct datagrams *d, const struct entry *e, struct wr *w)
 size_t datagrams_write(struct datagrams *d, cv_time now, struct wr *w, size_t most, bool may_cut)
 {
 	size_t before = wr_size(w);
-	const struct entry *e;
+	struct fairq_datagram e;
 
 	CV_ASSERT(most > ACK_ROOM);
-	while ((e = first_out(d, now)) != NULL) {
-		if ((d->part_count == 0 && !begin_first(d, e->size, wr_left(w), most, may_cut)) ||
-		    !write_part(d, e, w)) {
+	drop_old(d, now);
+	while (fairq_first(&d->out, &e)) {
+		if ((d->part_count == 0 && !begin_first(d, e.size, wr_left(w), most, may_cut)) ||
+		    !write_part(d, &e, w)) {
 			/* Nor does it hold up the others for ever. */
-			if (may_cut && wr_size(w) == before && ++d->put_off > PUT_OFF_MAX)
-				drop_out(d);
+			if (may_cut && wr_size(w) == before && ++d->put_off > PUT_OFF_MAX) {
+				pop_out(d);
+				d->stats.dropped++;
+			}
 			break;
 		}
 		if (d->part_next < d->part_count)
 			continue;
-		d->stats.sent_bytes += e->size;
+		d->stats.sent_bytes += e.size;
 		d->stats.sent++;
 		pop_out(d);
 	}
@@ -623,7 +632,7 @@ cv_time datagrams_deadline(const struct datagrams *d)
 	}
 	/* What waits to be sent is too old one tick after its limit. */
 	if (d->out.entries > 0)
-		at = cv_time_min(at, cv_time_after(queue_first(&d->out)->at, QUEUED_MAX_AGE + 1));
+		at = cv_time_min(at, cv_time_after(fairq_oldest_at(&d->out), QUEUED_MAX_AGE + 1));
 	return at;
 }
 
@@ -637,8 +646,7 @@ void datagrams_on_deadline(struct datagrams *d, cv_time now)
 			d->stats.dropped++;
 		}
 	}
-	if (datagrams_deadline(d) <= now)
-		(void)first_out(d, now); /* drops what is too old */
+	drop_old(d, now);
 }
 
 void datagrams_stats(const struct datagrams *d, struct datagrams_stats *out)
@@ -656,7 +664,7 @@ bool datagrams_check(const struct datagrams *d)
 		if (!r->block && r->seen != 0)
 			return false;
 	}
-	return reassembly_bytes(d) <= REASSEMBLY_BYTES_MAX && queue_check(&d->out, QUEUE_MAX) &&
+	return reassembly_bytes(d) <= REASSEMBLY_BYTES_MAX && fairq_check(&d->out) &&
 	       queue_check(&d->in, ARRIVED_MAX) &&
 	       (d->part_count == 0 || d->part_next <= d->part_count);
 }

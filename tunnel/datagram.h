@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * datagram - unreliable datagrams of one session: a bounded queue out (256 KiB or 100 ms, oldest
- * dropped), fragments and their reassembly in (64 fragments; 8 reassemblies and 128 KiB a session,
- * 500 ms), a bounded queue for the reader. Protocol rule 7.8.
+ * datagram - unreliable datagrams of one session: a bounded queue out (256 KiB or 100 ms, fair
+ * between flows: fairq), fragments and their reassembly in (64 fragments; 8 reassemblies and 128
+ * KiB a session, 500 ms), a bounded queue for the reader. Protocol rule 7.8.
  */
 
 #include <stdbool.h>
@@ -32,6 +32,8 @@ CV_NODISCARD int datagrams_send(struct datagrams *d, cv_time now, uint64_t flow,
 bool datagrams_has_data(const struct datagrams *d);
 /* Bytes waiting to be sent, with what they cost in memory. */
 size_t datagrams_queued(const struct datagrams *d);
+/* Of them, those of @flow, and perhaps of few others. */
+size_t datagrams_flow_queued(const struct datagrams *d, uint64_t flow);
 /**
  * datagrams_write() - append as much as fits to one packet
  * @most:    the room of a packet with nothing else in it

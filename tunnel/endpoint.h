@@ -237,8 +237,11 @@ bool endpoint_peer_is_relay_only(const struct endpoint *e, uint32_t peer);
  */
 CV_NODISCARD int endpoint_send_datagram(struct endpoint *e, cv_time now, uint32_t peer,
                                         uint64_t flow, const uint8_t *bytes, size_t size);
-/* Bytes of datagrams to the peer that wait for the pacer; above 256 KiB the oldest are dropped. */
+/* Bytes of datagrams to the peer that wait for the pacer; above 256 KiB some are dropped: the
+ * oldest of the flow that has most. */
 size_t endpoint_datagrams_queued(const struct endpoint *e, uint32_t peer);
+/* Of them, those of @flow, and perhaps of few others. */
+size_t endpoint_flow_queued(const struct endpoint *e, uint32_t peer, uint64_t flow);
 /* The next datagram that arrived, after events were pulled: the open of its flow may be among them.
  * Borrowed, with all those before it, until something arrives or endpoint_write() is called. */
 bool endpoint_next_datagram(struct endpoint *e, uint32_t *peer, uint64_t *flow,

@@ -30,6 +30,13 @@ size_t endpoint_datagrams_queued(const struct endpoint *e, uint32_t peer)
 	return s ? datagrams_queued(s->datagrams) : 0;
 }
 
+size_t endpoint_flow_queued(const struct endpoint *e, uint32_t peer, uint64_t flow)
+{
+	const struct session *s = endpoint_find_session(e, peer);
+
+	return s ? datagrams_flow_queued(s->datagrams, flow) : 0;
+}
+
 /* A session that something arrived for is on this list until the next endpoint_write(). */
 bool endpoint_next_datagram(struct endpoint *e, uint32_t *peer, uint64_t *flow,
                             const uint8_t **bytes, size_t *size)

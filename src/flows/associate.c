@@ -44,7 +44,8 @@ struct associate {
 	struct flow *control;
 	struct udp_local *socket;
 	struct udp_pause pause;
-	uint32_t busy;      /* peer to which the last datagram went */
+	uint32_t busy_peer; /* to which the last datagram went, */
+	uint64_t busy_flow; /* by which flow */
 	struct addr client; /* whose datagrams count; port 0: not known yet */
 	struct udp_dest dest;
 	uint32_t peer; /* the default one; ROUTE_NO_PEER: none */
@@ -274,7 +275,8 @@ static void send_up(struct associate *a, cv_time now, struct leg *leg, const str
 		return;
 	}
 	udp_flow_send(&leg->udp, now, frame, wr_size(&w));
-	a->busy = leg->udp.peer;
+	a->busy_peer = leg->udp.peer;
+	a->busy_flow = leg->udp.id;
 	a->up++;
 }
 
@@ -340,7 +342,7 @@ static void on_batch(void *ctx)
 {
 	struct associate *a = ctx;
 
-	udp_flow_after_batch(a->control->b, &a->pause, a->socket, a->busy);
+	udp_flow_after_batch(a->control->b, &a->pause, a->socket, a->busy_peer, a->busy_flow);
 }
 
 static void on_socket_error(void *ctx, int error)

@@ -111,7 +111,7 @@ static void on_batch(void *ctx)
 	struct far_socket *s = ctx;
 	const struct udp_flow *f = &s->owner->udp;
 
-	udp_flow_after_batch(f->b, &s->pause, s->u, f->peer);
+	udp_flow_after_batch(f->b, &s->pause, s->u, f->peer, f->id);
 }
 
 static void on_socket_error(void *ctx, int error)

@@ -219,7 +219,7 @@ static void on_batch(void *ctx)
 {
 	struct target *t = ctx;
 
-	udp_flow_after_batch(t->flow.b, &t->pause, t->sock, t->flow.peer);
+	udp_flow_after_batch(t->flow.b, &t->pause, t->sock, t->flow.peer, t->flow.id);
 }
 
 static void on_error(void *ctx, int error)

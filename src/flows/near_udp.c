@@ -346,9 +346,10 @@ static void on_batch(void *ctx)
 {
 	struct near_udp *l = ctx;
 
-	if (!l->has_role || l->role.peer == ROUTE_NO_PEER)
-		return;
-	udp_flow_after_batch(l->b, &l->pause, l->sock, l->role.peer);
+	if (l->last)
+		udp_flow_after_batch(l->b, &l->pause, l->sock, l->role.peer, l->last->flow.id);
+	else
+		udp_flow_kick(l->b);
 }
 
 static void on_error(void *ctx, int error)

@@ -21,9 +21,14 @@ enum {
 };
 #define EARLY_AGE CV_MS(250)
 
-/* Of the 256 KiB that a session may queue: from here on sockets are left alone, until so little is
- * left. */
-enum { QUEUE_HIGH = 128 * 1024, QUEUE_LOW = 48 * 1024, PAUSE_MAX_MS = 5 };
+/* Of the 256 KiB that a session may queue: from here on sockets of flows that have so much of it
+ * are left alone, until so little is left. */
+enum {
+	QUEUE_HIGH = 128 * 1024,
+	FLOW_HIGH = 16 * 1024,
+	QUEUE_LOW = 48 * 1024,
+	PAUSE_MAX_MS = 5,
+};
 
 static void on_tick(uv_timer_t *timer);
 
@@ -310,10 +315,11 @@ static void on_pause_timer(uv_timer_t *timer)
 }
 
 void udp_flow_after_batch(struct bridge *b, struct udp_pause *p, struct udp_local *sock,
-                          uint32_t peer)
+                          uint32_t peer, uint64_t id)
 {
 	udp_flow_kick(b);
-	if (b->is_closing || endpoint_datagrams_queued(b->endpoint, peer) < QUEUE_HIGH)
+	if (b->is_closing || endpoint_datagrams_queued(b->endpoint, peer) < QUEUE_HIGH ||
+	    endpoint_flow_queued(b->endpoint, peer, id) < FLOW_HIGH)
 		return;
 	if (!p->sock)
 		list_init(&p->node);

@@ -128,15 +128,17 @@ void udp_flow_send(struct udp_flow *f, cv_time now, const uint8_t *bytes, size_t
 /* What was given to the tunnel shall leave: once after a batch. */
 void udp_flow_kick(struct bridge *b);
 /**
- * udp_flow_after_batch() - a local socket has been read, and its datagrams given to @peer
- * @p: of that socket; zeroed at first
+ * udp_flow_after_batch() - a local socket has been read, and its datagrams given to the tunnel
+ * @p:    of that socket; zeroed at first
+ * @peer: and
+ * @id:   of the flow that got the last of them
  *
- * As udp_flow_kick(). While much waits for the tunnel's turn the socket is left alone, for a few
- * milliseconds at most: the kernel's buffer takes bursts, and what is more than the path carries is
- * dropped here, oldest first, rather than there.
+ * As udp_flow_kick(). While much waits for the tunnel's turn, and much of it is that flow's, the
+ * socket is left alone, for a few milliseconds at most: the kernel's buffer takes bursts, and what
+ * is more than the path carries is dropped here, where flows are told apart, rather than there.
  */
 void udp_flow_after_batch(struct bridge *b, struct udp_pause *p, struct udp_local *sock,
-                          uint32_t peer);
+                          uint32_t peer, uint64_t id);
 /* The socket goes. */
 void udp_flow_forget_pause(struct udp_pause *p);
 
