@@ -37,7 +37,7 @@ static struct packet {
 } packets[PACKETS];
 static unsigned packet_count;
 
-static uint8_t scratch[FAIRQ_DATAGRAM_MAX + 1];
+static uint8_t scratch[UINT16_MAX + 1];
 
 /* The first two bytes are its number; the others follow from it. */
 static void fill(uint8_t *out, unsigned number, size_t size)
