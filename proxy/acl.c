@@ -39,10 +39,10 @@ static bool is_own_listener(const struct acl *acl, const struct addr *a)
 	struct addr own;
 
 	for (size_t i = 0; i < acl->own_count; i++) {
+		if (acl->own[i].port != a->port)
+			continue;
 		own = addr_canonical(&acl->own[i]);
 		own.scope = 0;
-		if (own.port != a->port)
-			continue;
 		if (addr_equal_ip(&own, a))
 			return true;
 		/* A wildcard is every local address; "::" takes IPv4 too unless told otherwise. */

@@ -206,6 +206,8 @@ static int start(struct agent *a)
 		return -1;
 	}
 	a->has_bridge = true;
+	bridge_limit_udp_sockets(&a->bridge, process_udp_sockets_max());
+	a->bridge.write_nc_line = control_nc_line;
 	listeners_init(&a->listeners, a->conns, &a->bridge);
 	if (agent_metrics_open(a) < 0) {
 		log_error("out of memory");

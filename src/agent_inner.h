@@ -12,8 +12,8 @@
 
 #include "agent.h"
 #include "agent_tcp.h"
-#include "bridge.h"
 #include "control.h"
+#include "flows/bridge.h"
 #include "foreign.h"
 #include "listeners.h"
 #include "mapping.h"
@@ -27,6 +27,7 @@ struct agent;
 struct agent_ping {
 	uint64_t id; /* 0: none */
 	uint32_t peer;
+	cv_time until; /* then the control socket has answered in our place */
 };
 
 /* A lookup of the tunnel's own, for a peer or a server; owned by one of them. */
@@ -161,3 +162,5 @@ json_t *agent_manage(void *ctx, const struct request *request);
 extern const struct control_ops agent_status_ops;
 /* Pings that have come back are answered. */
 void agent_status_answer_pings(struct agent *a, cv_time now);
+/* A peer is removed: so are its pings. */
+void agent_status_forget_peer(struct agent *a, uint32_t peer);

@@ -317,6 +317,7 @@ static void remove_others(struct agent *a, cv_time now, const struct agent_plan 
 		if (!a->peers[i].is_used || a->peers[i].is_staying)
 			continue;
 		log_info("peer removed peer=%s", a->bridge.peers[i].name);
+		agent_status_forget_peer(a, i);
 		endpoint_remove_peer(a->endpoint, now, i);
 		forget(a, &a->peers[i]);
 	}

@@ -3,13 +3,14 @@
 /*
  * agent_status - what the control socket asks of an agent: its state, pings, connections.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent_inner.h"
 #include "base/alloc.h"
-#include "far_listen.h"
-#include "remote.h"
+#include "flows/far_listen.h"
+#include "flows/remote.h"
 #include "status.h"
 
 void agent_status_answer_pings(struct agent *a, cv_time now)
@@ -20,6 +21,9 @@ void agent_status_answer_pings(struct agent *a, cv_time now)
 		const char *address;
 		char text[ADDR_TEXT_MAX];
 
+		/* Nothing is kept of a peer that is not asked for any more: it may be removed. */
+		if (p->id != 0 && now >= p->until)
+			p->id = 0;
 		if (p->id == 0 || !endpoint_ping_result(a->endpoint, now, p->peer, &got))
 			continue;
 		/* A relay is known by the name that the user gave it. */
@@ -34,6 +38,18 @@ void agent_status_answer_pings(struct agent *a, cv_time now)
 			if (k != i)
 				a->pings[k].id = 0;
 		}
+		p->id = 0;
+	}
+}
+
+void agent_status_forget_peer(struct agent *a, uint32_t peer)
+{
+	for (size_t i = 0; i < CV_ARRAY_SIZE(a->pings); i++) {
+		struct agent_ping *p = &a->pings[i];
+
+		if (p->id == 0 || p->peer != peer)
+			continue;
+		control_ping_failed(a->control, p->id, EXIT_USAGE, "no such peer is configured");
 		p->id = 0;
 	}
 }
@@ -175,7 +191,11 @@ static int on_ping(void *ctx, const char *peer, uint64_t id, const char **why)
 			*why = why_down(a, now, number);
 			return EXIT_UNREACHABLE;
 		}
-		a->pings[k] = (struct agent_ping){ .id = id, .peer = number };
+		a->pings[k] = (struct agent_ping){
+			.id = id,
+			.peer = number,
+			.until = cv_time_after(now, CONTROL_PING_TIMEOUT),
+		};
 		endpoint_ping(a->endpoint, now, number);
 		return 0;
 	}
@@ -186,8 +206,10 @@ static int on_ping(void *ctx, const char *peer, uint64_t id, const char **why)
 static int on_nc(void *ctx, const char *peer, const char *target, struct tcp_conn *conn,
                  const uint8_t *early, size_t early_size, const char **why)
 {
-	return near_accept_nc(&((struct agent *)ctx)->bridge, peer, target, conn, early, early_size,
-	                      why);
+	int r = near_accept_nc(&((struct agent *)ctx)->bridge, peer, target, conn, early,
+	                       early_size, why);
+
+	return r == 0 ? 0 : r == -EMFILE ? EXIT_FAILED : EXIT_USAGE;
 }
 
 const struct control_ops agent_status_ops = {

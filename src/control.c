@@ -626,17 +626,14 @@ void control_ping_failed(struct control *control, uint64_t id, int exit_code, co
 	want_turn(c);
 }
 
-size_t control_nc_ok_line(const char **line)
+size_t control_nc_line(char line[CONTROL_LINE_MAX], int exit_code, const char *error)
 {
-	static const char text[] = "{\"ok\":true}\n";
+	static const char accepted[] = "{\"ok\":true}\n";
 
-	*line = text;
-	return sizeof(text) - 1;
-}
-
-size_t control_nc_error_line(char line[CONTROL_LINE_MAX], int exit_code, const char *error)
-{
-	return request_write_error(line, exit_code, error);
+	if (exit_code != 0)
+		return request_write_error(line, exit_code, error);
+	memcpy(line, accepted, sizeof(accepted) - 1);
+	return sizeof(accepted) - 1;
 }
 
 void control_close(struct control *control, void (*on_closed)(void *ctx), void *ctx)

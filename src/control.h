@@ -43,7 +43,7 @@ enum {
 	CONTROL_CONNS_MAX = 32, /* that still speak lines; more are answered "busy" and closed */
 	CONTROL_NC_MAX = 1024,  /* that were given away by ops->nc */
 	CONTROL_WHY_MAX = 512,  /* an error text and its NUL */
-	CONTROL_LINE_MAX = 512, /* of control_nc_error_line() */
+	CONTROL_LINE_MAX = 512, /* of control_nc_line() */
 };
 
 #define CONTROL_IDLE_TIMEOUT CV_SEC(10) /* no request, or an answer that is not read */
@@ -65,8 +65,8 @@ struct control_ops {
 	 * @early:  bytes of the stream that came with the request; borrowed for the call
 	 *
 	 * On 0 @conn is taken: call tcp_conn_start() for it, now or later; nothing was written to
-	 * it. The flow writes control_nc_ok_line() when the far side has accepted, before any data,
-	 * or control_nc_error_line() when it refused, and closes.
+	 * it. The flow writes control_nc_line(): when the far side has accepted, before any data,
+	 * or when it refused, and closes.
 	 */
 	int (*nc)(void *ctx, const char *peer, const char *target, struct tcp_conn *conn,
 	          const uint8_t *early, size_t early_size, const char **why);
@@ -94,9 +94,9 @@ void control_ping_done(struct control *c, uint64_t id, cv_duration rtt, const ch
 /* As above; @exit_code as ops return them. */
 void control_ping_failed(struct control *c, uint64_t id, int exit_code, const char *error);
 
-/* What the flow of an `nc` writes first: a line; returns its size. The text is static. */
-size_t control_nc_ok_line(const char **line);
-size_t control_nc_error_line(char line[CONTROL_LINE_MAX], int exit_code, const char *error);
+/* What the flow of an `nc` writes first, that it was accepted (@exit_code 0, @error NULL) or why
+ * not: a line, without NUL; returns its size. */
+size_t control_nc_line(char line[CONTROL_LINE_MAX], int exit_code, const char *error);
 
 /* Takes @c; removes the socket, closes every connection that still speaks lines. The conns that
  * ops->nc took must have been closed before (they may still be closing). @on_closed (may be

@@ -14,10 +14,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "bridge.h"
 #include "config/config.h"
+#include "flows/bridge.h"
+#include "flows/near_udp.h"
 #include "metrics.h"
-#include "near_udp.h"
 #include "net/tcp_listener.h"
 
 enum { LISTENERS_MAX = 256, LISTENERS_WHY_MAX = 512 };

@@ -13,6 +13,8 @@ enum {
 	NOFILE_WANTED = 65536,
 	NOFILE_RESERVE = 48, /* an agent at rest has some 25; listeners, look-ups, control */
 	CONNS_LEAST = 8,
+	UDP_SHARE = 4, /* one in so many is for UDP sockets that peers open */
+	UDP_LEAST = 4,
 };
 
 void process_prepare(void)
@@ -34,15 +36,27 @@ void process_prepare(void)
 	command_warn_root();
 }
 
-uint32_t process_conns_max(uint32_t wanted)
+/* Descriptors for clients and for what peers ask; UINT32_MAX: as many as anybody wants. */
+static uint32_t files_to_share(void)
 {
 	struct rlimit limit;
-	rlim_t room;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
-		return wanted;
-	room = limit.rlim_cur - CV_MIN(limit.rlim_cur, (rlim_t)NOFILE_RESERVE);
-	return (uint32_t)CV_MIN((rlim_t)wanted, CV_MAX(room, (rlim_t)CONNS_LEAST));
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= UINT32_MAX)
+		return UINT32_MAX;
+	return (uint32_t)limit.rlim_cur - CV_MIN((uint32_t)limit.rlim_cur, NOFILE_RESERVE);
+}
+
+uint32_t process_udp_sockets_max(void)
+{
+	return CV_MAX(files_to_share() / UDP_SHARE, (uint32_t)UDP_LEAST);
+}
+
+uint32_t process_conns_max(uint32_t wanted)
+{
+	uint32_t files = files_to_share(), room;
+
+	room = files - CV_MIN(files, process_udp_sockets_max());
+	return CV_MIN(wanted, CV_MAX(room, (uint32_t)CONNS_LEAST));
 }
 
 bool process_control_path(const struct command_line *line, const char *configured,

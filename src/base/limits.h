@@ -38,14 +38,15 @@ enum {
 /* What a peer may ask of the exit. A browser opens some hundred connections at once; a
  * scanner, thousands a second for ever. */
 enum {
-	OPEN_RATE = 4000,            /* stream opens and connects per second and peer */
-	OPEN_BURST = 8000,           /* two seconds of it at once */
-	DIALS_PER_PEER_MAX = 256,    /* connects in flight; configurable */
-	DIALS_MAX = 2048,            /* connects in flight, all peers; configurable */
-	RESOLVE_PER_PEER_MAX = 64,   /* name lookups in flight */
-	RESOLVE_MAX = 512,           /* name lookups in flight, all peers */
-	LISTENERS_PER_PEER_MAX = 64, /* that a peer has asked for, BINDs included */
-	LISTEN_TRIES_MAX = 1024,     /* ports that "any free one" tries */
+	OPEN_RATE = 4000,              /* stream opens and connects per second and peer */
+	OPEN_BURST = 8000,             /* two seconds of it at once */
+	DIALS_PER_PEER_MAX = 256,      /* connects in flight; configurable */
+	DIALS_MAX = 2048,              /* connects in flight, all peers; configurable */
+	RESOLVE_PER_PEER_MAX = 64,     /* name lookups in flight */
+	RESOLVE_MAX = 512,             /* name lookups in flight, all peers */
+	LISTENERS_PER_PEER_MAX = 64,   /* that a peer has asked for, BINDs included */
+	LISTENERS_OF_PEERS_MAX = 1024, /* of all peers: each is looked at with every dial */
+	LISTEN_TRIES_MAX = 1024,       /* ports that "any free one" tries */
 };
 
 /* Flows of datagrams: one a client address. A resolver of a busy network opens a thousand a second,
@@ -55,6 +56,9 @@ enum {
 	UDP_FLOWS_PER_PORT_MAX = 2048, /* at one local port */
 	UDP_FLOWS_PER_PEER_MAX = 4096, /* that one peer has opened here */
 	UDP_FLOWS_MAX = 8192,          /* of a process */
+	/* Far sides of SOCKS5's UDP ASSOCIATE: names, mappings and what waits are 64 KiB each. */
+	ASSOCIATIONS_PER_PEER_MAX = 256,
+	ASSOCIATIONS_MAX = 1024, /* of all peers */
 };
 
 /* Receive windows, bytes. The first values are constants of the protocol version: the first

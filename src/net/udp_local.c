@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/limits.h"
+#include "base/list.h"
 #include "net/clock.h"
 #include "net/convert.h"
 #include "net/fds.h"
@@ -60,13 +61,15 @@ struct udp_set {
 	_Alignas(struct cmsghdr) uint8_t out_control[QUEUE_MAX][CONTROL_SIZE];
 	struct udp_local *errors[ERRORS_MAX];
 	unsigned error_count;
-	uv_timer_t timer; /* of 0 ms: errors are told from the loop */
+	struct list sockets; /* not those that are closing */
+	uv_timer_t timer;    /* of 0 ms: errors are told from the loop */
 	bool is_closed;
 	struct udp_set_counters counters;
 };
 
 struct udp_local {
 	uv_poll_t poll;
+	struct list node;
 	struct udp_set *set;
 	struct udp_local_events events;
 	void *ctx;
@@ -91,6 +94,7 @@ int udp_set_open(uv_loop_t *loop, struct udp_set **out)
 	if (!set)
 		return -ENOMEM;
 	set->loop = loop;
+	list_init(&set->sockets);
 	set->bytes = cv_zalloc((size_t)SLOTS * SLOT_SIZE);
 	if (!set->bytes) {
 		cv_free(set);
@@ -130,6 +134,25 @@ void udp_set_free(struct udp_set *set)
 void udp_set_counters(const struct udp_set *set, struct udp_set_counters *out)
 {
 	*out = set->counters;
+}
+
+static bool is_any(const struct addr *a)
+{
+	static const uint8_t zero[16];
+
+	return memcmp(a->ip, zero, a->family == ADDR_V4 ? 4 : 16) == 0;
+}
+
+bool udp_set_has(const struct udp_set *set, const struct addr *from)
+{
+	for (struct list *at = set->sockets.next; at != &set->sockets; at = at->next) {
+		const struct addr *a = &list_entry(at, struct udp_local, node)->local;
+
+		if (a->port == from->port &&
+		    (addr_equal_ip(a, from) || (a->family == from->family && is_any(a))))
+			return true;
+	}
+	return false;
 }
 
 /* ---- in ---- */
@@ -544,16 +567,11 @@ static int start(struct udp_local *u, struct udp_local **out)
 	}
 	u->poll.data = u;
 	u->local = fds_local(u->fd);
+	list_init(&u->node);
+	list_add_tail(&u->set->sockets, &u->node);
 	watch(u);
 	*out = u;
 	return 0;
-}
-
-static bool is_any(const struct addr *a)
-{
-	static const uint8_t zero[16];
-
-	return memcmp(a->ip, zero, a->family == ADDR_V4 ? 4 : 16) == 0;
 }
 
 int udp_local_bind(struct udp_set *set, const struct addr *at,
@@ -626,6 +644,7 @@ void udp_local_close(struct udp_local *u, void (*on_closed)(void *ctx), void *ct
 
 	CV_ASSERT(!u->is_closing);
 	udp_set_flush(set);
+	list_remove(&u->node);
 	u->is_closing = true;
 	for (unsigned i = 0; i < set->error_count; i++) {
 		if (set->errors[i] == u)

@@ -37,6 +37,10 @@ void udp_set_free(struct udp_set *set);
 /* Sends what was gathered. Calls nobody. */
 void udp_set_flush(struct udp_set *set);
 
+/* Do datagrams from @from (an address of this host) come from one of our own sockets? Looks at each
+ * of them. */
+bool udp_set_has(const struct udp_set *set, const struct addr *from);
+
 struct udp_set_counters {
 	uint64_t rx_datagrams, rx_calls, tx_datagrams, tx_calls;
 	uint64_t tx_dropped; /* the kernel did not take them, or said why not */

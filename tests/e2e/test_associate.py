@@ -376,6 +376,7 @@ def targets(w):
     w.guard = Echo(w.web, "0.0.0.0", SILENT)
     w.loop, w.loop6 = Echo(w.b.host, "127.0.0.1"), Echo(w.b.host, "::1", family=socket.AF_INET6)
     w.third_echo = Echo(w.c.host, "127.0.0.1")
+    w.home_echo = Echo(w.a.host, "127.0.0.1")
     w.stranger = w.nosy.socket(bind=("0.0.0.0", ECHO))
     many = [f"127.0.{1 + i // 250}.{1 + i % 250}" for i in range(HOSTS_MAX + 8)]
     w.many = many_echoes(w, many)
@@ -401,6 +402,17 @@ def many_echoes(w, hosts):
     return seen, sockets
 
 
+def peers_by_loopback(w):
+    """Who may send to our loopback does not get into a client's association by it."""
+    with Association(w, proxy=("127.0.0.1", 1080), host=w.b.host) as other, Association(w) as s:
+        assert other.ask(b"hello", "127.0.0.1"), "loopback of a is allowed"
+        inner = b"\0\0\0" + socks.address(w.web.address, ECHO) + b"let me in"
+        for _ in range(3):
+            other.send(inner, *s.bound)
+        other.expect(b"behind it", "127.0.0.1")
+        s.expect(b"whose it is", w.web.address)
+
+
 def story():
     with World() as w:
         w.wife = w.lab.host("wife", behind=w.home)
@@ -415,6 +427,8 @@ def story():
             {"listen": f"unix:{w.a.directory}/socks.sock", "peer": "far"}]
         w.b.config["peers"]["near"]["allow"] = [
             f"{w.web.address}:{ECHO}/udp", f"127.0.0.0/8:{ECHO}/udp", f"[::1]:{ECHO}/udp"]
+        w.a.config["peers"]["far"]["allow"] = "127.0.0.1:*/udp"
+        w.b.config["proxies"] = [{"listen": "127.0.0.1:1080", "peer": "near"}]
         w.b.config["services"] = {"echo": {"to": f"127.0.0.1:{ECHO}", "protocol": "udp",
                                            "allow": ["near"]}}
         w.far_names({"loop.far.lab": "127.0.0.1"})
@@ -426,7 +440,7 @@ def story():
         w.a.wait_connected("far")
         w.a.wait_connected("third")
         for part in (addresses, large, sources, policy, who_is_heard, ends, other_clients,
-                     reload, peer_gone):
+                     peers_by_loopback, reload, peer_gone):
             report(part.__doc__.split("\n")[0] if part.__doc__ else part.__name__)
             part(w)
 

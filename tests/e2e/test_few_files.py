@@ -18,7 +18,7 @@ import socks
 from world import PROXY, World, main, report, skip
 
 FILES, CLIENTS, HELD = 64, 500, 80
-TARGET = 2001
+TARGET, UDP, FLOWS = 2001, 2002, 60
 PROCESSOR_MAX = 0.2  # of a core, while clients wait
 SERVED_WITHIN = 1
 MEASURED = 1.5       # seconds
@@ -39,6 +39,15 @@ def echo(listener):
         while True:
             conn, _ = listener.accept()
             threading.Thread(target=one, args=(conn,), daemon=True).start()
+    threading.Thread(target=serve, daemon=True).start()
+
+
+def echo_datagrams(s):
+    s.settimeout(None)
+
+    def serve():
+        while True:
+            s.sendto(*s.recvfrom(4096))
     threading.Thread(target=serve, daemon=True).start()
 
 
@@ -79,6 +88,24 @@ def crowd(w, program):
     assert counts.get("served", 0) >= FILES // 3, counts
 
 
+def datagrams(w):
+    """More flows than b has descriptors: the longest unused go, so that connections have theirs."""
+    clients, answered = [], 0
+    for _ in range(FLOWS):
+        s = w.a.host.socket(bind=("127.0.0.1", 0))
+        s.settimeout(0.9)  # one that is refused makes a wait for a second
+        s.connect(("127.0.0.1", UDP))
+        s.send(b"hello")
+        try:
+            answered += s.recv(100) == b"hello"
+        except (TimeoutError, socket.timeout):
+            pass
+        clients.append(s)
+    assert answered >= FLOWS * 9 // 10, f"{answered} of {FLOWS} new flows were answered at once"
+    assert served(w) == "served", "flows of datagrams have taken all descriptors"
+    report(f"{FLOWS} flows of datagrams at b, answered", answered)
+
+
 def rest(w, program):
     """The processor, while connections wait that nobody can accept."""
     held = hold(w)
@@ -115,6 +142,10 @@ def story():
     few = ["prlimit", f"--nofile={FILES}:{FILES}"]
     with World() as w:
         echo(w.listen(TARGET))
+        echo_datagrams(w.web.socket(bind=("0.0.0.0", UDP)))
+        w.a.config["forwards"] = [{"listen": f"127.0.0.1:{UDP}", "peer": "far", "protocol": "udp",
+                                   "to": f"{w.web.address}:{UDP}"}]
+        w.b.config["peers"]["near"]["allow"].append(f"{w.web.address}:{UDP}/udp")
         w.a.wrapper = w.b.wrapper = ["prlimit", "--nofile=256:"]
         w.start()
         soft_limit(w)
@@ -125,6 +156,8 @@ def story():
             w.a.wait_path("far", ["direct"])
             crowd(w, program)
             recovered(w, program)
+            if program is w.b:
+                datagrams(w)
             rest(w, program)
             recovered(w, program)
             program.stop()

@@ -28,7 +28,8 @@ LAYERS = {
     "proxy": ({"base", "proxy"}, PURE),
     "config": ({"base", "config"}, PURE | {"stdarg.h", "stdio.h", "stdlib.h", "yaml.h"}),
     "src/net": ({"base", "net", "tunnel", "proxy"}, None),
-    "src": ({"base", "net", "tunnel", "proxy", "config"}, None),
+    "src/flows": ({"base", "net", "tunnel", "proxy", "config", "flows"}, None),
+    "src": ({"base", "net", "tunnel", "proxy", "config", "flows"}, None),
 }
 # The few files whose reason to exist is such a header.
 MAY_ALSO = {

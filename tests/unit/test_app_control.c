@@ -553,7 +553,7 @@ static void test_nc(void **state)
 	int fd = dial_path(f->path);
 	char line[CONTROL_LINE_MAX];
 	struct iovec piece;
-	const char *ok;
+	char ok[CONTROL_LINE_MAX];
 	size_t taken;
 
 	push_text(f, fd, "{\"command\":\"nc\",\"peer\":\"home\",\"target\":\"22\"}\nSSH-2.0");
@@ -563,8 +563,8 @@ static void test_nc(void **state)
 	assert_string_equal(f->target, "22");
 	assert_int_equal(f->early_size, 7);
 	assert_memory_equal(f->early, "SSH-2.0", 7);
-	piece.iov_len = control_nc_ok_line(&ok);
-	piece.iov_base = (char *)(uintptr_t)ok;
+	piece.iov_len = control_nc_line(ok, 0, NULL);
+	piece.iov_base = ok;
 	assert_int_equal(tcp_conn_writev(f->nc, &piece, 1, &taken), 0);
 	assert_int_equal(taken, piece.iov_len);
 	assert_true(pull(f, fd, line, sizeof(line)));
@@ -716,7 +716,7 @@ static void test_error_line(void **state)
 	for (size_t i = 0; i < sizeof(text); i++) {
 		memset(text, i % 2 ? '"' : 'x', sizeof(text));
 		text[i] = 0;
-		size = control_nc_error_line(line, 4, text);
+		size = control_nc_line(line, 4, text);
 		assert_true(size < sizeof(line));
 		assert_int_equal(line[size - 1], '\n');
 		object = json_loadb(line, size, 0, NULL);
@@ -726,7 +726,7 @@ static void test_error_line(void **state)
 			                    text);
 		json_decref(object);
 	}
-	size = control_nc_error_line(line, 1, "a\n\x1b\xff z");
+	size = control_nc_line(line, 1, "a\n\x1b\xff z");
 	assert_memory_equal(line, "{\"ok\":false,\"error\":\"a??? z\",\"exit\":1}\n", size);
 }
 

@@ -22,10 +22,10 @@
 
 #include "base/limits.h"
 #include "base/log.h"
-#include "bridge.h"
-#include "far_listen.h"
+#include "flows/bridge.h"
+#include "flows/far_listen.h"
+#include "flows/remote.h"
 #include "net/fds.h"
-#include "remote.h"
 
 #define KEY "v74/b32kgCuBvMM5pK6ukSGy7jeI/wSCQL58HsnRvJU="
 
@@ -491,6 +491,121 @@ static void a_peer_has_so_many_listeners(void **state)
 	end();
 }
 
+/* However many peers ask: all their listeners have a place in the policy. */
+static void all_peers_have_so_many_listeners(void **state)
+{
+	struct theirs *t;
+
+	(void)state;
+	begin(PEER(", allow_listen: '127.0.0.1:*'"));
+	b.listeners = LISTENERS_OF_PEERS_MAX - 1; /* of others */
+	t = ask(TARGET_KIND_LISTEN, "127.0.0.1:0", "");
+	UNTIL(t->size > 0);
+	t = ask(TARGET_KIND_LISTEN, "127.0.0.1:0", "");
+	UNTIL(t->is_reset);
+	assert_int_equal(t->code, TARGET_LIMIT);
+	assert_int_equal(b.listeners, LISTENERS_OF_PEERS_MAX);
+	assert_in_range(b.listeners, 1, CV_ARRAY_SIZE(b.own));
+	end();
+	assert_int_equal(b.listeners, LISTENERS_OF_PEERS_MAX - 1);
+}
+
+static void a_policy_ends_a_bind(void **state)
+{
+	struct theirs *t;
+	struct addr at;
+	int fd;
+
+	(void)state;
+	begin(PEER(", allow_listen: '127.0.0.1:*'"));
+	t = ask(TARGET_KIND_BIND, "127.0.0.1:0", "");
+	UNTIL(t->size > 0);
+	at = bound_of(t);
+	adopt(PEER(", allow_listen: '127.0.0.1:*'"));
+	for (int i = 0; i < 10; i++)
+		turn();
+	assert_false(t->is_reset);
+	adopt(PEER(""));
+	UNTIL(t->is_reset);
+	assert_int_equal(t->code, TARGET_POLICY);
+	assert_int_equal(b.own_count, 0);
+	assert_int_not_equal(connect_to(at.port, &fd), 0);
+	end();
+}
+
+/* What was lent to read the end into goes back: one way open is no reason to hold a buffer. */
+static void half_closed_holds_no_memory(void **state)
+{
+	uint64_t used;
+	struct theirs *l, *c;
+	struct addr at;
+	int fd;
+
+	(void)state;
+	begin(PEER(", allow_listen: '127.0.0.1:*'"));
+	l = ask(TARGET_KIND_LISTEN, "127.0.0.1:0", "");
+	UNTIL(l->size > 0);
+	at = bound_of(l);
+	assert_int_equal(connect_to(at.port, &fd), 0);
+	UNTIL(stream_count == 2 && streams[1].size > 0);
+	c = &streams[1];
+	(void)request_of(c);
+	say(c, "\0\0", 2); /* a status without an address */
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	UNTIL(c->size == 1);
+	for (int i = 0; i < 20; i++)
+		turn(); /* acknowledged */
+	used = sides[US].pool.used;
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	UNTIL(c->is_at_end);
+	UNTIL(sides[US].pool.used <= used);
+	fds_close(&fd);
+	end();
+}
+
+/* ---- flows of datagrams ---- */
+
+static void flow_is_over(struct udp_flow *f, cv_time now, enum target_code code)
+{
+	(void)now;
+	(void)code;
+	udp_flow_remove(f, TARGET_ABORTED);
+}
+
+/* The next object of a peer begins with the same numbers while the last one's flows still end. */
+static void a_number_is_the_next_ones(void **state)
+{
+	static const struct udp_flow_ops ops = { .on_end = flow_is_over };
+	static const uint8_t psk[KEY_SIZE] = { 1 };
+	struct endpoint_peer peer = { .pk = NULL, .psk = psk, .has_address = true };
+	struct udp_flow f[2];
+	cv_time now;
+
+	(void)state;
+	begin(PEER(""));
+	peer.pk = sides[THEM].me.pk;
+	now = clock_now();
+	for (unsigned i = 0; i < 2; i++) {
+		f[i] = (struct udp_flow){ .b = &b, .ops = &ops, .peer = sides[US].peer };
+		f[i].streams = endpoint_streams(sides[US].e, f[i].peer);
+		assert_int_equal(streams_open(f[i].streams, &f[i].stream), 0);
+		assert_int_equal(udp_flow_add(&f[i], now), 0);
+		if (i == 0)
+			assert_int_equal(endpoint_change_peer(sides[US].e, now, f[0].peer, &peer),
+			                 0);
+	}
+	assert_int_equal(f[0].id, f[1].id);
+	while (drain(US, now))
+		;
+	assert_null(f[0].stream); /* its object is lost, and it heard so */
+	assert_non_null(f[1].stream);
+	assert_int_equal(b.udp.count, 1);
+	assert_int_equal(b.udp.by_id.count, 1);
+	udp_flow_remove(&f[1], TARGET_ABORTED);
+	assert_int_equal(b.udp.by_id.count, 0);
+	end();
+}
+
 static void bind_takes_one(void **state)
 {
 	struct addr at, who;
@@ -600,7 +715,11 @@ int main(void)
 		cmocka_unit_test(a_listener_lives_as_long_as_its_stream),
 		cmocka_unit_test(what_is_no_listener_is_refused),
 		cmocka_unit_test(a_peer_has_so_many_listeners),
+		cmocka_unit_test(all_peers_have_so_many_listeners),
 		cmocka_unit_test(bind_takes_one),
+		cmocka_unit_test(a_policy_ends_a_bind),
+		cmocka_unit_test(half_closed_holds_no_memory),
+		cmocka_unit_test(a_number_is_the_next_ones),
 		cmocka_unit_test(numbers_lead_where_we_said),
 		cmocka_unit_test(strange_answers_are_refusals),
 	};

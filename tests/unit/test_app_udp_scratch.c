@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "bridge.h"
+#include "flows/bridge.h"
 
 static void what_is_kept_stays_for_its_round(void **state)
 {

@@ -191,6 +191,29 @@ static void a_port_is_taken_once(void **state)
 	finish();
 }
 
+/* Whose port is it? Ours, on that address or on all of them, until it is closed. */
+static void its_own_are_known(void **state)
+{
+	struct addr at = addr_v4(127, 0, 0, 1, 0), from, other;
+
+	(void)state;
+	begin(&at, &at);
+	from = udp_local_address(client);
+	assert_true(udp_set_has(set, &from));
+	other = from;
+	other.ip[3]++;
+	assert_false(udp_set_has(set, &other));
+	other = udp_local_address(server);
+	assert_true(udp_set_has(set, &other));
+	udp_local_close(server, NULL, NULL);
+	assert_false(udp_set_has(set, &other));
+	at = addr_v4(0, 0, 0, 0, 0);
+	assert_int_equal(udp_local_bind(set, &at, &server_events, NULL, &server), 0);
+	other.port = udp_local_address(server).port;
+	assert_true(udp_set_has(set, &other));
+	finish();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -200,6 +223,7 @@ int main(void)
 		cmocka_unit_test(a_refusal_is_told),
 		cmocka_unit_test(what_is_paused_waits),
 		cmocka_unit_test(a_port_is_taken_once),
+		cmocka_unit_test(its_own_are_known),
 	};
 
 	return cmocka_run_group_tests_name("net_udp_local", tests, NULL, NULL);

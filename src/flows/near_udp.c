@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "near_udp.h"
+#include "flows/near_udp.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-#include "bridge.h"
+#include "flows/bridge.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "associate.h"
 #include "base/alloc.h"
 #include "base/log.h"
-#include "far_listen.h"
-#include "far_udp.h"
+#include "flows/associate.h"
+#include "flows/far_listen.h"
+#include "flows/far_udp.h"
+#include "flows/remote.h"
 #include "net/clock.h"
-#include "remote.h"
 
 static void on_timer(uv_timer_t *timer);
 
@@ -89,6 +89,11 @@ int bridge_init(struct bridge *b, uv_loop_t *loop, const struct config *config,
 	(void)uv_timer_init(loop, &b->timer); /* never fails */
 	b->timer.data = b;
 	return 0;
+}
+
+void bridge_limit_udp_sockets(struct bridge *b, uint32_t max)
+{
+	b->udp.far_sockets_max = max;
 }
 
 int bridge_reserve_peers(struct bridge *b, uint32_t size)

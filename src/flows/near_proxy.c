@@ -4,7 +4,7 @@
  * near_proxy - a proxy's client from its first byte to its answer: which protocol it speaks, what
  * it asks for, and what it is told.
  */
-#include "bridge.h"
+#include "flows/bridge.h"
 
 #include <errno.h>
 #include <string.h>
@@ -12,8 +12,8 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "flows/once.h"
 #include "net/clock.h"
-#include "once.h"
 
 #define SAID_INTERVAL CV_SEC(60) /* between two lines about clients that were dropped */
 

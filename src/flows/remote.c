@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "remote.h"
+#include "flows/remote.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -193,20 +193,11 @@ static void opened(struct flow *f, const struct addr *bound)
 
 static void on_readable(struct flow *f, cv_time now)
 {
-	struct stream_vec vec[2];
-	unsigned count = stream_peek(f->stream, vec, CV_ARRAY_SIZE(vec));
 	uint8_t bytes[TARGET_STATUS_MAX];
-	size_t size = 0;
+	size_t size = flow_peek(f, bytes, sizeof(bytes));
 	struct addr bound;
-	struct rd in;
+	struct rd in = rd_init(bytes, size);
 
-	for (unsigned i = 0; i < count && size < sizeof(bytes); i++) {
-		size_t n = CV_MIN(vec[i].size, sizeof(bytes) - size);
-
-		memcpy(bytes + size, vec[i].bytes, n);
-		size += n;
-	}
-	in = rd_init(bytes, size);
 	if (f->remote->is_open) {
 		/* Its end; anything else does not belong here. */
 		not_open(f, now, size > 0 ? TARGET_INTERNAL : TARGET_ABORTED);

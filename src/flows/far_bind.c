@@ -7,7 +7,7 @@
  * what it was told; with nobody named, at the one that the default route uses. `allow_listen` must
  * have that address, and the port is the first free one that it has there.
  */
-#include "far_listen.h"
+#include "flows/far_listen.h"
 
 #include <errno.h>
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "udp_flow.h"
+#include "flows/udp_flow.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/limits.h"
-#include "bridge.h"
+#include "flows/bridge.h"
 #include "net/clock.h"
 #include "net/entropy.h"
 
@@ -44,6 +44,7 @@ void udp_flows_init(struct bridge *b)
 	idmap_init(&b->udp.by_id, rng_u64(&rng));
 	entropy_deinit(&entropy);
 	heap_init(&b->udp.deadlines);
+	b->udp.far_sockets_max = UINT32_MAX;
 	list_init(&b->udp.waiting);
 	list_init(&b->udp.paused);
 	list_init(&b->udp.far);
@@ -119,6 +120,7 @@ int udp_flow_add(struct udp_flow *f, cv_time now)
 	if (heap_reserve(&all->deadlines, (size_t)all->count + 1) < 0 ||
 	    idmap_add(&all->by_id, key_of(f->peer, f->id), (uint64_t)(uintptr_t)f) < 0)
 		return -ENOMEM;
+	all->last = NULL; /* may have the same number, from an object that is lost */
 	heap_node_init(&f->deadline);
 	list_init(&f->waiting);
 	f->held_end = &f->held;
@@ -151,7 +153,9 @@ void udp_flow_remove(struct udp_flow *f, enum target_code code)
 
 	if (all->last == f)
 		all->last = NULL;
-	(void)idmap_remove(&all->by_id, key_of(f->peer, f->id));
+	/* The place may be another's: the next object of the peer numbers its streams anew. */
+	if (idmap_find(&all->by_id, key_of(f->peer, f->id)) == (uint64_t)(uintptr_t)f)
+		(void)idmap_remove(&all->by_id, key_of(f->peer, f->id));
 	heap_remove(&all->deadlines, &f->deadline);
 	udp_flow_drop_held(f);
 	all->count--;

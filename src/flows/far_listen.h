@@ -10,8 +10,8 @@
  * The policy knows it as our own, so no peer reaches it through us unless it is named.
  */
 
-#include "bridge.h"
-#include "near_udp.h"
+#include "flows/bridge.h"
+#include "flows/near_udp.h"
 #include "net/tcp_listener.h"
 
 struct far_listen {

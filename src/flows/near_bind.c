@@ -6,7 +6,7 @@
  * Two answers come, and each becomes a reply: where it listens, and who has connected. In between
  * the client is read, so that its end is noticed; what it sends then is stream data.
  */
-#include "bridge.h"
+#include "flows/bridge.h"
 
 #include "net/clock.h"
 
@@ -49,10 +49,9 @@ static void on_read(void *ctx, size_t size)
 {
 	struct flow *f = ctx;
 
-	if (size == 0)
-		return;
 	stream_commit(f->streams, f->stream, size);
-	flow_kick(f);
+	if (size > 0)
+		flow_kick(f);
 }
 
 /* It waits for its second reply no more. */

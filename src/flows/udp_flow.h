@@ -90,7 +90,9 @@ struct udp_flows {
 	struct list paused; /* udp_pause */
 	uv_prepare_t prepare;
 	uv_timer_t pause_timer;
-	struct list far; /* far_udp, the longest unused first */
+	struct list far;                       /* far_udp, the longest unused first */
+	uint32_t far_sockets, far_sockets_max; /* descriptors that peers have caused, associations'
+	                                          included */
 	struct udp_flows_counters {
 		uint64_t unknown; /* datagrams of no flow */
 		uint64_t dropped; /* too many waited, or the budget was used up */

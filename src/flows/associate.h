@@ -9,7 +9,7 @@
  * udp_scratch.c: memory for what is in front of datagrams.
  */
 
-#include "bridge.h"
+#include "flows/bridge.h"
 
 /* The default peer has accepted, or there is none: the client is told where to send. May refuse. */
 void associate_start(struct flow *f, cv_time now);

@@ -5,19 +5,17 @@
  * open with the client's first bytes in it, the true reply. What a proxy's client says and is
  * told is near_proxy's.
  */
-#include "bridge.h"
+#include "flows/bridge.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "associate.h"
 #include "base/alloc.h"
 #include "base/log.h"
-#include "command.h"
-#include "control.h"
+#include "flows/associate.h"
+#include "flows/once.h"
 #include "net/clock.h"
-#include "once.h"
 
 /* A peer that is not connected is reported within 10 s, a target's fault within 12 s. */
 #define PEER_TIMEOUT CV_MS(9500)
@@ -78,8 +76,8 @@ void near_refuse(struct flow *f, enum target_code code)
 		return;
 	}
 	if (f->kind == FLOW_NC) {
-		char line[CONTROL_LINE_MAX];
-		size_t size = control_nc_error_line(line, target_code_exit(code), cause);
+		char line[BRIDGE_NC_LINE_MAX];
+		size_t size = f->b->write_nc_line(line, target_code_exit(code), cause);
 
 		(void)near_say(f, line, size);
 		flow_abandon(f, TARGET_ABORTED, false);
@@ -186,10 +184,9 @@ static void eager_read(void *ctx, size_t size)
 {
 	struct flow *f = ctx;
 
-	if (size == 0)
-		return;
 	stream_commit(f->streams, f->stream, size);
-	flow_kick(f);
+	if (size > 0)
+		flow_kick(f);
 }
 
 /* The client has said all: that travels too, and is told to the pump when there is one. */
@@ -198,6 +195,7 @@ static void eager_eof(void *ctx)
 	struct flow *f = ctx;
 
 	f->had_local_eof = true;
+	stream_commit(f->streams, f->stream, 0);
 	stream_finish(f->streams, f->stream);
 	flow_kick(f);
 }
@@ -267,14 +265,14 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 	number = tables_find_peer(&b->tables, peer);
 	if (number == ROUTE_NO_PEER) {
 		*why = "no such peer is configured";
-		return EXIT_USAGE;
+		return -ENOENT;
 	}
 	if (hostport_parse(target, 0, &to, why) < 0)
-		return EXIT_USAGE;
+		return -EINVAL;
 	f = early_size <= sizeof(f->near->in) ? near_new(b, FLOW_NC, conn) : NULL;
 	if (!f) {
 		*why = "the agent is at its limit of connections";
-		return EXIT_FAILED;
+		return -EMFILE;
 	}
 	f->peer = number;
 	f->near->to = to;
@@ -292,35 +290,23 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 
 static bool tell_client(struct flow *f, const struct addr *bound)
 {
-	const char *line;
-	size_t size;
+	char line[BRIDGE_NC_LINE_MAX];
 
 	if (f->kind == FLOW_PROXY)
 		return near_proxy_accept(f, bound);
-	if (f->kind == FLOW_NC) {
-		size = control_nc_ok_line(&line);
-		return near_say(f, line, size);
-	}
+	if (f->kind == FLOW_NC)
+		return near_say(f, line, f->b->write_nc_line(line, 0, NULL));
 	return true;
 }
 
 /* False: it has not come whole, or the flow has ended or runs. */
 static bool take_answer(struct flow *f, cv_time now)
 {
-	struct stream_vec vec[4];
-	unsigned count = stream_peek(f->stream, vec, CV_ARRAY_SIZE(vec));
 	uint8_t bytes[TARGET_STATUS_MAX];
-	size_t size = 0;
+	size_t size = flow_peek(f, bytes, sizeof(bytes));
 	struct addr bound;
-	struct rd in;
+	struct rd in = rd_init(bytes, size);
 
-	for (unsigned i = 0; i < count && size < sizeof(bytes); i++) {
-		size_t n = CV_MIN(vec[i].size, sizeof(bytes) - size);
-
-		memcpy(bytes + size, vec[i].bytes, n);
-		size += n;
-	}
-	in = rd_init(bytes, size);
 	switch (target_read_status(&in, &bound)) {
 	case TARGET_READ_NEED_MORE:
 		if (stream_is_at_end(f->stream))

@@ -20,10 +20,14 @@
 #include <uv.h>
 
 #include "base/heap.h"
+#include "base/limits.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/ratelimit.h"
 #include "config/config.h"
+#include "flows/tables.h"
+#include "flows/udp_flow.h"
+#include "flows/udp_scratch.h"
 #include "net/resolver.h"
 #include "net/tcp_conn.h"
 #include "net/tcp_dial.h"
@@ -37,10 +41,7 @@
 #include "proxy/socks4.h"
 #include "proxy/socks5.h"
 #include "proxy/target.h"
-#include "tables.h"
 #include "tunnel/endpoint.h"
-#include "udp_flow.h"
-#include "udp_scratch.h"
 
 enum flow_state {
 	FLOW_HANDSHAKE, /* near: the client has not said what it wants */
@@ -145,22 +146,28 @@ struct bridge_peer {
 	struct bucket opens;
 };
 
+enum { BRIDGE_NC_LINE_MAX = 512 };
+
 struct bridge {
 	uv_loop_t *loop;
 	struct endpoint *endpoint;
 	struct udp_port *port; /* set when it is open */
+	/* Set before the first near_accept_nc(): what `culvert nc` reads first, which says that it
+	 * was accepted (@exit_code 0) or why not. Returns the line's size. */
+	size_t (*write_nc_line)(char line[BRIDGE_NC_LINE_MAX], int exit_code, const char *cause);
 	struct tcp_set *conns;
 	struct resolver *resolver;
 	const struct config *config; /* of now: nothing may point into it for longer than a call */
 	struct tables tables;        /* made of it */
 	struct bridge_peer *peers;   /* owned; by number */
 	uint32_t peers_size;
-	struct addr own[320]; /* our listeners, for the policy */
+	/* Our listeners, for the policy: the configuration's, the tunnel's, and those of peers. */
+	struct addr own[320 + LISTENERS_OF_PEERS_MAX];
 	size_t own_count;
 	struct own_socket {
 		dev_t device;
 		ino_t number;
-	} own_unix[320]; /* those that are files, and the control socket */
+	} own_unix[320 + LISTENERS_OF_PEERS_MAX]; /* those that are files, and the control socket */
 	size_t own_unix_count;
 	struct addr local[64];
 	size_t local_count;
@@ -176,6 +183,8 @@ struct bridge {
 	struct udp_flows udp;
 	struct udp_scratch *udp_scratch; /* owned, or NULL */
 	struct list far_associations;
+	uint32_t association_count; /* of them */
+	uint32_t listeners;         /* that peers asked for */
 	struct heap deadlines;
 	uv_timer_t timer;
 	bool is_timer_closed;
@@ -186,6 +195,8 @@ struct bridge {
 CV_NODISCARD int bridge_init(struct bridge *b, uv_loop_t *loop, const struct config *config,
                              struct endpoint *endpoint, struct tcp_set *conns,
                              struct resolver *resolver);
+/* UDP sockets that peers may open here, all together; without this as many as flows. */
+void bridge_limit_udp_sockets(struct bridge *b, uint32_t max);
 /* Room for peers with numbers below @size. 0 or -ENOMEM. */
 CV_NODISCARD int bridge_reserve_peers(struct bridge *b, uint32_t size);
 /**
@@ -221,7 +232,8 @@ void near_accept_remote(const struct flow *listener, struct tcp_conn *conn);
 /* A client of a forward to @to at peer number @peer was accepted. Takes @conn; @to is copied. */
 void near_accept_forward(struct bridge *b, uint32_t peer, const struct hostport *to,
                          struct tcp_conn *conn);
-/* The control socket's nc: takes @conn on 0; else an exit code, and *@why is a sentence. */
+/* The control socket's nc: takes @conn on 0; else -ENOENT (no such peer), -EINVAL (no target) or
+ * -EMFILE (a limit), and *@why is a sentence. */
 int near_accept_nc(struct bridge *b, const char *peer, const char *target, struct tcp_conn *conn,
                    const uint8_t *early, size_t early_size, const char **why);
 
@@ -240,6 +252,9 @@ struct flow *flow_new(struct bridge *b, enum flow_kind kind, enum flow_state sta
 void flow_set_deadline(struct flow *f, cv_time at);
 /* The peer's datagrams and deadlines may have changed. */
 void flow_kick(struct flow *f);
+/* Copies the stream's first unread bytes, @cap at most: a header or status that may have come in
+ * pieces. Consumes nothing. */
+size_t flow_peek(const struct flow *f, uint8_t *out, size_t cap);
 /* Both ends exist: bytes run. */
 void flow_start(struct flow *f, cv_time now);
 /* Ends it before it ran: the stream is reset with @code, the connection closed (or reset). */

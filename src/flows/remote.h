@@ -10,7 +10,7 @@
  * number, and far.c asks here what that stands for.
  */
 
-#include "bridge.h"
+#include "flows/bridge.h"
 
 struct remote_status {
 	const char *peer;

@@ -17,7 +17,7 @@
  * is that address or zero, else that of the first datagram with a header. A DST.ADDR which is
  * another address is what a client behind a NAT believes of itself, and tells nothing.
  */
-#include "associate.h"
+#include "flows/associate.h"
 
 #include <errno.h>
 #include <string.h>
@@ -242,6 +242,15 @@ static bool is_the_client(struct associate *a, const struct addr *from)
 	       (a->client.port == 0 || a->client.port == from->port);
 }
 
+/* From a socket that this agent opened for a peer: nobody's proxy is open to peers by loopback. */
+static bool is_peers_doing(struct associate *a, const struct addr *from)
+{
+	struct addr ours = udp_local_address(a->socket);
+
+	return (addr_class(from) == ADDR_CLASS_LOOPBACK || addr_equal_ip(from, &ours)) &&
+	       udp_set_has(a->control->b->udp.set, from);
+}
+
 static void set_client_port(struct associate *a, uint16_t port)
 {
 	static const struct addr any = { .family = ADDR_NONE };
@@ -319,8 +328,13 @@ static void on_datagram(void *ctx, const struct udp_local_arrival *in)
 	case UDP_HEADER_DONE:
 		break;
 	}
-	if (a->client.port == 0)
+	if (a->client.port == 0) {
+		if (is_peers_doing(a, in->from)) {
+			a->strangers++;
+			return;
+		}
 		set_client_port(a, in->from->port);
+	}
 	route(a, in->now, &to, &data);
 }
 
@@ -465,6 +479,10 @@ void associate_start(struct flow *f, cv_time now)
 		return;
 	}
 	f->associate = a;
+	if (f->stream && stream_is_at_end(f->stream)) {
+		near_refuse(f, TARGET_INTERNAL); /* accepted and over: nobody will say so again */
+		return;
+	}
 	if (f->stream && !take_stream(a, now)) {
 		near_refuse(f, TARGET_LIMIT);
 		return;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "far_listen.h"
+#include "flows/far_listen.h"
 
 #include <errno.h>
 
@@ -20,13 +20,14 @@ enum target_code far_listen_new(struct flow *f, cv_time now)
 {
 	struct bridge_peer *p = &f->b->peers[f->peer];
 
-	if (p->listeners >= LISTENERS_PER_PEER_MAX ||
+	if (p->listeners >= LISTENERS_PER_PEER_MAX || f->b->listeners >= LISTENERS_OF_PEERS_MAX ||
 	    !bucket_take(&p->opens, now, OPEN_RATE, OPEN_BURST, 1))
 		return TARGET_LIMIT;
 	f->listen = cv_zalloc(sizeof(*f->listen));
 	if (!f->listen)
 		return TARGET_LIMIT;
 	p->listeners++;
+	f->b->listeners++;
 	return TARGET_OK;
 }
 
@@ -55,6 +56,7 @@ void far_listen_free(struct flow *f)
 		close_listener(f, fl);
 	CV_ASSERT(f->b->peers[f->peer].listeners > 0);
 	f->b->peers[f->peer].listeners--;
+	f->b->listeners--;
 	cv_free(fl);
 }
 
@@ -225,7 +227,8 @@ void far_listen_adopt(struct bridge *b)
 		struct flow *f = list_entry(at, struct flow, node);
 		struct listen_acl acl;
 
-		if (f->state != FLOW_LISTENING)
+		/* A BIND that listens already; before that it will ask the policy itself. */
+		if (f->state != FLOW_LISTENING && !(f->state == FLOW_BINDING && f->listen->l))
 			continue;
 		acl = policy(f);
 		if (!listen_acl_allows(&acl, &f->listen->at, f->listen->is_udp))

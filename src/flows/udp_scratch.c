@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "udp_scratch.h"
+#include "flows/udp_scratch.h"
 
 #include <stdalign.h>
 
 #include "base/alloc.h"
-#include "bridge.h"
+#include "flows/bridge.h"
 
 enum {
 	RING_SIZE = 512 * 1024, /* more than a set gathers of datagrams of an Ethernet's size */

@@ -11,7 +11,7 @@
  * errors from it; the log has one line.
  */
 
-#include "bridge.h"
+#include "flows/bridge.h"
 #include "proxy/target.h"
 
 struct near_udp;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tables.h"
+#include "flows/tables.h"
 
 #include <errno.h>
 #include <string.h>

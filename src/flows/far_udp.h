@@ -6,7 +6,7 @@
  * answer.
  */
 
-#include "bridge.h"
+#include "flows/bridge.h"
 
 /**
  * far_udp_open() - a stream of kind UDP has said where it wants to go

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "once.h"
+#include "flows/once.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "bridge.h"
+#include "flows/bridge.h"
 #include "proxy/http.h"
 
 enum {

@@ -12,17 +12,18 @@
  * closes with the request unread, and so resets, and its client reads the answer all the same. The
  * stream's RESET overtakes data, so it waits until these are acknowledged; for a while.
  */
-#include "bridge.h"
+#include "flows/bridge.h"
 
 #include <errno.h>
+#include <string.h>
 
-#include "associate.h"
 #include "base/alloc.h"
 #include "base/log.h"
-#include "far_listen.h"
+#include "flows/associate.h"
+#include "flows/far_listen.h"
+#include "flows/once.h"
+#include "flows/remote.h"
 #include "net/clock.h"
-#include "once.h"
-#include "remote.h"
 
 /* How long a refused client may take to read why. */
 #define REFUSAL_TIMEOUT CV_SEC(1)
@@ -76,6 +77,21 @@ void flow_on_closed(void *ctx)
 
 	f->conn = NULL;
 	flow_free(f);
+}
+
+size_t flow_peek(const struct flow *f, uint8_t *out, size_t cap)
+{
+	struct stream_vec vec[4];
+	unsigned count = stream_peek(f->stream, vec, CV_ARRAY_SIZE(vec));
+	size_t size = 0;
+
+	for (unsigned i = 0; i < count && size < cap; i++) {
+		size_t n = CV_MIN(vec[i].size, cap - size);
+
+		memcpy(out + size, vec[i].bytes, n);
+		size += n;
+	}
+	return size;
 }
 
 void flow_kick(struct flow *f)
@@ -163,6 +179,7 @@ void flow_linger(struct flow *f)
 	let_stream_go(f, TARGET_ABORTED);
 	near_free(f);
 	far_free(f);
+	associate_free(f);
 	flow_set_deadline(f, cv_time_after(clock_now(), REFUSAL_TIMEOUT));
 	tcp_conn_shutdown(f->conn);
 	tcp_conn_start(f->conn, &linger_events, f);
@@ -224,10 +241,9 @@ static void on_read(void *ctx, size_t size)
 		read_once(f, size);
 		return;
 	}
-	if (size == 0)
-		return;
 	stream_commit(f->streams, f->stream, size);
-	flow_kick(f);
+	if (size > 0)
+		flow_kick(f);
 }
 
 void flow_local_eof(struct flow *f)
@@ -263,6 +279,7 @@ static void on_eof(void *ctx)
 {
 	struct flow *f = ctx;
 
+	stream_commit(f->streams, f->stream, 0); /* nothing was read into what on_alloc() lent */
 	f->is_read_out = true;
 	/* After a reset the kernel reports an end, too. */
 	if (!f->is_broken || f->had_fin)
@@ -276,6 +293,7 @@ static void on_error(void *ctx, int error)
 	struct flow *f = ctx;
 
 	(void)error;
+	stream_commit(f->streams, f->stream, 0);
 	f->is_read_out = true;
 	break_off(f);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "far_udp.h"
+#include "flows/far_udp.h"
 
 #include <errno.h>
 #include <string.h>
@@ -46,6 +46,7 @@ static void close_socket(struct target *t)
 	udp_flow_forget_pause(&t->pause);
 	udp_local_close(t->sock, NULL, NULL); /* sends what is gathered */
 	t->sock = NULL;
+	t->flow.b->udp.far_sockets--;
 }
 
 static void end(struct target *t, enum target_code code)
@@ -108,18 +109,34 @@ static bool accept_flow(struct target *t)
 	return true;
 }
 
+static int open_socket(struct target *t)
+{
+	struct bridge *b = t->flow.b;
+	struct udp_set *set = udp_flows_set(b);
+	int r;
+
+	if (!set)
+		return -ENOMEM;
+	if (b->udp.far_sockets >= b->udp.far_sockets_max)
+		return -EMFILE;
+	r = udp_local_connect(set, &t->dial.addr, &events, t, &t->sock);
+	if (r < 0)
+		t->sock = NULL;
+	else
+		b->udp.far_sockets++;
+	return r;
+}
+
 /* Does what @v says, until there is a socket or the end. */
 static void go_on(struct target *t, cv_time now, enum udp_dial_verdict v)
 {
-	struct udp_set *set = udp_flows_set(t->flow.b);
 	struct acl acl = policy(t);
 	int r;
 
 	while (v == UDP_DIAL_CONNECT) {
-		r = set ? udp_local_connect(set, &t->dial.addr, &events, t, &t->sock) : -ENOMEM;
+		r = open_socket(t);
 		if (r == 0)
 			break;
-		t->sock = NULL;
 		v = udp_dial_on_failed(&t->dial, &acl, r);
 	}
 	if (v == UDP_DIAL_FAIL) {
@@ -134,7 +151,7 @@ static void go_on(struct target *t, cv_time now, enum udp_dial_verdict v)
 	t->keep_until = cv_time_after(now, KEEP);
 	for (const struct udp_held *h = t->flow.held; h; h = h->next)
 		udp_local_send(t->sock, NULL, h->bytes, h->size);
-	udp_set_flush(set);
+	udp_set_flush(t->flow.b->udp.set);
 	if (!udp_dial_has_next(&t->dial))
 		udp_flow_drop_held(&t->flow);
 }
@@ -264,20 +281,25 @@ static const struct udp_flow_ops target_ops = {
 
 /* ---- opening ---- */
 
-/* Room for one more of @peer: its longest unused goes. */
+/* Room for one more of @peer: its longest unused goes, or that of the peer that has most. */
 static void make_room(struct bridge *b, uint32_t peer)
 {
 	struct list *at, *next;
 
-	if (b->peers[peer].udp_flows < UDP_FLOWS_PER_PEER_MAX && b->udp.count < UDP_FLOWS_MAX)
+	if (b->peers[peer].udp_flows < UDP_FLOWS_PER_PEER_MAX && b->udp.count < UDP_FLOWS_MAX &&
+	    b->udp.far_sockets < b->udp.far_sockets_max)
 		return;
+	for (uint32_t i = 0; i < b->peers_size; i++) {
+		if (b->peers[i].udp_flows > b->peers[peer].udp_flows)
+			peer = i;
+	}
 	list_for_each(at, next, &b->udp.far)
 	{
 		struct target *t = list_entry(at, struct target, node);
 
 		if (t->flow.peer != peer)
 			continue;
-		end(t, TARGET_LIMIT);
+		end(t, TARGET_ABORTED); /* as an idle one: it is no refusal */
 		return;
 	}
 }

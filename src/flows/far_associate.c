@@ -6,7 +6,7 @@
  *
  * What cannot be sent is not reported to the client: SOCKS5 has no way to. Some of it is logged.
  */
-#include "associate.h"
+#include "flows/associate.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -17,8 +17,6 @@
 #include "net/clock.h"
 #include "proxy/udp_exit.h"
 #include "proxy/udp_header.h"
-
-enum { PER_PEER_MAX = 256 }; /* of some 64 KiB each */
 
 /* One a family, opened when first needed. */
 struct far_socket {
@@ -51,6 +49,7 @@ static void close_socket(struct far_socket *s)
 		return;
 	udp_flow_forget_pause(&s->pause);
 	udp_local_close(s->u, NULL, NULL);
+	s->owner->udp.b->udp.far_sockets--;
 }
 
 static void end(struct far_associate *a)
@@ -67,6 +66,7 @@ static void end(struct far_associate *a)
 	close_socket(&a->v4);
 	close_socket(&a->v6);
 	b->peers[a->udp.peer].associations--;
+	b->association_count--;
 	list_remove(&a->node);
 	udp_flow_remove(&a->udp, TARGET_ABORTED);
 	cv_free(a);
@@ -133,17 +133,25 @@ static struct udp_local *socket_for(struct far_associate *a, uint8_t family)
 {
 	struct addr any = { .family = family };
 	struct far_socket *s = family == ADDR_V4 ? &a->v4 : &a->v6;
+	struct udp_flows *all = &a->udp.b->udp;
 	int r;
 
-	if (s->u || s->is_missing)
+	if (s->u || s->is_missing || all->far_sockets >= all->far_sockets_max)
 		return s->u;
 	s->owner = a;
 	r = udp_local_bind(udp_flows_set(a->udp.b), &any, &socket_events, s, &s->u);
 	if (r < 0) {
 		s->u = NULL;
 		s->is_missing = r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL;
+		return NULL;
 	}
+	all->far_sockets++;
 	return s->u;
+}
+
+static bool is_missing(const struct far_associate *a, uint8_t family)
+{
+	return family == ADDR_V4 ? a->v4.is_missing : a->v6.is_missing;
 }
 
 /* One struct for all that go there in a row: then they can leave in one train. */
@@ -183,7 +191,9 @@ static void send_out(struct far_associate *a, cv_time now, struct addr to, const
 	struct udp_local *u;
 
 	while (!(u = socket_for(a, to.family))) {
-		if (!udp_exit_on_unreachable(&a->exit, now, &acl, &to)) {
+		/* Without descriptors no other address is better; there may be some later. */
+		if (!is_missing(a, to.family) ||
+		    !udp_exit_on_unreachable(&a->exit, now, &acl, &to)) {
 			a->dropped++;
 			return;
 		}
@@ -345,7 +355,8 @@ static struct far_associate *make(struct flow *f, cv_time now)
 	struct far_associate *a;
 	uint64_t seed;
 
-	if (b->peers[f->peer].associations >= PER_PEER_MAX || !udp_scratch_reserve(b) ||
+	if (b->peers[f->peer].associations >= ASSOCIATIONS_PER_PEER_MAX ||
+	    b->association_count >= ASSOCIATIONS_MAX || !udp_scratch_reserve(b) ||
 	    !udp_flows_set(b) || !(a = cv_zalloc(sizeof(*a))))
 		return NULL;
 	a->udp = (struct udp_flow){ .b = b,
@@ -360,6 +371,7 @@ static struct far_associate *make(struct flow *f, cv_time now)
 	randombytes_buf(&seed, sizeof(seed));
 	udp_exit_init(&a->exit, seed);
 	b->peers[f->peer].associations++;
+	b->association_count++;
 	list_init(&a->node);
 	list_add_tail(&b->far_associations, &a->node);
 	return a;

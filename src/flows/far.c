@@ -6,19 +6,19 @@
  *
  * What the peer has opened counts until its lookup and its sockets are really gone (T24).
  */
-#include "bridge.h"
+#include "flows/bridge.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "associate.h"
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "far_listen.h"
-#include "far_udp.h"
+#include "flows/associate.h"
+#include "flows/far_listen.h"
+#include "flows/far_udp.h"
+#include "flows/remote.h"
 #include "net/clock.h"
-#include "remote.h"
 
 #define REQUEST_TIMEOUT CV_SEC(10)
 
@@ -368,20 +368,11 @@ static void dispatch(struct flow *f, cv_time now, const struct target_request *r
 
 static void read_request(struct flow *f, cv_time now)
 {
-	struct stream_vec vec[4];
-	unsigned count = stream_peek(f->stream, vec, CV_ARRAY_SIZE(vec));
 	uint8_t bytes[TARGET_REQUEST_MAX];
 	struct target_request request;
-	size_t size = 0;
-	struct rd in;
+	size_t size = flow_peek(f, bytes, sizeof(bytes));
+	struct rd in = rd_init(bytes, size);
 
-	for (unsigned i = 0; i < count && size < sizeof(bytes); i++) {
-		size_t n = CV_MIN(vec[i].size, sizeof(bytes) - size);
-
-		memcpy(bytes + size, vec[i].bytes, n);
-		size += n;
-	}
-	in = rd_init(bytes, size);
 	switch (target_read_request(&in, &request)) {
 	case TARGET_READ_NEED_MORE:
 		if (size == sizeof(bytes) || stream_is_at_end(f->stream))
