@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "bridge.h"
+#include "flows/bridge.h"
 #include "net/clock.h"
 #include "tests/unit/endpoint_pair.h"
 
