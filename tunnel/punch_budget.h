@@ -18,10 +18,11 @@
 #include "base/ratelimit.h"
 #include "base/time.h"
 
+/* Of an attempt; configurable. 256 sockets against 768 sprayed ports meet with 95 %. */
 enum {
 	PUNCH_SOCKETS_DEFAULT = 256,
 	PUNCH_PACKETS_DEFAULT = 768,
-	PUNCH_RATE_DEFAULT = 100,
+	PUNCH_RATE_DEFAULT = 100, /* packets per second */
 	PUNCH_HOURLY_DEFAULT = 6144,
 };
 

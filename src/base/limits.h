@@ -138,13 +138,6 @@ enum {
 };
 #define RELAY_RATE_DEFAULT UINT64_C(50000000) /* bit/s per agent; configurable */
 
-/* Punching, per attempt; configurable. 256 sockets against 768 sprayed ports meet with 95 %. */
-enum {
-	PUNCH_SOCKETS_DEFAULT = 256,
-	PUNCH_PACKETS_DEFAULT = 768,
-	PUNCH_RATE_DEFAULT = 100, /* packets per second */
-};
-
 /* Configuration and control. libyaml has no nesting limit of its own and is quadratic in depth. */
 enum {
 	TUNNEL_PORT_DEFAULT = 28583,     /* of an `address` without a port */

@@ -167,8 +167,23 @@ static void warm_up(struct sim *sim)
 			if (slot % HERD_STEP == 0)
 				sim_run(sim, CV_MS(1));
 		}
+		/* As much as may wait, in blocks that are never full. */
+		for (unsigned k = 0; k < 2; k++) {
+			for (unsigned n = 0; n < 16; n++)
+				sim_expect(sim, simgram_send(sim, k, !k, (uint16_t)n, 40000) == 0);
+		}
 		sim_until(sim, ENDS_WITHIN, is_quiet, "the warm-up");
 	}
+}
+
+/* Of flows that come and go, and now and then one in many parts. */
+static void send_datagrams(struct sim *sim)
+{
+	unsigned from = (unsigned)sim_below(sim, 2);
+	uint16_t flow = (uint16_t)(sim->now / CV_SEC(20));
+	size_t size = one_in(sim, 50) ? 30000 : 20 + (size_t)sim_below(sim, 1200);
+
+	sim_expect(sim, simgram_send(sim, from, !from, flow, size) == 0);
 }
 
 static void let_go(struct sim *sim, struct sim_flow *f)
@@ -285,6 +300,7 @@ void churn_run(struct sim *sim)
 	simhost_know(&sim->hosts[0], &sim->hosts[1], true);
 	simhost_start_all(sim);
 	sim->flow_count = SLOTS;
+	simgram_begin(sim);
 	sim_run(sim, CV_SEC(1));
 	keep_some(sim);
 	come_to_rest(sim);
@@ -292,6 +308,7 @@ void churn_run(struct sim *sim)
 	while (!sim->has_failed && churn.periods < periods) {
 		cv_time end = sim->now + period - SILENCE;
 
+		simgram_begin(sim); /* the last period's have long come, or never will */
 		for (unsigned i = 0; i < HERD; i += HERD_STEP) {
 			open_some(sim, HERD_STEP);
 			sim_run(sim, CV_MS(1));
@@ -300,6 +317,7 @@ void churn_run(struct sim *sim)
 			sim_run(sim, TICK);
 			carry_out(sim, false);
 			open_some(sim, (unsigned)sim_below(sim, 2));
+			send_datagrams(sim);
 		}
 		come_to_rest(sim);
 		look_at_memory(sim);

@@ -11,6 +11,7 @@
  *	simtcp.c    TCP between an agent and its server
  *	simhost.c   one process: the drain that endpoint.h prescribes
  *	simapp.c    streams with known contents
+ *	simgram.c   datagrams of flows, each known
  *	simworld.c  two agents and a server
  *	simwatch.c  oracles that look at every datagram
  *	simload.c   pairs of hosts that compete for one bottleneck, and what they get
@@ -56,6 +57,12 @@ enum {
 #define SIM_START CV_SEC(100000)
 
 struct sim;
+
+/* What is known of a flow's datagrams. */
+struct sim_grams {
+	uint64_t sent, arrived;
+	cv_duration delay_max; /* of those that arrived */
+};
 
 /* The same value on machines of either byte order; spelt so that it is one load. */
 static inline uint64_t sim_little(uint64_t v)
@@ -573,6 +580,14 @@ void simapp_on_event(struct sim *sim, struct sim_host *h, const struct endpoint_
 void simapp_tick(struct sim *sim, struct sim_host *h);
 /* It may have slept through a tick. */
 void simapp_wake(struct sim *sim, struct sim_host *h);
+/* simgram.c */
+/* Forgets those of earlier stories. */
+void simgram_begin(struct sim *sim);
+/* Of at least 4 bytes, between hosts; what endpoint_send_datagram() returns. */
+int simgram_send(struct sim *sim, unsigned from, unsigned to, uint16_t flow, size_t size);
+void simgram_drain(struct sim *sim, struct sim_host *h);
+/* Those of @flow that were sent at @since or later. */
+struct sim_grams simgram_seen(const struct sim *sim, uint16_t flow, cv_time since);
 void simapp_on_dead(struct sim *sim, struct sim_host *h);
 /* Every flow has ended, at both ends that still live. */
 bool simapp_are_done(struct sim *sim);
@@ -706,4 +721,4 @@ extern const struct sim_case CASES_LINKS[], CASES_RETURNS[], CASES_MODELS[], CAS
 extern const struct sim_case CASES_OUTAGES[], CASES_ATTACKS[];
 extern const struct sim_case CASES_PUNCH[], CASES_TCP[], CASES_IDLE[];
 /* Run with each congestion control. */
-extern const struct sim_case CASES_BULK[], CASES_CHANGES[], CASES_RIVALS[];
+extern const struct sim_case CASES_BULK[], CASES_CHANGES[], CASES_RIVALS[], CASES_DATAGRAMS[];

@@ -499,6 +499,8 @@ static void drain(struct sim *sim, struct sim_host *h)
 			return;
 		}
 	}
+	if (!h->is_hub)
+		simgram_drain(sim, h);
 	while (write_train(sim, h)) {
 		if (sim->train.socket == SOCKET_TCP)
 			simtcp_send(sim, h, &sim->train);
