@@ -24,13 +24,15 @@ ok = 0
 for at in range(0, count, 50):
     batch = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for i in range(min(50, count - at))]
     for i, s in enumerate(batch):
-        s.settimeout(5)
+        s.settimeout(1)
         s.sendto(b"%d" % (at + i), ("127.0.0.1", port))
     for i, s in enumerate(batch):
-        try:
-            ok += s.recv(100) == b"%d" % (at + i)
-        except OSError:
-            pass
+        for turn in range(4):  # as clients of UDP do: on a busy machine one may wait too long
+            try:
+                ok += s.recv(100) == b"%d" % (at + i)
+                break
+            except OSError:
+                s.sendto(b"%d" % (at + i), ("127.0.0.1", port))
         s.close()
 print(ok)
 """
