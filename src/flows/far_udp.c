@@ -210,8 +210,7 @@ static void on_answer(void *ctx, const struct udp_local_arrival *in)
 	}
 	touch(t, in->now);
 	/* Dropped while the peer is not connected: it is too old when it is again. */
-	if (endpoint_send_datagram(t->flow.b->endpoint, in->now, t->flow.peer, t->flow.id,
-	                           in->bytes, in->size) == -ENOTCONN)
+	if (udp_flow_try_send(&t->flow, in->now, in->bytes, in->size) == -ENOTCONN)
 		t->flow.b->udp.counters.dropped++;
 }
 

@@ -343,9 +343,18 @@ void udp_flow_forget_pause(struct udp_pause *p)
 	p->sock = NULL;
 }
 
+int udp_flow_try_send(struct udp_flow *f, cv_time now, const uint8_t *bytes, size_t size)
+{
+	/* Of an object that is lost: its number may be another flow's in the one that follows, and
+	 * the event that ends this flow is on its way. */
+	if (f->streams != endpoint_streams(f->b->endpoint, f->peer))
+		return -ESTALE;
+	return endpoint_send_datagram(f->b->endpoint, now, f->peer, f->id, bytes, size);
+}
+
 void udp_flow_send(struct udp_flow *f, cv_time now, const uint8_t *bytes, size_t size)
 {
-	int r = endpoint_send_datagram(f->b->endpoint, now, f->peer, f->id, bytes, size);
+	int r = udp_flow_try_send(f, now, bytes, size);
 
 	f->used_at = now;
 	if (r != -ENOTCONN)
@@ -365,8 +374,7 @@ void udp_flows_on_peer(struct bridge *b, cv_time now, uint32_t peer)
 		if (f->peer != peer)
 			continue;
 		for (const struct udp_held *h = f->held; h; h = h->next) {
-			if (endpoint_send_datagram(b->endpoint, now, peer, f->id, h->bytes,
-			                           h->size) == -ENOTCONN)
+			if (udp_flow_try_send(f, now, h->bytes, h->size) == -ENOTCONN)
 				return; /* nor can the others */
 		}
 		udp_flow_drop_held(f);

@@ -123,6 +123,10 @@ void udp_flow_set_deadline(struct udp_flow *f, cv_time at);
 /* Keeps a copy; false: it is dropped. */
 bool udp_flow_hold(struct udp_flow *f, const uint8_t *bytes, size_t size);
 void udp_flow_drop_held(struct udp_flow *f);
+/* Into the tunnel now: 0, or as endpoint_send_datagram(); -ESTALE when the flow's session has been
+ * replaced, so that its stream's end is about to be told. */
+CV_NODISCARD int udp_flow_try_send(struct udp_flow *f, cv_time now, const uint8_t *bytes,
+                                   size_t size);
 /* Into the tunnel. While the peer is not connected it is held, and goes when it is. */
 void udp_flow_send(struct udp_flow *f, cv_time now, const uint8_t *bytes, size_t size);
 /* What was given to the tunnel shall leave: once after a batch. */

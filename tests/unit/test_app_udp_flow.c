@@ -158,6 +158,25 @@ static void each_gets_its_own(void **state)
 	end();
 }
 
+/* Its number may be another flow's in the session that came after. */
+static void nothing_leaves_by_an_old_session(void **state)
+{
+	struct streams *now_its;
+
+	(void)state;
+	begin(5);
+	assert_true(pair_until(&p, CV_SEC(2), pair_is_up));
+	pair_run(&p, CV_SEC(1));
+	add(&flows[0]);
+	now_its = flows[0].flow.streams;
+	assert_int_equal(udp_flow_try_send(&flows[0].flow, p.now, (const uint8_t *)"a", 1), 0);
+	flows[0].flow.streams = endpoint_streams(p.side[A].e, p.side[A].peer);
+	assert_int_equal(udp_flow_try_send(&flows[0].flow, p.now, (const uint8_t *)"b", 1),
+	                 -ESTALE);
+	flows[0].flow.streams = now_its;
+	end();
+}
+
 static void a_few_may_be_early(void **state)
 {
 	uint64_t id;
@@ -249,6 +268,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_gets_its_own),
+		cmocka_unit_test(nothing_leaves_by_an_old_session),
 		cmocka_unit_test(a_few_may_be_early),
 		cmocka_unit_test(what_waits_for_a_peer_is_bounded),
 		cmocka_unit_test(a_flow_hears_of_its_time),
