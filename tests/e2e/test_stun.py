@@ -115,9 +115,10 @@ def request(size, change=None):
     return struct.pack(">HHI", 1, len(body), 0x2112A442) + os.urandom(12) + body
 
 
-# Runs in a host: IPv4 packets that claim to come from elsewhere; UDP without a checksum.
+# Runs in a host: IPv4 packets that claim to come from elsewhere; UDP without a checksum. At a pace
+# that does not fill the queues of the lab: all are to arrive.
 FORGE = """
-import os, socket, struct
+import os, socket, struct, time
 raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 for i in range({count}):
     size, change = (140, 64, 20)[i % 3], (None, 2, 4)[i % 5 % 3]
@@ -130,6 +131,8 @@ for i in range({count}):
     ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0,
                      socket.inet_aton(f"192.0.2.{{10 + i % 40}}"), socket.inet_aton("{to}"))
     raw.sendto(ip + udp, ("{to}", 0))
+    if i % 50 == 49:
+        time.sleep(0.005)
 """
 
 
