@@ -7,16 +7,6 @@
  * else the next time.
  */
 
-/* 0.0.0.0 and :: connect to this host itself, whatever class a pattern thinks they are. */
-static bool is_unspecified(const struct addr *a)
-{
-	for (unsigned i = 0; i < sizeof(a->ip); i++) {
-		if (a->ip[i])
-			return false;
-	}
-	return true;
-}
-
 /* Is @a one of this host's own addresses? Loopback is, listed or not. */
 static bool is_local(const struct acl *acl, const struct addr *a)
 {
@@ -46,7 +36,7 @@ static bool is_own_listener(const struct acl *acl, const struct addr *a)
 		if (addr_equal_ip(&own, a))
 			return true;
 		/* A wildcard is every local address; "::" takes IPv4 too unless told otherwise. */
-		if (is_unspecified(&own) && (own.family == ADDR_V6 || a->family == ADDR_V4) &&
+		if (addr_is_unspecified(&own) && (own.family == ADDR_V6 || a->family == ADDR_V4) &&
 		    is_local(acl, a))
 			return true;
 	}
@@ -86,7 +76,8 @@ enum acl_verdict acl_check_dial(const struct acl *acl, const char *name, const s
 	bool is_own;
 
 	a.scope = 0;
-	if (a.family == ADDR_NONE || is_unspecified(&a) || a.port == 0)
+	/* 0.0.0.0 and :: connect to this host itself, whatever class a pattern thinks they are. */
+	if (a.family == ADDR_NONE || addr_is_unspecified(&a) || a.port == 0)
 		return ACL_DENY;
 	if (acl->is_operators_own)
 		return ACL_ALLOW;

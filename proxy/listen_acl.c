@@ -1,15 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "proxy/listen_acl.h"
 
-static bool is_wildcard(const struct addr *a)
-{
-	for (unsigned i = 0; i < sizeof(a->ip); i++) {
-		if (a->ip[i])
-			return false;
-	}
-	return a->family != ADDR_NONE;
-}
-
 /* Does @p speak of the address of @at, at whatever ports? */
 static bool covers(const struct pattern *p, const struct hostport *at, bool is_udp)
 {
@@ -17,7 +8,7 @@ static bool covers(const struct pattern *p, const struct hostport *at, bool is_u
 
 	if (p->kind == PATTERN_UNIX || p->is_udp != is_udp)
 		return false;
-	if (p->kind == PATTERN_ANY && is_wildcard(&a))
+	if (p->kind == PATTERN_ANY && addr_is_unspecified(&a))
 		return true;
 	a.scope = 0;
 	a.port = p->range_count > 0 ? p->ports[0].first : 1; /* one of its ports, if not ours */

@@ -24,13 +24,6 @@ static const struct listener *first_proxy(const struct agent *a)
 	return found;
 }
 
-static bool is_every_address(const struct addr *a)
-{
-	static const uint8_t zero[16];
-
-	return memcmp(a->ip, zero, sizeof(zero)) == 0;
-}
-
 /* A proxy on every address is where the page is: the browser reached us there. */
 static void name_proxy(const struct listener *l, const char *host, char out[HOSTPORT_TEXT_MAX])
 {
@@ -38,7 +31,7 @@ static void name_proxy(const struct listener *l, const char *host, char out[HOST
 	const char *why;
 
 	memcpy(out, l->address, strlen(l->address) + 1);
-	if (!is_every_address(&l->local.addr))
+	if (!addr_is_unspecified(&l->local.addr))
 		return;
 	if (!host || hostport_parse(host, 80, &h, &why) < 0 ||
 	    (h.kind != HOST_ADDR && h.kind != HOST_NAME))

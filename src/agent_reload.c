@@ -14,44 +14,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <sodium.h>
-
 #include "agent_inner.h"
 #include "base/alloc.h"
 #include "base/log.h"
-#include "config/keyfile.h"
 #include "reload.h"
 
 /* ---- what needs a restart ---- */
-
-static bool is_same_listen(const struct config *a, const struct config *b)
-{
-	if (a->listen_count != b->listen_count)
-		return false;
-	for (size_t i = 0; i < a->listen_count; i++) {
-		const struct config_listen *x = &a->listen[i], *y = &b->listen[i];
-
-		if (x->addr_count != y->addr_count)
-			return false;
-		for (uint8_t k = 0; k < x->addr_count; k++) {
-			if (!addr_equal(&x->addrs[k], &y->addrs[k]))
-				return false;
-		}
-	}
-	return true;
-}
-
-/* The file may have moved; it is the key that counts. */
-static bool is_same_identity(const struct agent *a, const struct config *next)
-{
-	char why[KEYFILE_WHY_MAX];
-	uint8_t *sk = sodium_malloc(KEY_SIZE);
-	bool is_same = sk && keyfile_read(next->identity.path, sk, why) == 0 &&
-	               sodium_memcmp(sk, a->sk, KEY_SIZE) == 0;
-
-	sodium_free(sk);
-	return is_same;
-}
 
 static void refuse_key(const struct config *c, const struct report_mark *mark, const char *key,
                        FILE *out)
@@ -72,8 +40,10 @@ static bool may_take_over(const struct agent *a, const struct config *next, FILE
 		bool is_same;
 		const struct report_mark *mark;
 	} table[] = {
-		{ "identity", is_same_identity(a, next), &next->identity.mark },
-		{ "listen", is_same_listen(c, next),
+		{ "identity", reload_is_same_key(&next->identity, a->sk), &next->identity.mark },
+		{ "listen",
+		  reload_is_same_listen(c->listen, c->listen_count, next->listen,
+		                        next->listen_count),
 		  next->listen_count ? &next->listen[0].mark : NULL },
 		{ "portmap", c->has_portmap == next->has_portmap, NULL },
 		{ "control", strcmp(c->control, next->control) == 0, NULL },
@@ -168,17 +138,11 @@ int agent_reload(void *ctx, FILE *out)
 {
 	struct agent *a = ctx;
 	struct change change = { .next = NULL };
-	struct report report;
 	cv_time now = clock_now();
 	int r;
 
-	report_init(&report, a->config->file);
-	r = config_load(a->config->file, CONFIG_ROLE_AGENT, &report, &change.next);
-	if (r < 0)
-		report_print(&report, REPORT_ERROR, out);
-	report_print(&report, REPORT_WARNING, out);
-	report_deinit(&report);
-	if (r < 0)
+	change.next = reload_read(a->config->file, CONFIG_ROLE_AGENT, out);
+	if (!change.next)
 		return EXIT_USAGE;
 	r = command_can_serve(change.next, out) && may_take_over(a, change.next, out)
 	            ? prepare(a, now, &change, out)

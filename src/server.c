@@ -187,39 +187,11 @@ static int build_hub(struct server *s)
 	return 0;
 }
 
-static bool is_same_listen(const struct config_listen *a, size_t a_count,
-                           const struct config_listen *b, size_t b_count)
-{
-	if (a_count != b_count)
-		return false;
-	for (size_t i = 0; i < a_count; i++) {
-		if (a[i].addr_count != b[i].addr_count)
-			return false;
-		for (uint8_t k = 0; k < a[i].addr_count; k++) {
-			if (!addr_equal(&a[i].addrs[k], &b[i].addrs[k]))
-				return false;
-		}
-	}
-	return true;
-}
-
 static bool is_same_pages(const struct config_listen *a, const struct config_listen *b)
 {
 	if (!a->unix_path || !b->unix_path)
-		return !a->unix_path == !b->unix_path && is_same_listen(a, 1, b, 1);
+		return !a->unix_path == !b->unix_path && reload_is_same_listen(a, 1, b, 1);
 	return strcmp(a->unix_path, b->unix_path) == 0;
-}
-
-/* The file may have moved; it is the key that counts. */
-static bool is_same_identity(const struct server *s, const struct config *next)
-{
-	char why[KEYFILE_WHY_MAX];
-	uint8_t *sk = sodium_malloc(KEY_SIZE);
-	bool is_same = sk && keyfile_read(next->identity.path, sk, why) == 0 &&
-	               sodium_memcmp(sk, s->sk, KEY_SIZE) == 0;
-
-	sodium_free(sk);
-	return is_same;
 }
 
 /* Names every key that differs and may not while the server runs. */
@@ -230,10 +202,10 @@ static bool may_take_over(const struct server *s, const struct config *next, FIL
 		const char *key;
 		bool is_same;
 	} table[] = {
-		{ "identity", is_same_identity(s, next) },
+		{ "identity", reload_is_same_key(&next->identity, s->sk) },
 		{ "server.listen",
-		  is_same_listen(a->listen, a->listen_count, b->listen, b->listen_count) },
-		{ "server.tcp", is_same_listen(a->tcp, a->tcp_count, b->tcp, b->tcp_count) },
+		  reload_is_same_listen(a->listen, a->listen_count, b->listen, b->listen_count) },
+		{ "server.tcp", reload_is_same_listen(a->tcp, a->tcp_count, b->tcp, b->tcp_count) },
 		{ "server.stun", a->stun == b->stun },
 		{ "server.metrics", is_same_pages(&a->metrics, &b->metrics) },
 		{ "server.control", strcmp(a->control, b->control) == 0 },
@@ -277,17 +249,10 @@ static int take_over(struct server *s, struct config *next, FILE *out)
 static int reload(void *ctx, FILE *out)
 {
 	struct server *s = ctx;
-	struct config *next = NULL;
-	struct report report;
+	struct config *next = reload_read(s->config->file, CONFIG_ROLE_SERVER, out);
 	int r;
 
-	report_init(&report, s->config->file);
-	r = config_load(s->config->file, CONFIG_ROLE_SERVER, &report, &next);
-	if (r < 0)
-		report_print(&report, REPORT_ERROR, out);
-	report_print(&report, REPORT_WARNING, out);
-	report_deinit(&report);
-	if (r < 0)
+	if (!next)
 		return EXIT_USAGE;
 	r = may_take_over(s, next, out) ? take_over(s, next, out) : EXIT_USAGE;
 	if (r != EXIT_DONE)

@@ -48,13 +48,6 @@ void binding_set_places(struct binding *b, const struct binding_place *list, uns
 
 /* ---- which socket ---- */
 
-static bool is_any(const struct addr *a)
-{
-	static const uint8_t zero[16];
-
-	return memcmp(a->ip, zero, sizeof(zero)) == 0;
-}
-
 static const struct binding_place *find_here(const struct binding *b, uint16_t socket,
                                              uint8_t family)
 {
@@ -79,7 +72,8 @@ static const struct binding_place *find_there(const struct binding *b,
 		    is_other_port != ((change & STUN_CHANGE_PORT) != 0))
 			continue;
 		/* Who listens everywhere and at one address too does not know whence it sends. */
-		if (!is_other_ip || (!is_any(&p->local) && !is_any(&here->local)))
+		if (!is_other_ip ||
+		    (!addr_is_unspecified(&p->local) && !addr_is_unspecified(&here->local)))
 			return p;
 	}
 	return NULL;

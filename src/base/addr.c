@@ -149,6 +149,11 @@ static bool is_zero(const uint8_t *bytes, size_t size)
 	return true;
 }
 
+bool addr_is_unspecified(const struct addr *a)
+{
+	return is_zero(a->ip, sizeof(a->ip));
+}
+
 static bool bits_equal(const uint8_t *a, const uint8_t *b, unsigned bits)
 {
 	unsigned whole = bits / 8, rest = bits % 8;

@@ -67,6 +67,9 @@ struct addr addr_canonical(const struct addr *a);
 /* True when the first @bits (at most 32 or 128) of @ip equal those of @net, of the same family. */
 bool addr_in_net(const struct addr *ip, const struct addr *net, unsigned bits);
 
+/* 0.0.0.0 or :: (and ADDR_NONE), whatever the port: every address to bind, none to name. */
+bool addr_is_unspecified(const struct addr *a);
+
 /* What kind of address this is. Where ranges overlap, the narrower one decides. */
 enum addr_class {
 	ADDR_CLASS_INVALID,    /* 0.0.0.0/8, ::, 240/4, broadcast */

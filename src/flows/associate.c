@@ -89,13 +89,9 @@ static void on_leg_end(struct udp_flow *f, cv_time now, enum target_code code)
 /* The first bytes are the status: accepted. Nothing else means anything but the end. */
 static void on_leg_readable(struct udp_flow *f, cv_time now)
 {
-	struct stream_vec vec;
-
-	while (stream_peek(f->stream, &vec, 1) > 0) {
-		stream_consume(f->streams, f->stream, now, vec.size);
+	if (stream_readable(f->stream) > 0)
 		udp_flow_set_deadline(f, CV_TIME_NEVER);
-	}
-	if (stream_is_at_end(f->stream))
+	if (udp_flow_discard(f, now))
 		on_leg_end(f, now, TARGET_ABORTED);
 }
 
@@ -399,18 +395,11 @@ static const struct tcp_conn_events control_events = {
 	.on_closed = flow_on_closed,
 };
 
-static bool is_zero(const struct addr *a)
-{
-	static const uint8_t zero[16];
-
-	return memcmp(a->ip, zero, sizeof(zero)) == 0;
-}
-
 static void take_hint(struct associate *a, const struct hostport *hint)
 {
 	if (hint->kind != HOST_ADDR || hint->port == 0)
 		return;
-	if (is_zero(&hint->addr) || addr_equal_ip(&hint->addr, &a->client))
+	if (addr_is_unspecified(&hint->addr) || addr_equal_ip(&hint->addr, &a->client))
 		set_client_port(a, hint->port);
 }
 

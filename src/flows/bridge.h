@@ -313,3 +313,5 @@ struct acl bridge_acl(const struct bridge *b, uint32_t peer);
 /* For conns whose owner is the flow: its only job is to free it at the last callback. */
 void flow_on_closed(void *ctx);
 const char *flow_peer_name(const struct flow *f);
+/* Of a lookup that has no addresses. */
+enum dial_resolve_error flow_resolve_error(enum resolver_verdict verdict);

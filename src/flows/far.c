@@ -118,20 +118,10 @@ static void on_lookup(void *ctx, uint64_t id, enum resolver_verdict verdict,
 
 	(void)id;
 	f->far->lookup = 0;
-	switch (verdict) {
-	case RESOLVER_OK:
+	if (verdict == RESOLVER_OK)
 		dial_on_resolved(&f->far->dial, now, list, count);
-		break;
-	case RESOLVER_NOT_FOUND:
-		dial_on_resolve_failed(&f->far->dial, now, DIAL_RESOLVE_NOT_FOUND);
-		break;
-	case RESOLVER_NO_ANSWER:
-		dial_on_resolve_failed(&f->far->dial, now, DIAL_RESOLVE_TIMEOUT);
-		break;
-	case RESOLVER_LIMIT:
-		dial_on_resolve_failed(&f->far->dial, now, DIAL_RESOLVE_LIMIT);
-		break;
-	}
+	else
+		dial_on_resolve_failed(&f->far->dial, now, flow_resolve_error(verdict));
 	pump_dial(f, now);
 }
 

@@ -9,12 +9,12 @@
 #include "flows/associate.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
 #include "net/clock.h"
+#include "net/entropy.h"
 #include "proxy/udp_exit.h"
 #include "proxy/udp_header.h"
 
@@ -274,20 +274,10 @@ static void on_lookup(void *ctx, uint64_t id, enum resolver_verdict verdict,
 
 	(void)id;
 	l->id = 0;
-	switch (verdict) {
-	case RESOLVER_OK:
+	if (verdict == RESOLVER_OK)
 		udp_exit_on_resolved(&a->exit, now, l->name, list, count);
-		break;
-	case RESOLVER_NOT_FOUND:
-		udp_exit_on_resolve_failed(&a->exit, now, l->name, DIAL_RESOLVE_NOT_FOUND);
-		break;
-	case RESOLVER_NO_ANSWER:
-		udp_exit_on_resolve_failed(&a->exit, now, l->name, DIAL_RESOLVE_TIMEOUT);
-		break;
-	case RESOLVER_LIMIT:
-		udp_exit_on_resolve_failed(&a->exit, now, l->name, DIAL_RESOLVE_LIMIT);
-		break;
-	}
+	else
+		udp_exit_on_resolve_failed(&a->exit, now, l->name, flow_resolve_error(verdict));
 	act(a, now);
 	udp_set_flush(udp_flows_set(a->udp.b));
 }
@@ -328,11 +318,7 @@ static void on_end(struct udp_flow *f, cv_time now, enum target_code code)
 /* What comes on the stream means nothing but its end. */
 static void on_readable(struct udp_flow *f, cv_time now)
 {
-	struct stream_vec vec;
-
-	while (stream_peek(f->stream, &vec, 1) > 0)
-		stream_consume(f->streams, f->stream, now, vec.size);
-	if (stream_is_at_end(f->stream))
+	if (udp_flow_discard(f, now))
 		on_end(f, now, TARGET_ABORTED);
 }
 
@@ -353,7 +339,6 @@ static struct far_associate *make(struct flow *f, cv_time now)
 {
 	struct bridge *b = f->b;
 	struct far_associate *a;
-	uint64_t seed;
 
 	if (b->peers[f->peer].associations >= ASSOCIATIONS_PER_PEER_MAX ||
 	    b->association_count >= ASSOCIATIONS_MAX || !udp_scratch_reserve(b) ||
@@ -368,8 +353,7 @@ static struct far_associate *make(struct flow *f, cv_time now)
 		cv_free(a);
 		return NULL;
 	}
-	randombytes_buf(&seed, sizeof(seed));
-	udp_exit_init(&a->exit, seed);
+	udp_exit_init(&a->exit, entropy_u64());
 	b->peers[f->peer].associations++;
 	b->association_count++;
 	list_init(&a->node);

@@ -112,6 +112,7 @@ static void set_udp_role(struct flow *f)
 {
 	const struct near_udp_role role = {
 		.peer = f->peer,
+		.of = f->streams,
 		.request = { .kind = TARGET_KIND_UDP,
 		             .listener = stream_id(f->stream),
 		             .has_listener = true },

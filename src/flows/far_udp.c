@@ -2,7 +2,6 @@
 #include "flows/far_udp.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "base/alloc.h"
 #include "base/limits.h"
@@ -161,24 +160,14 @@ static void on_lookup(void *ctx, uint64_t id, enum resolver_verdict verdict,
 {
 	struct target *t = ctx;
 	struct acl acl = policy(t);
-	enum udp_dial_verdict v = UDP_DIAL_FAIL;
+	enum udp_dial_verdict v;
 
 	(void)id;
 	t->lookup = 0;
-	switch (verdict) {
-	case RESOLVER_OK:
+	if (verdict == RESOLVER_OK)
 		v = udp_dial_on_resolved(&t->dial, &acl, list, count);
-		break;
-	case RESOLVER_NOT_FOUND:
-		v = udp_dial_on_resolve_failed(&t->dial, DIAL_RESOLVE_NOT_FOUND);
-		break;
-	case RESOLVER_NO_ANSWER:
-		v = udp_dial_on_resolve_failed(&t->dial, DIAL_RESOLVE_TIMEOUT);
-		break;
-	case RESOLVER_LIMIT:
-		v = udp_dial_on_resolve_failed(&t->dial, DIAL_RESOLVE_LIMIT);
-		break;
-	}
+	else
+		v = udp_dial_on_resolve_failed(&t->dial, flow_resolve_error(verdict));
 	go_on(t, clock_now(), v);
 }
 
@@ -251,8 +240,7 @@ static void on_readable(struct udp_flow *f, cv_time now)
 {
 	struct target *t = CV_CONTAINER_OF(f, struct target, flow);
 
-	stream_consume(f->streams, f->stream, now, stream_readable(f->stream));
-	if (stream_is_at_end(f->stream))
+	if (udp_flow_discard(f, now))
 		end(t, TARGET_ABORTED);
 }
 

@@ -36,6 +36,21 @@ const char *flow_peer_name(const struct flow *f)
 	return f->b->peers[f->peer].name;
 }
 
+enum dial_resolve_error flow_resolve_error(enum resolver_verdict verdict)
+{
+	switch (verdict) {
+	case RESOLVER_NOT_FOUND:
+		return DIAL_RESOLVE_NOT_FOUND;
+	case RESOLVER_NO_ANSWER:
+		return DIAL_RESOLVE_TIMEOUT;
+	case RESOLVER_LIMIT:
+		return DIAL_RESOLVE_LIMIT;
+	case RESOLVER_OK:
+		break;
+	}
+	CV_UNREACHABLE();
+}
+
 struct flow *flow_new(struct bridge *b, enum flow_kind kind, enum flow_state state)
 {
 	struct flow *f;

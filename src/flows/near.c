@@ -170,7 +170,7 @@ struct flow *near_new(struct bridge *b, enum flow_kind kind, struct tcp_conn *co
 }
 
 /* ---- bytes run at once, within what an unaccepted stream may hold: a forward's, nc's, and a
- * proxy's client that was told of success in advance ---- */
+ * proxy's client that was told of success in advance or waits for BIND's second reply ---- */
 
 static uint8_t *eager_alloc(void *ctx, size_t *size)
 {
@@ -189,13 +189,18 @@ static void eager_read(void *ctx, size_t size)
 		flow_kick(f);
 }
 
-/* The client has said all: that travels too, and is told to the pump when there is one. */
+/* The client has said all: that travels too, and is told to the pump when there is one. One of BIND
+ * waits for its second reply no more. */
 static void eager_eof(void *ctx)
 {
 	struct flow *f = ctx;
 
-	f->had_local_eof = true;
 	stream_commit(f->streams, f->stream, 0);
+	if (f->near->is_bound) {
+		flow_abandon(f, TARGET_ABORTED, false);
+		return;
+	}
+	f->had_local_eof = true;
 	stream_finish(f->streams, f->stream);
 	flow_kick(f);
 }
@@ -217,6 +222,15 @@ void near_go_eager(struct flow *f)
 	tcp_conn_read_start(f->conn);
 }
 
+/* Peer and target are known from the beginning. */
+static void open_eager(struct flow *f)
+{
+	tcp_conn_start(f->conn, &eager_events, f);
+	near_open(f, f->began_at);
+	if (f->state == FLOW_WAITING)
+		near_go_eager(f);
+}
+
 void near_accept_forward(struct bridge *b, uint32_t peer, const struct hostport *to,
                          struct tcp_conn *conn)
 {
@@ -228,10 +242,7 @@ void near_accept_forward(struct bridge *b, uint32_t peer, const struct hostport 
 	}
 	f->peer = peer;
 	f->near->to = *to;
-	tcp_conn_start(conn, &eager_events, f);
-	near_open(f, f->began_at);
-	if (f->state == FLOW_WAITING)
-		near_go_eager(f);
+	open_eager(f);
 }
 
 void near_accept_remote(const struct flow *listener, struct tcp_conn *conn)
@@ -249,10 +260,7 @@ void near_accept_remote(const struct flow *listener, struct tcp_conn *conn)
 	f->peer = listener->peer;
 	f->near->listener = stream_id(listener->stream);
 	f->near->has_listener = true;
-	tcp_conn_start(conn, &eager_events, f);
-	near_open(f, f->began_at);
-	if (f->state == FLOW_WAITING)
-		near_go_eager(f);
+	open_eager(f);
 }
 
 int near_accept_nc(struct bridge *b, const char *peer, const char *target, struct tcp_conn *conn,
@@ -279,10 +287,7 @@ int near_accept_nc(struct bridge *b, const char *peer, const char *target, struc
 	f->near->early_size = early_size;
 	memcpy(f->near->in, early, early_size);
 	tcp_conn_expect_end(conn);
-	tcp_conn_start(conn, &eager_events, f);
-	near_open(f, f->began_at);
-	if (f->state == FLOW_WAITING)
-		near_go_eager(f);
+	open_eager(f);
 	return 0;
 }
 

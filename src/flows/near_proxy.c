@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "flows/once.h"
 #include "net/clock.h"
+#include "net/entropy.h"
 
 #define SAID_INTERVAL CV_SEC(60) /* between two lines about clients that were dropped */
 
@@ -396,16 +397,6 @@ static const struct tcp_conn_events client_events = {
 
 /* ---- the gate ---- */
 
-static uint32_t draw(uint32_t below)
-{
-	uint32_t v = 0;
-
-	/* Without randomness it is the oldest that goes. */
-	if (uv_random(NULL, NULL, &v, sizeof(v), 0, NULL) < 0)
-		return 0;
-	return v % below;
-}
-
 /* A client from elsewhere takes a place; one that has not asked may lose its own. */
 static void take_place(struct flow *f)
 {
@@ -417,8 +408,8 @@ static void take_place(struct flow *f)
 	struct list *at = b->asking.next;
 	cv_time now = clock_now();
 
-	if (b->asking_count >= ASKING_CLIENTS_BEGIN && draw(100) < percent) {
-		for (uint32_t i = draw(b->asking_count); i > 0; i--)
+	if (b->asking_count >= ASKING_CLIENTS_BEGIN && entropy_u64() % 100 < percent) {
+		for (uint64_t i = entropy_u64() % b->asking_count; i > 0; i--)
 			at = at->next;
 		if (!b->dropped_said_at ||
 		    cv_time_since(now, b->dropped_said_at) >= SAID_INTERVAL) {

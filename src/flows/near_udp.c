@@ -7,7 +7,6 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "net/clock.h"
 #include "net/entropy.h"
 
 /* How long a flow may be silent. RFC 4787, REQ-5: not less than 2 minutes, 5 or more recommended
@@ -205,8 +204,7 @@ static void on_readable(struct udp_flow *f, cv_time now)
 	struct client *c = CV_CONTAINER_OF(f, struct client, flow);
 
 	c->is_accepted = true;
-	stream_consume(f->streams, f->stream, now, stream_readable(f->stream));
-	if (stream_is_at_end(f->stream))
+	if (udp_flow_discard(f, now))
 		end(c, TARGET_ABORTED);
 }
 
@@ -319,6 +317,8 @@ static bool may_open(struct near_udp *l, cv_time now)
 	if (l->b->is_closing || !l->has_role || l->role.peer == ROUTE_NO_PEER ||
 	    now < l->refused_until)
 		return false;
+	if (l->role.of && l->role.of != endpoint_streams(l->b->endpoint, l->role.peer))
+		return false;
 	endpoint_want_peer(l->b->endpoint, now, l->role.peer);
 	if (endpoint_peer_state(l->b->endpoint, l->role.peer) == PEER_DOWN) {
 		udp_flow_kick(l->b);
@@ -370,17 +370,12 @@ int near_udp_open(struct bridge *b, const struct addr *at, struct near_udp **out
 {
 	struct udp_set *set = udp_flows_set(b);
 	struct near_udp *l = cv_zalloc(sizeof(*l));
-	struct entropy entropy;
-	struct rng rng;
 	int r = -ENOMEM;
 
 	if (!l || !set)
 		goto fail;
-	entropy_init(&entropy);
-	rng = entropy_rng(&entropy);
-	l->seed = rng_u64(&rng);
-	idmap_init(&l->by_key, rng_u64(&rng));
-	entropy_deinit(&entropy);
+	l->seed = entropy_u64();
+	idmap_init(&l->by_key, entropy_u64());
 	l->b = b;
 	list_init(&l->clients);
 	r = udp_local_bind(set, at, &events, l, &l->sock);

@@ -19,6 +19,9 @@ struct near_udp;
 struct near_udp_role {
 	uint32_t peer; /* ROUTE_NO_PEER: not configured now; what comes is dropped */
 	struct target_request request; /* of kind UDP: what each flow's stream opens with */
+	/* The session that a listener's number means something to, and no other; NULL: it has none.
+	 */
+	const struct streams *of;
 };
 
 /* @at: HOST_ADDR's address; port 0: any free one. What comes before near_udp_set_role() is dropped.

@@ -36,13 +36,7 @@ static void on_tick(uv_timer_t *timer);
 
 void udp_flows_init(struct bridge *b)
 {
-	struct entropy entropy;
-	struct rng rng;
-
-	entropy_init(&entropy);
-	rng = entropy_rng(&entropy);
-	idmap_init(&b->udp.by_id, rng_u64(&rng));
-	entropy_deinit(&entropy);
+	idmap_init(&b->udp.by_id, entropy_u64());
 	heap_init(&b->udp.deadlines);
 	b->udp.far_sockets_max = UINT32_MAX;
 	list_init(&b->udp.waiting);
@@ -166,6 +160,12 @@ void udp_flow_remove(struct udp_flow *f, enum target_code code)
 	f->stream = NULL;
 	endpoint_touch(f->b->endpoint, f->peer);
 	udp_flow_kick(f->b);
+}
+
+bool udp_flow_discard(struct udp_flow *f, cv_time now)
+{
+	stream_consume(f->streams, f->stream, now, stream_readable(f->stream));
+	return stream_is_at_end(f->stream);
 }
 
 /* ---- time ---- */

@@ -120,6 +120,8 @@ void udp_flows_adopt_early(struct bridge *b, cv_time now, uint32_t peer, uint64_
 /* Forgets it; an open stream is reset with @code. Held datagrams are freed. The owner frees @f. */
 void udp_flow_remove(struct udp_flow *f, enum target_code code);
 void udp_flow_set_deadline(struct udp_flow *f, cv_time at);
+/* What comes on the stream behind its status means nothing: it is consumed. True at its end. */
+CV_NODISCARD bool udp_flow_discard(struct udp_flow *f, cv_time now);
 /* Keeps a copy; false: it is dropped. */
 bool udp_flow_hold(struct udp_flow *f, const uint8_t *bytes, size_t size);
 void udp_flow_drop_held(struct udp_flow *f);

@@ -43,3 +43,11 @@ struct rng entropy_rng(struct entropy *e)
 {
 	return (struct rng){ .fill = fill, .ctx = e };
 }
+
+uint64_t entropy_u64(void)
+{
+	uint64_t v;
+
+	randombytes_buf(&v, sizeof(v));
+	return v;
+}

@@ -26,3 +26,5 @@ void entropy_init(struct entropy *e);
 void entropy_deinit(struct entropy *e);
 /* @e is borrowed for the life of the rng. */
 struct rng entropy_rng(struct entropy *e);
+/* One number, for a seed or a draw: whoever needs many keeps a struct entropy. */
+uint64_t entropy_u64(void);

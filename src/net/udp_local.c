@@ -136,20 +136,14 @@ void udp_set_counters(const struct udp_set *set, struct udp_set_counters *out)
 	*out = set->counters;
 }
 
-static bool is_any(const struct addr *a)
-{
-	static const uint8_t zero[16];
-
-	return memcmp(a->ip, zero, a->family == ADDR_V4 ? 4 : 16) == 0;
-}
-
 bool udp_set_has(const struct udp_set *set, const struct addr *from)
 {
 	for (struct list *at = set->sockets.next; at != &set->sockets; at = at->next) {
 		const struct addr *a = &list_entry(at, struct udp_local, node)->local;
 
 		if (a->port == from->port &&
-		    (addr_equal_ip(a, from) || (a->family == from->family && is_any(a))))
+		    (addr_equal_ip(a, from) ||
+		     (a->family == from->family && addr_is_unspecified(a))))
 			return true;
 	}
 	return false;
@@ -584,7 +578,7 @@ int udp_local_bind(struct udp_set *set, const struct addr *at,
 
 	if (r < 0)
 		return r;
-	u->is_wildcard = is_any(at);
+	u->is_wildcard = addr_is_unspecified(at);
 	if (at->family == ADDR_V6)
 		fds_option(u->fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 	if (bind(u->fd, (struct sockaddr *)&sa, size) < 0) {

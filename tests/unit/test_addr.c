@@ -396,9 +396,21 @@ static void wire_form_is_read_at_every_cut(void **state)
 	}
 }
 
+static void unspecified_addresses(void **state)
+{
+	struct addr v4 = addr_v4(0, 0, 0, 0, 80), v6 = { .family = ADDR_V6 };
+
+	(void)state;
+	assert_true(addr_is_unspecified(&v4) && addr_is_unspecified(&v6));
+	v4.ip[3] = 1;
+	v6.ip[15] = 1;
+	assert_false(addr_is_unspecified(&v4) || addr_is_unspecified(&v6));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(unspecified_addresses),
 		cmocka_unit_test(every_encoding_has_the_class_of_its_ipv4),
 		cmocka_unit_test(ipv6_has_its_class),
 		cmocka_unit_test(only_strict_literals_parse),

@@ -709,6 +709,40 @@ static void strange_answers_are_refusals(void **state)
 	}
 }
 
+/* A number that a peer gave a listener is another flow's in the session that comes after. */
+static void a_udp_number_is_its_sessions(void **state)
+{
+	struct near_udp_role role = {
+		.request = { .kind = TARGET_KIND_UDP, .listener = 2, .has_listener = true },
+	};
+	const struct addr any = addr_v4(127, 0, 0, 1, 0);
+	struct sockaddr_in to = { .sin_family = AF_INET,
+		                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct near_udp *l;
+	int fd;
+
+	(void)state;
+	begin(PEER(""));
+	role.peer = sides[US].peer;
+	assert_int_equal(near_udp_open(&b, &any, &l), 0);
+	to.sin_port = htons(near_udp_local(l).port);
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	assert_true(fd >= 0);
+	role.of = endpoint_streams(sides[THEM].e, sides[THEM].peer); /* any that is not ours */
+	near_udp_set_role(l, &role);
+	assert_int_equal(sendto(fd, "a", 1, 0, (const struct sockaddr *)&to, sizeof(to)), 1);
+	for (int i = 0; i < 20; i++)
+		(void)uv_run(&loop.loop, UV_RUN_NOWAIT); /* on loopback it is there at once */
+	assert_int_equal(near_udp_flows(l), 0);
+	role.of = endpoint_streams(sides[US].e, sides[US].peer);
+	near_udp_set_role(l, &role);
+	assert_int_equal(sendto(fd, "b", 1, 0, (const struct sockaddr *)&to, sizeof(to)), 1);
+	UNTIL(near_udp_flows(l) == 1);
+	(void)close(fd);
+	near_udp_close(l, NULL, NULL);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -720,6 +754,7 @@ int main(void)
 		cmocka_unit_test(a_policy_ends_a_bind),
 		cmocka_unit_test(half_closed_holds_no_memory),
 		cmocka_unit_test(a_number_is_the_next_ones),
+		cmocka_unit_test(a_udp_number_is_its_sessions),
 		cmocka_unit_test(numbers_lead_where_we_said),
 		cmocka_unit_test(strange_answers_are_refusals),
 	};
