@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/decimal.h"
+
 /*
  *   LINE --target is good--> FIELDS --all is good--> ASKED
  *     |                        |
@@ -53,21 +55,15 @@ static bool fail(struct http *h, uint16_t status, const char *why)
 
 /* ---- the target ---- */
 
-/* ":" and 1 to 65535 without sign or leading zero. */
+/* ":" and 1 to 65535. */
 static bool read_port(const uint8_t *text, size_t size, uint16_t *out)
 {
-	uint32_t v = 0;
+	unsigned port;
 
-	if (size < 2 || size > 6 || text[0] != ':' || text[1] == '0')
+	if (text[0] != ':' || !decimal_read((const char *)text + 1, size - 1, UINT16_MAX, &port) ||
+	    port == 0)
 		return false;
-	for (size_t i = 1; i < size; i++) {
-		if (text[i] < '0' || text[i] > '9')
-			return false;
-		v = v * 10 + (uint32_t)(text[i] - '0');
-	}
-	if (v > UINT16_MAX)
-		return false;
-	*out = (uint16_t)v;
+	*out = (uint16_t)port;
 	return true;
 }
 

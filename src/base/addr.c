@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/decimal.h"
+
 _Static_assert(sizeof(struct addr) == 24, "no padding: compared and hashed as bytes");
 
 static unsigned ip_size(const struct addr *a)
@@ -63,24 +65,6 @@ const char *addr_format(const struct addr *a, char out[ADDR_TEXT_MAX])
 	return out;
 }
 
-/* Decimal without sign, blanks or leading zeros, at most @max. */
-static bool read_number(const char *text, size_t size, unsigned max, unsigned *out)
-{
-	unsigned v = 0;
-
-	if (size == 0 || size > 5 || (size > 1 && text[0] == '0'))
-		return false;
-	for (size_t i = 0; i < size; i++) {
-		if (text[i] < '0' || text[i] > '9')
-			return false;
-		v = v * 10 + (unsigned)(text[i] - '0');
-	}
-	if (v > max)
-		return false;
-	*out = v;
-	return true;
-}
-
 /* Our own, because libraries differ: inet_aton() takes "0x7f.1", and some inet_pton() "010". */
 static bool read_v4(const char *text, size_t size, uint8_t out[4])
 {
@@ -90,7 +74,7 @@ static bool read_v4(const char *text, size_t size, uint8_t out[4])
 
 	for (unsigned i = 0; i < 4; i++) {
 		dot = i < 3 ? memchr(text, '.', (size_t)(end - text)) : end;
-		if (!dot || !read_number(text, (size_t)(dot - text), 255, &v))
+		if (!dot || !decimal_read(text, (size_t)(dot - text), 255, &v))
 			return false;
 		out[i] = (uint8_t)v;
 		text = dot + (i < 3);
@@ -126,7 +110,7 @@ int addr_parse(const char *text, struct addr *out)
 	unsigned port;
 	size_t size;
 
-	if (!colon || !read_number(colon + 1, strlen(colon + 1), UINT16_MAX, &port))
+	if (!colon || !decimal_read(colon + 1, strlen(colon + 1), UINT16_MAX, &port))
 		return -EINVAL;
 	size = (size_t)(colon - text);
 	if (size >= 2 && text[0] == '[' && text[size - 1] == ']') {

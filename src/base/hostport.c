@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/decimal.h"
+
 static bool is_digit(char c)
 {
 	return c >= '0' && c <= '9';
@@ -101,24 +103,6 @@ static int refuse(const char **why, const char *sentence)
 	return -EINVAL;
 }
 
-static bool read_port(const char *text, uint16_t *out)
-{
-	unsigned v = 0;
-	size_t size = strlen(text);
-
-	if (size == 0 || size > 5 || (size > 1 && text[0] == '0'))
-		return false;
-	for (size_t i = 0; i < size; i++) {
-		if (!is_digit(text[i]))
-			return false;
-		v = v * 10 + (unsigned)(text[i] - '0');
-	}
-	if (v > UINT16_MAX)
-		return false;
-	*out = (uint16_t)v;
-	return true;
-}
-
 static int parse_unix(const char *path, struct hostport *out, const char **why)
 {
 	struct hostport h = { .kind = HOST_UNIX };
@@ -163,7 +147,7 @@ static const char *port_colon(const char *text, uint16_t default_port)
 
 int hostport_parse(const char *text, uint16_t default_port, struct hostport *out, const char **why)
 {
-	uint16_t port = default_port;
+	unsigned port = default_port;
 	const char *colon;
 	size_t size = strlen(text);
 
@@ -172,14 +156,14 @@ int hostport_parse(const char *text, uint16_t default_port, struct hostport *out
 	if (strncmp(text, "service:", 8) == 0)
 		return parse_service(text + 8, out, why);
 	if (size > 0 && strspn(text, "0123456789") == size) {
-		if (!read_port(text, &port))
+		if (!decimal_read(text, size, UINT16_MAX, &port))
 			return refuse(why, "a port is a number from 0 to 65535");
-		return hostport_from_name("localhost", 9, port, out);
+		return hostport_from_name("localhost", 9, (uint16_t)port, out);
 	}
 
 	colon = port_colon(text, default_port);
 	if (colon) {
-		if (!read_port(colon + 1, &port))
+		if (!decimal_read(colon + 1, strlen(colon + 1), UINT16_MAX, &port))
 			return refuse(why, "a port is a number from 0 to 65535");
 		size = (size_t)(colon - text);
 		if (text[0] != '[' && memchr(text, ':', size))
@@ -189,7 +173,7 @@ int hostport_parse(const char *text, uint16_t default_port, struct hostport *out
 	} else if (default_port == 0) {
 		return refuse(why, "a port is missing: HOST:PORT");
 	}
-	if (hostport_from_name(text, size, port, out) < 0)
+	if (hostport_from_name(text, size, (uint16_t)port, out) < 0)
 		return refuse(why, "the host is neither an address nor a valid name");
 	return 0;
 }

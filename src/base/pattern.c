@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/decimal.h"
+
 /*
  * Two rules make a pattern safe to reason about:
  *
@@ -23,24 +25,6 @@ static int refuse(const char **why, const char *sentence)
 {
 	*why = sentence;
 	return -EINVAL;
-}
-
-/* Decimal without leading zeros; false above @max, which has at most five digits. */
-static bool read_number(const char *text, size_t size, unsigned max, unsigned *out)
-{
-	unsigned v = 0;
-
-	if (size == 0 || size > 5 || (size > 1 && text[0] == '0'))
-		return false;
-	for (size_t i = 0; i < size; i++) {
-		if (text[i] < '0' || text[i] > '9')
-			return false;
-		v = v * 10 + (unsigned)(text[i] - '0');
-	}
-	if (v > max)
-		return false;
-	*out = v;
-	return true;
 }
 
 /* Clears what lies beyond the length, so that equal networks have equal bytes. */
@@ -97,7 +81,7 @@ static int parse_net(const char *text, size_t size, struct pattern *out, const c
 		return refuse(why, "the host is neither an address, a network nor a valid name");
 	bits_max = net.family == ADDR_V4 ? 32 : 128;
 	bits = bits_max;
-	if (slash && !read_number(slash + 1, size - ip_size - 1, bits_max, &bits))
+	if (slash && !decimal_read(slash + 1, size - ip_size - 1, bits_max, &bits))
 		return refuse(why, "a network's length is 0 to 32 for IPv4, 0 to 128 for IPv6");
 	clear_host_bits(&net, bits);
 	if (net.family == ADDR_V6 && reduce_net(&net, &bits, why) < 0)
@@ -156,10 +140,10 @@ static int parse_range(const char *text, size_t size, struct pattern *out, const
 	size_t first_size = dash ? (size_t)(dash - text) : size;
 	unsigned first, last;
 
-	if (!read_number(text, first_size, UINT16_MAX, &first) || first == 0)
+	if (!decimal_read(text, first_size, UINT16_MAX, &first) || first == 0)
 		return refuse(why, sentence);
 	last = first;
-	if (dash && !read_number(dash + 1, size - first_size - 1, UINT16_MAX, &last))
+	if (dash && !decimal_read(dash + 1, size - first_size - 1, UINT16_MAX, &last))
 		return refuse(why, sentence);
 	if (last < first)
 		return refuse(why, "a range of ports begins with the smaller one");
