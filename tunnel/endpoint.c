@@ -492,8 +492,10 @@ static void open_channels(struct endpoint *e, cv_time now, struct session *s,
                           const struct train *train)
 {
 	for (uint32_t i = 0; i < e->server_count; i++) {
-		if (rendezvous_channel(e->servers[i].r, s->number) == 0)
-			rendezvous_open(e->servers[i].r, now, s->number, train->bytes);
+		if (rendezvous_channel(e->servers[i].r, s->number) != 0)
+			continue;
+		rendezvous_open(e->servers[i].r, now, s->number, train->bytes);
+		initiator_on_opens(&s->initiator);
 	}
 }
 
