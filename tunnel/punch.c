@@ -75,7 +75,7 @@ static bool is_lead(const struct punch_attempt *a)
 
 /* ---- the budget ---- */
 
-static struct bucket *asked_bucket(const struct punch_attempt *a, struct session *s)
+static struct punch_asked *asked_by(const struct punch_attempt *a, struct session *s)
 {
 	return is_lead(a) ? NULL : &s->punch_asked;
 }
@@ -83,7 +83,7 @@ static struct bucket *asked_bucket(const struct punch_attempt *a, struct session
 /* Every limit allows one packet more now; else @a waits, or its budget is spent. */
 static bool may_send(const struct punch *p, cv_time now, struct session *s, struct punch_attempt *a)
 {
-	a->due_at = punch_budget_ready_at(&p->budget, now, asked_bucket(a, s));
+	a->due_at = punch_budget_ready_at(&p->budget, now, asked_by(a, s));
 	if (a->packets >= p->budget.limits.packets_max || a->due_at == CV_TIME_NEVER) {
 		a->due_at = CV_TIME_NEVER;
 		a->until = cv_time_min(a->until, cv_time_after(now, PUNCH_SPRAY_TAIL));
@@ -94,7 +94,7 @@ static bool may_send(const struct punch *p, cv_time now, struct session *s, stru
 
 static void count_packet(struct punch *p, cv_time now, struct session *s, struct punch_attempt *a)
 {
-	punch_budget_take_packet(&p->budget, now, asked_bucket(a, s));
+	punch_budget_take_packet(&p->budget, now, asked_by(a, s));
 	a->packets++;
 	p->stats.packets++;
 }
@@ -193,7 +193,7 @@ static bool open_sockets(struct endpoint *e, cv_time now, struct punch_attempt *
 {
 	count += has_sample;
 	release_sockets(e, now, a);
-	if (!punch_budget_take_sockets(&e->punch.budget, now, count))
+	if (!punch_budget_take_sockets(&e->punch.budget, now, count, !is_lead(a)))
 		return false;
 	a->first = extras_take(&e->extras, count);
 	if (a->first == 0)
@@ -609,9 +609,14 @@ static bool write_one(struct endpoint *e, cv_time now, struct punch_attempt *a, 
 
 bool punch_write(struct endpoint *e, cv_time now, struct train *out)
 {
+	/* By turns: else whoever comes first in the list has the whole rate. */
 	for (unsigned i = 0; i < PUNCH_ATTEMPTS_MAX; i++) {
-		if (write_one(e, now, &e->punch.list[i], out))
-			return true;
+		unsigned at = (e->punch.turn + i) % PUNCH_ATTEMPTS_MAX;
+
+		if (!write_one(e, now, &e->punch.list[at], out))
+			continue;
+		e->punch.turn = (at + 1) % PUNCH_ATTEMPTS_MAX;
+		return true;
 	}
 	return false;
 }

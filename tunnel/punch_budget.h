@@ -7,7 +7,10 @@
  *
  *   packets a second    .rate, at most 25 at once
  *   packets an hour     never more than .hourly in any hour: half of it at once, half as it accrues
- *   packets for a peer  what one peer asks for: .packets_max at once, then as much in 75 s
+ *   packets for a peer  what one peer asks for: .packets_max at once, then as much in 75 s; not
+ *                       more than half of an hour's share, and never what an attempt of our own
+ *                       needs, of packets or sockets: whoever asks for ever takes no other peer's
+ *                       chance
  *   sockets             each is a mapping in a router that may have 1,024: two attempts' worth at
  *                       once, then one in 120 s, the time for which routers keep them
  */
@@ -33,6 +36,11 @@ struct punch_limits {
 	uint32_t hourly; /* packets an hour, all attempts */
 };
 
+/* What one peer has asked for, zeroed at first. */
+struct punch_asked {
+	struct bucket recent, hourly;
+};
+
 struct punch_budget {
 	struct punch_limits limits;
 	struct bucket rate, hourly, sockets;
@@ -41,14 +49,12 @@ struct punch_budget {
 /* Limits of 0 stand for the defaults; larger ones than 2^21 for that. */
 void punch_budget_init(struct punch_budget *b, const struct punch_limits *limits);
 /* When one packet more may leave; CV_TIME_NEVER: the hour's share is spent, for the time being.
- * @asked: of the peer who asked for it, zeroed at first; NULL: it is our own wish. */
+ * @asked: of the peer who asked for it; NULL: it is our own wish. */
 cv_time punch_budget_ready_at(const struct punch_budget *b, cv_time now,
-                              const struct bucket *asked);
+                              const struct punch_asked *asked);
 /* It leaves. */
-void punch_budget_take_packet(struct punch_budget *b, cv_time now, struct bucket *asked);
-/* True when @count more sockets may be opened now. */
-bool punch_budget_has_sockets(const struct punch_budget *b, cv_time now, unsigned count);
-/* The same, and they are. */
-bool punch_budget_take_sockets(struct punch_budget *b, cv_time now, unsigned count);
+void punch_budget_take_packet(struct punch_budget *b, cv_time now, struct punch_asked *asked);
+/* True when @count more sockets may be opened now, and are. @is_asked: a peer wants it. */
+bool punch_budget_take_sockets(struct punch_budget *b, cv_time now, unsigned count, bool is_asked);
 /* True when a whole attempt of our own, with @sockets, need not end early. */
 bool punch_budget_has_attempt(const struct punch_budget *b, cv_time now, unsigned sockets);

@@ -35,7 +35,7 @@ static unsigned most_in(cv_duration window)
 	return most;
 }
 
-static void spend(struct punch_budget *b, cv_time now, cv_duration d, struct bucket *asked)
+static void spend(struct punch_budget *b, cv_time now, cv_duration d, struct punch_asked *asked)
 {
 	cv_time end = now + d;
 
@@ -103,7 +103,7 @@ static void no_second_and_no_hour_has_more(void **state)
 static void peers_cannot_have_more(void **state)
 {
 	struct punch_budget b = make(256, 768, 10000, 1000000);
-	struct bucket first = { 0 }, second = { 0 };
+	struct punch_asked first = { 0 }, second = { 0 };
 
 	(void)state;
 	spend(&b, CV_SEC(100), CV_SEC(300), &first);
@@ -116,6 +116,37 @@ static void peers_cannot_have_more(void **state)
 	assert_true(punch_budget_ready_at(&b, CV_MS(400200), NULL) <= CV_MS(400200));
 }
 
+/* Whoever asks for ever, and be he two, leaves what an attempt of our own needs, and what another
+ * peer needs of us. */
+static void nobody_takes_it_all(void **state)
+{
+	struct punch_budget b = make(256, 768, 100, 6144);
+	struct punch_asked first = { 0 }, second = { 0 }, third = { 0 };
+	cv_time now = CV_SEC(100);
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++, now += CV_SEC(108)) {
+		spend(&b, now, CV_SEC(108), &first);
+		assert_true(punch_budget_has_attempt(&b, now + CV_SEC(108), 256));
+	}
+	assert_true(most_in(CV_SEC(3600)) <= 6144 / 2);
+	assert_true(taken_count >= 6144 / 4 * 3);
+	taken_count = 0;
+	spend(&b, now, CV_SEC(30), &second);
+	assert_true(taken_count >= 768);
+	/* Two of them have no more than there is. */
+	for (unsigned i = 0; i < 100; i++, now += CV_SEC(108)) {
+		spend(&b, now, CV_SEC(54), &second);
+		spend(&b, now + CV_SEC(54), CV_SEC(54), &third);
+		assert_true(punch_budget_has_attempt(&b, now + CV_SEC(108), 256));
+	}
+	for (unsigned i = 0; i < 3600; i++, now += CV_SEC(1)) {
+		(void)punch_budget_take_sockets(&b, now, 2, true);
+		(void)punch_budget_take_sockets(&b, now, 2, true);
+		assert_true(punch_budget_has_attempt(&b, now, 256));
+	}
+}
+
 static void sockets_are_few(void **state)
 {
 	struct punch_budget b = make(256, 768, 100, 6144);
@@ -123,20 +154,17 @@ static void sockets_are_few(void **state)
 	unsigned sum = 0;
 
 	(void)state;
-	assert_true(punch_budget_has_sockets(&b, now, 256));
-	assert_false(punch_budget_has_sockets(&b, now, 257));
-	assert_false(punch_budget_take_sockets(&b, now, 257));
-	assert_true(punch_budget_take_sockets(&b, now, 256));
-	assert_true(punch_budget_take_sockets(&b, now, 256));
-	assert_false(punch_budget_has_sockets(&b, now, 1));
-	assert_false(punch_budget_take_sockets(&b, now, 1));
-	assert_false(punch_budget_has_sockets(&b, now + CV_SEC(119), 256));
-	assert_true(punch_budget_take_sockets(&b, now + CV_SEC(120), 256));
+	assert_false(punch_budget_take_sockets(&b, now, 257, false));
+	assert_true(punch_budget_take_sockets(&b, now, 256, false));
+	assert_true(punch_budget_take_sockets(&b, now, 256, false));
+	assert_false(punch_budget_take_sockets(&b, now, 1, false));
+	assert_false(punch_budget_take_sockets(&b, now + CV_SEC(119), 256, false));
+	assert_true(punch_budget_take_sockets(&b, now + CV_SEC(120), 256, false));
 	/* One by one, as fast as it goes: never more in the life of a mapping than the router has
 	 * room for. */
 	b = make(256, 768, 100, 6144);
 	for (unsigned i = 0; i < 600 * 100; i++) {
-		if (!punch_budget_take_sockets(&b, now + i * CV_MS(10), 1))
+		if (!punch_budget_take_sockets(&b, now + i * CV_MS(10), 1, false))
 			continue;
 		taken[taken_count++] = now + i * CV_MS(10);
 		sum++;
@@ -146,8 +174,8 @@ static void sockets_are_few(void **state)
 	/* A low limit leaves the rounds of a prediction. */
 	b = make(5, 768, 100, 6144);
 	for (unsigned i = 0; i < 4; i++)
-		assert_true(punch_budget_take_sockets(&b, now, 5));
-	assert_false(punch_budget_take_sockets(&b, now, 6));
+		assert_true(punch_budget_take_sockets(&b, now, 5, false));
+	assert_false(punch_budget_take_sockets(&b, now, 6, false));
 }
 
 static void attempts_need_a_whole_share(void **state)
@@ -167,9 +195,9 @@ static void attempts_need_a_whole_share(void **state)
 	assert_false(punch_budget_has_attempt(&b, now, 256));
 	/* Nor without sockets. */
 	b = make(256, 768, 100, 6144);
-	assert_true(punch_budget_take_sockets(&b, now, 256));
+	assert_true(punch_budget_take_sockets(&b, now, 256, false));
 	assert_true(punch_budget_has_attempt(&b, now, 256));
-	assert_true(punch_budget_take_sockets(&b, now, 1));
+	assert_true(punch_budget_take_sockets(&b, now, 1, false));
 	assert_false(punch_budget_has_attempt(&b, now, 256));
 }
 
@@ -179,6 +207,7 @@ int main(void)
 		cmocka_unit_test(defaults_and_bounds),
 		cmocka_unit_test(no_second_and_no_hour_has_more),
 		cmocka_unit_test(peers_cannot_have_more),
+		cmocka_unit_test(nobody_takes_it_all),
 		cmocka_unit_test(sockets_are_few),
 		cmocka_unit_test(attempts_need_a_whole_share),
 	};
