@@ -254,6 +254,36 @@ static void a_new_address_is_learnt_when_the_server_asks(void **state)
 	world_free(w);
 }
 
+/* A server that asks without end, and each time tells another address: four of them a second at
+ * most, as each is told to all peers, who are asked anew. */
+static void a_lying_server_makes_no_storm(void **state)
+{
+	struct world *w = pair_new(58);
+	const struct wire_probe challenge = { .type = PROBE_CHALLENGE, .token = 7 };
+	uint8_t bytes[WIRE_DATAGRAM_BASE];
+	unsigned before;
+
+	(void)state;
+	run(w, CV_SEC(5));
+	w->delay = w->jitter = CV_MS(1);
+	before = w->agents[0].addresses;
+	for (unsigned i = 0; i < 10 * 200; i++) {
+		for (uint32_t k = 0; k < w->hub->count; k++) {
+			struct light *l = &w->hub->sessions[k]->light;
+			size_t size = light_write_probe(assoc_send_epoch(&l->assoc, w->now), bytes,
+			                                64, &challenge);
+
+			if (memcmp(w->hub->sessions[k]->pk, w->agents[0].me.pk, 32) == 0)
+				put(w, &w->server_addr, &w->agents[0].addr, bytes, size);
+		}
+		if (i % 20 == 0)
+			w->agents[0].addr.port++;
+		run(w, CV_MS(5));
+	}
+	assert_in_range(w->agents[0].addresses - before, 5, 4 * 10 + 2);
+	world_free(w);
+}
+
 /* Each answer is later than the next question. */
 static void a_server_far_away_can_answer_too(void **state)
 {
@@ -345,6 +375,7 @@ int main(void)
 		cmocka_unit_test(others_are_not_heard),
 		cmocka_unit_test(a_short_outage_keeps_the_channels),
 		cmocka_unit_test(a_new_address_is_learnt_when_the_server_asks),
+		cmocka_unit_test(a_lying_server_makes_no_storm),
 		cmocka_unit_test(a_server_far_away_can_answer_too),
 		cmocka_unit_test(the_question_stands_until_it_is_answered),
 		cmocka_unit_test(doubts_are_rare_and_network_events_are_not),
