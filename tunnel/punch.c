@@ -75,15 +75,10 @@ static bool is_lead(const struct punch_attempt *a)
 
 /* ---- the budget ---- */
 
-static struct punch_asked *asked_by(const struct punch_attempt *a, struct session *s)
-{
-	return is_lead(a) ? NULL : &s->punch_asked;
-}
-
 /* Every limit allows one packet more now; else @a waits, or its budget is spent. */
 static bool may_send(const struct punch *p, cv_time now, struct session *s, struct punch_attempt *a)
 {
-	a->due_at = punch_budget_ready_at(&p->budget, now, asked_by(a, s));
+	a->due_at = punch_budget_ready_at(&p->budget, now, &s->punch_share, !is_lead(a));
 	if (a->packets >= p->budget.limits.packets_max || a->due_at == CV_TIME_NEVER) {
 		a->due_at = CV_TIME_NEVER;
 		a->until = cv_time_min(a->until, cv_time_after(now, PUNCH_SPRAY_TAIL));
@@ -94,7 +89,7 @@ static bool may_send(const struct punch *p, cv_time now, struct session *s, stru
 
 static void count_packet(struct punch *p, cv_time now, struct session *s, struct punch_attempt *a)
 {
-	punch_budget_take_packet(&p->budget, now, asked_by(a, s));
+	punch_budget_take_packet(&p->budget, now, &s->punch_share, !is_lead(a));
 	a->packets++;
 	p->stats.packets++;
 }
@@ -705,7 +700,8 @@ void punch_consider(struct endpoint *e, cv_time now, struct session *s)
 	if (s->paths.active == PATHS_NONE || is_validating(s) ||
 	    e->core.nat.address.family != ADDR_V4 ||
 	    !candidate_is_allowed(&e->core.scope, &s->punch.peer.address) ||
-	    !punch_budget_has_attempt(&e->punch.budget, now, sockets_for(e, plan.kind))) {
+	    !punch_budget_has_attempt(&e->punch.budget, now, &s->punch_share,
+	                              sockets_for(e, plan.kind))) {
 		s->punch_at = cv_time_after(now, WAIT_TIME);
 		return;
 	}

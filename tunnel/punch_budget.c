@@ -13,7 +13,7 @@ enum {
 	HOURLY_COST =
 		2 * HOUR, /* a full bucket, and what accrues in an hour: half the share each */
 	/* One peer's part of it is a quarter: in any hour half of it. */
-	ASKED_HOURLY_COST = 4 * HOUR,
+	SHARE_COST = 4 * HOUR,
 	ASKED_COST = 75, /* what nobody answered is forgotten by then, by most routers */
 	SOCKET_COST = 120,
 	SOCKETS_MIN = 16,    /* predictions need a few even where the limit is low */
@@ -52,9 +52,9 @@ static uint64_t asked_burst(const struct punch_budget *b)
 }
 
 /* A packet at the least, as of the hour itself. */
-static uint64_t asked_hourly_burst(const struct punch_budget *b)
+static uint64_t share_burst(const struct punch_budget *b)
 {
-	return CV_MAX((uint64_t)b->limits.hourly * HOUR, (uint64_t)ASKED_HOURLY_COST);
+	return CV_MAX((uint64_t)b->limits.hourly * HOUR, (uint64_t)SHARE_COST);
 }
 
 /* An attempt of our own; where the hour's share is small, half of what there can be. */
@@ -76,33 +76,31 @@ static uint64_t sockets_burst(const struct punch_budget *b)
 /* ---- what is left ---- */
 
 cv_time punch_budget_ready_at(const struct punch_budget *b, cv_time now,
-                              const struct punch_asked *asked)
+                              const struct punch_share *share, bool is_asked)
 {
 	const struct punch_limits *l = &b->limits;
 	cv_time at = bucket_ready_at(&b->rate, now, l->rate, rate_burst(b), 1);
-	uint64_t cost = HOURLY_COST + (asked ? hourly_reserve(b) : 0);
+	uint64_t cost = HOURLY_COST + (is_asked ? hourly_reserve(b) : 0);
 
-	if (bucket_ready_at(&b->hourly, now, l->hourly, hourly_burst(b), cost) > now)
+	if (bucket_ready_at(&b->hourly, now, l->hourly, hourly_burst(b), cost) > now ||
+	    bucket_ready_at(&share->hourly, now, l->hourly, share_burst(b), SHARE_COST) > now)
 		return CV_TIME_NEVER;
-	if (!asked)
+	if (!is_asked)
 		return at;
-	if (bucket_ready_at(&asked->hourly, now, l->hourly, asked_hourly_burst(b),
-	                    ASKED_HOURLY_COST) > now)
-		return CV_TIME_NEVER;
-	return CV_MAX(at, bucket_ready_at(&asked->recent, now, l->packets_max, asked_burst(b),
+	return CV_MAX(at, bucket_ready_at(&share->asked, now, l->packets_max, asked_burst(b),
 	                                  ASKED_COST));
 }
 
-void punch_budget_take_packet(struct punch_budget *b, cv_time now, struct punch_asked *asked)
+void punch_budget_take_packet(struct punch_budget *b, cv_time now, struct punch_share *share,
+                              bool is_asked)
 {
 	const struct punch_limits *l = &b->limits;
 
 	(void)bucket_take(&b->rate, now, l->rate, rate_burst(b), 1);
 	(void)bucket_take(&b->hourly, now, l->hourly, hourly_burst(b), HOURLY_COST);
-	if (!asked)
-		return;
-	(void)bucket_take(&asked->recent, now, l->packets_max, asked_burst(b), ASKED_COST);
-	(void)bucket_take(&asked->hourly, now, l->hourly, asked_hourly_burst(b), ASKED_HOURLY_COST);
+	(void)bucket_take(&share->hourly, now, l->hourly, share_burst(b), SHARE_COST);
+	if (is_asked)
+		(void)bucket_take(&share->asked, now, l->packets_max, asked_burst(b), ASKED_COST);
 }
 
 static bool has_sockets(const struct punch_budget *b, cv_time now, unsigned count, bool is_asked)
@@ -123,12 +121,15 @@ bool punch_budget_take_sockets(struct punch_budget *b, cv_time now, unsigned cou
 	                   (uint64_t)count * SOCKET_COST);
 }
 
-bool punch_budget_has_attempt(const struct punch_budget *b, cv_time now, unsigned sockets)
+bool punch_budget_has_attempt(const struct punch_budget *b, cv_time now,
+                              const struct punch_share *share, unsigned sockets)
 {
-	uint64_t cost = (uint64_t)b->limits.packets_max * HOURLY_COST;
-	uint64_t burst = hourly_burst(b);
+	uint64_t packets = b->limits.packets_max, hourly = b->limits.hourly;
+	uint64_t burst = hourly_burst(b), of_peer = share_burst(b);
 
 	return has_sockets(b, now, sockets, false) &&
-	       bucket_ready_at(&b->hourly, now, b->limits.hourly, burst, CV_MIN(cost, burst)) <=
-	               now;
+	       bucket_ready_at(&b->hourly, now, hourly, burst,
+	                       CV_MIN(packets * HOURLY_COST, burst)) <= now &&
+	       bucket_ready_at(&share->hourly, now, hourly, of_peer,
+	                       CV_MIN(packets * SHARE_COST, of_peer)) <= now;
 }

@@ -191,7 +191,7 @@ struct session {
 	uint8_t punches_failed;         /* since the last success or event */
 	cv_time punch_replan_at;        /* nor given up for another plan */
 	cv_time punch_help_at;          /* the peer is not helped again before */
-	struct punch_asked punch_asked; /* packets at its wish */
+	struct punch_share punch_share; /* of the budget */
 
 	/* the newest nomination: epoch and number of its probe */
 	uint32_t nominated_index;

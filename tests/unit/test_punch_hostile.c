@@ -113,6 +113,8 @@ static void storm_of_wishes(void **state)
 
 static void hours_of_wishes(void **state)
 {
+	const struct punch_share other = { 0 };
+
 	(void)state;
 	meet(SMALLER, world_easy(), world_hard(NAT_PORTS_RANDOM));
 	for (unsigned i = 0; i < 3 * 3600 / 6; i++) {
@@ -127,7 +129,8 @@ static void hours_of_wishes(void **state)
 	/* One peer's share: a quarter of it at once, and three hours' worth. */
 	assert_true(w.probe_count >= PUNCH_HOURLY_DEFAULT * 9 / 10);
 	/* And it has taken nothing from the others. */
-	assert_true(punch_budget_has_attempt(&w.e->punch.budget, w.now, PUNCH_SOCKETS_DEFAULT));
+	assert_true(
+		punch_budget_has_attempt(&w.e->punch.budget, w.now, &other, PUNCH_SOCKETS_DEFAULT));
 	world_deinit(&w);
 }
 
@@ -146,6 +149,27 @@ static void storm_of_news(void **state)
 	/* Two minutes: a router's entries live so long. */
 	assert_true(w.opened <= 3 * PUNCH_SOCKETS_DEFAULT);
 	assert_true(w.opened >= 2 * PUNCH_SOCKETS_DEFAULT);
+	world_deinit(&w);
+}
+
+/* And of packets, so that those for other peers remain. */
+static void hours_of_news(void **state)
+{
+	struct nat_profile theirs = world_easy();
+	const struct punch_share other = { 0 };
+	unsigned chances = 0;
+
+	(void)state;
+	meet(LARGER, world_hard(NAT_PORTS_RANDOM), theirs);
+	for (unsigned i = 0; i < 3600 / 5; i++) {
+		theirs.address.port = (uint16_t)(2000 + i);
+		world_says_nat(&w, &theirs);
+		world_run(&w, CV_SEC(5));
+		chances += punch_budget_has_attempt(&w.e->punch.budget, w.now, &other, 5);
+	}
+	assert_true(w.probe_count <= PUNCH_HOURLY_DEFAULT / 2);
+	assert_true(w.probe_count >= PUNCH_HOURLY_DEFAULT / 3);
+	assert_true(chances >= 3600 / 5 * 3 / 4);
 	world_deinit(&w);
 }
 
@@ -405,13 +429,14 @@ static void sockets_of_nobody(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(forbidden_addresses),    cmocka_unit_test(empty_wishes),
-		cmocka_unit_test(storm_of_wishes),        cmocka_unit_test(hours_of_wishes),
-		cmocka_unit_test(storm_of_news),          cmocka_unit_test(ways_that_die),
-		cmocka_unit_test(room_for_our_own),       cmocka_unit_test(turns_for_our_own),
-		cmocka_unit_test(shell_opens_fewer),      cmocka_unit_test(shell_is_slow),
-		cmocka_unit_test(no_numbers_left),        cmocka_unit_test(low_limits),
-		cmocka_unit_test(sockets_of_other_peers), cmocka_unit_test(sockets_of_nobody),
+		cmocka_unit_test(forbidden_addresses), cmocka_unit_test(empty_wishes),
+		cmocka_unit_test(storm_of_wishes),     cmocka_unit_test(hours_of_wishes),
+		cmocka_unit_test(storm_of_news),       cmocka_unit_test(hours_of_news),
+		cmocka_unit_test(ways_that_die),       cmocka_unit_test(room_for_our_own),
+		cmocka_unit_test(turns_for_our_own),   cmocka_unit_test(shell_opens_fewer),
+		cmocka_unit_test(shell_is_slow),       cmocka_unit_test(no_numbers_left),
+		cmocka_unit_test(low_limits),          cmocka_unit_test(sockets_of_other_peers),
+		cmocka_unit_test(sockets_of_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
