@@ -191,6 +191,45 @@ static void an_init_is_answered_with_the_same_words(void **state)
 	pair_deinit(&p);
 }
 
+static bool keep_and_lose(struct pair *pair, struct pair_datagram *d)
+{
+	(void)keep(pair, d);
+	return true;
+}
+
+/* Under `path: relay` an INIT that came by the relay is not answered to whoever repeats it
+ * directly: the peer could find out whether we are where it believes. */
+static void a_relayed_init_has_no_answer_elsewhere(void **state)
+{
+	const struct origin relay = { .is_relay = true, .channel = 5 };
+	static const struct {
+		uint8_t ours, theirs;
+	} rows[] = { { POLICY_RELAY, POLICY_AUTO },
+		     { POLICY_AUTO, POLICY_RELAY },
+		     { POLICY_AUTO, POLICY_AUTO } };
+	uint8_t sk[32] = { 7 };
+	struct identity server;
+	uint32_t number;
+
+	(void)state;
+	identity_init(&server, sk);
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		pair_init(&p, 8);
+		p.filter = keep_and_lose;
+		p.side[B].has_address = false;
+		p.side[B].policy = rows[i].ours;
+		pair_start(&p);
+		pair_session(&p, A)->policy = rows[i].theirs; /* said, not kept */
+		pair_run(&p, CV_SEC(6));
+		assert_int_equal(endpoint_add_server(p.side[B].e, p.now, server.pk, &number), 0);
+		intake_init(p.side[B].e, p.now, &relay, init.bytes, init.size);
+		assert_int_equal(p.side[B].e->pendings.count, 1);
+		assert_int_equal(give(init.bytes, init.size, &init.from),
+		                 rows[i].ours == POLICY_AUTO && rows[i].theirs == POLICY_AUTO);
+		pair_deinit(&p);
+	}
+}
+
 static void who_is_leaving_takes_no_new_handshake(void **state)
 {
 	(void)state;
@@ -265,6 +304,7 @@ int main(void)
 		cmocka_unit_test(every_damaged_byte_of_a_genuine_datagram_is_nothing),
 		cmocka_unit_test(a_replay_is_nothing),
 		cmocka_unit_test(an_init_is_answered_with_the_same_words),
+		cmocka_unit_test(a_relayed_init_has_no_answer_elsewhere),
 		cmocka_unit_test(who_is_leaving_takes_no_new_handshake),
 		cmocka_unit_test(peers_are_found_by_their_keys),
 		cmocka_unit_test(no_peer_comes_by_tcp),
