@@ -648,6 +648,17 @@ static bool have_failed(const struct session *s, cv_time now, bool is_hinted)
 	return failed > 0;
 }
 
+/* There are gateways that say that they forward a port, and forward nothing: what they say does not
+ * count where plain probes have failed. Who leads by that finds help: that needs no plan. */
+static struct punch_plan plan_for(const struct endpoint *e, cv_time now, const struct session *s)
+{
+	struct nat_profile mine = e->core.nat;
+
+	if (mine.has_mapped)
+		mine.has_mapped = !have_failed(s, now, false);
+	return punch_plan(&mine, &s->punch.peer, s->has_smaller_key);
+}
+
 /* What is tried was planned for other routers than we know of by now: what they call for is tried
  * at once, but such news may come for ever. */
 static void replan(struct endpoint *e, cv_time now, struct session *s, struct punch_plan plan)
@@ -683,7 +694,7 @@ void punch_consider(struct endpoint *e, cv_time now, struct session *s)
 	if (is_direct(s) || e->core.nat_version == 0 || !s->punch.has_peer ||
 	    s->punch.peer.address.family != ADDR_V4)
 		return;
-	plan = punch_plan(&e->core.nat, &s->punch.peer, s->has_smaller_key);
+	plan = plan_for(e, now, s);
 	/* Nothing is known against either, or only this against the peer's: it may be ours. */
 	is_hinted = s->punch.peer.is_suspect;
 	if ((plan.kind == PUNCH_PLAN_NONE || is_hinted) && have_failed(s, now, is_hinted))
