@@ -54,6 +54,20 @@ static void repeat_resp(struct endpoint *e, const struct origin *from, struct pe
 	reply(e, from, known->resp, WIRE_RESP_SIZE);
 }
 
+/* Whether anybody may come off the relay. If not, even a COOKIE would tell who knows our key that
+ * we are there. */
+static bool has_direct_peers(const struct endpoint *e)
+{
+	const struct session *s;
+
+	endpoint_for_each_session(e, i, s)
+	{
+		if (s->policy != POLICY_RELAY)
+			return true;
+	}
+	return false;
+}
+
 void intake_init(struct endpoint *e, cv_time now, const struct origin *from, const uint8_t *bytes,
                  size_t size)
 {
@@ -69,6 +83,10 @@ void intake_init(struct endpoint *e, cv_time now, const struct origin *from, con
 
 	if (size != WIRE_INIT_SIZE || e->is_closing) {
 		e->counters.malformed++;
+		return;
+	}
+	if (!from->is_relay && !has_direct_peers(e)) {
+		e->counters.gate_drops++;
 		return;
 	}
 	repeat = pendings_repeat(&e->pendings, bytes + WIRE_INIT_SIZE - 2 * MAC_SIZE);

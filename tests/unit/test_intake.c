@@ -230,6 +230,28 @@ static void a_relayed_init_has_no_answer_elsewhere(void **state)
 	}
 }
 
+/* Nor does anybody who knows our key find out by a COOKIE: if no peer may come directly, nobody has
+ * anything to ask there. */
+static void who_only_relays_answers_nobody(void **state)
+{
+	const uint8_t policies[] = { POLICY_AUTO, POLICY_DIRECT, POLICY_RELAY };
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(policies); i++) {
+		pair_init(&p, 9);
+		p.filter = keep_and_lose;
+		p.side[B].has_address = false;
+		p.side[B].policy = policies[i];
+		pair_start(&p);
+		pair_run(&p, CV_MS(300));
+		gate_press(&p.side[B].e->gate, p.now);
+		assert_int_equal(give(init.bytes, init.size, &init.from),
+		                 policies[i] != POLICY_RELAY);
+		assert_int_equal(counters().gate_drops, 1);
+		pair_deinit(&p);
+	}
+}
+
 static void who_is_leaving_takes_no_new_handshake(void **state)
 {
 	(void)state;
@@ -305,6 +327,7 @@ int main(void)
 		cmocka_unit_test(a_replay_is_nothing),
 		cmocka_unit_test(an_init_is_answered_with_the_same_words),
 		cmocka_unit_test(a_relayed_init_has_no_answer_elsewhere),
+		cmocka_unit_test(who_only_relays_answers_nobody),
 		cmocka_unit_test(who_is_leaving_takes_no_new_handshake),
 		cmocka_unit_test(peers_are_found_by_their_keys),
 		cmocka_unit_test(no_peer_comes_by_tcp),
