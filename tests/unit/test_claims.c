@@ -128,6 +128,44 @@ static void a_response_proves_no_address_that_was_not_asked_alone(void **state)
 	pair_deinit(&p);
 }
 
+static bool come_from_anywhere(struct pair *pair, struct pair_datagram *d)
+{
+	if (d->sender == B) {
+		victim.port = (uint16_t)(2000 + pair->arg++ % 40000);
+		claim(d);
+	}
+	return false;
+}
+
+static void on_any_train(struct pair *pair, unsigned side, const struct train *train)
+{
+	(void)pair;
+	if (side == A && train->to.ip[0] == victim.ip[0])
+		sent += train->size;
+}
+
+/* Each packet from another address: four of those a second are heard. */
+static void new_sources_are_few(void **state)
+{
+	(void)state;
+	init(4);
+	victim = addr_v4(203, 0, 113, 7, 0);
+	p.on_train = on_any_train;
+	p.sinks = true;
+	pair_start(&p);
+	assert_true(pair_until(&p, CV_SEC(2), pair_is_up));
+	pair_run(&p, CV_SEC(2));
+	p.filter = come_from_anywhere;
+	for (unsigned i = 0; i < 10; i++) {
+		(void)pair_open(&p, B, 300000);
+		pair_run(&p, CV_SEC(1));
+	}
+	assert_true(p.arg > 200);
+	/* Sixteen and ten seconds' worth; nine questions each, and an answer and INITs. */
+	assert_in_range(sent, 1, (16 + 10 * 4) * (10 * WIRE_PROBE_MIN + 2 * WIRE_INIT_SIZE));
+	pair_deinit(&p);
+}
+
 /* Who is asked at one address alone, and answers there, is there: data need not wait. */
 static void what_only_one_address_was_told_proves_it(void **state)
 {
@@ -154,6 +192,7 @@ int main(void)
 		cmocka_unit_test(a_confirmation_proves_no_address_that_others_share),
 		cmocka_unit_test(a_response_proves_no_address_that_was_not_asked_alone),
 		cmocka_unit_test(what_only_one_address_was_told_proves_it),
+		cmocka_unit_test(new_sources_are_few),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

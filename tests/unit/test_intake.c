@@ -13,7 +13,9 @@
 #include <cmocka.h>
 
 #include "tests/unit/endpoint_pair.h"
+#include "tunnel/directory.h"
 #include "tunnel/intake.h"
+#include "tunnel/rendezvous_state.h"
 
 enum { A = 0, B = 1 };
 
@@ -295,6 +297,40 @@ static void a_relayed_datagram_of_nobodys_channel_is_a_stray(void **state)
 	pair_deinit(&p);
 }
 
+/* Nor is it taken for one of a channel that there is, when it does not come from its server. */
+static void a_channel_is_its_servers(void **state)
+{
+	const struct addr at = addr_v4(203, 0, 113, 1, 28583),
+			  other = addr_v4(203, 0, 113, 2, 28583);
+	uint8_t bytes[PAIR_DATAGRAM_MAX + WIRE_RELAY_HEADER], sk[32] = { 6 };
+	struct wire_message m = { .type = MESSAGE_OPENED, .channel = 12345 };
+	struct contacts_event told;
+	struct identity server;
+	struct rendezvous *r;
+	uint32_t number;
+
+	(void)state;
+	meet(9);
+	identity_init(&server, sk);
+	assert_int_equal(endpoint_add_server(p.side[B].e, p.now, server.pk, &number), 0);
+	r = p.side[B].e->servers[number].r;
+	p.is_unchecked = true; /* the session has no keys */
+	r->session.assoc.is_bound = true;
+	r->current = at;
+	directory_tag(server.pk, p.side[B].me.pk, p.side[A].me.pk, m.tag);
+	assert_int_equal(contacts_on_message(&r->contacts, &m, &told), CONTACTS_CHANNEL);
+	wire_write_relay(bytes, 12345);
+	memcpy(bytes + WIRE_RELAY_HEADER, data.bytes, data.size);
+	(void)give(bytes, data.size + WIRE_RELAY_HEADER, &other);
+	assert_int_equal(counters().relay_strays, 1);
+	(void)give_by(1, bytes, data.size + WIRE_RELAY_HEADER, &at);
+	assert_int_equal(counters().relay_strays, 2);
+	(void)give(bytes, data.size + WIRE_RELAY_HEADER, &at);
+	assert_int_equal(counters().relay_strays, 2);
+	r->session.assoc.is_bound = false;
+	pair_deinit(&p);
+}
+
 /* A server's TCP brings what is the server's, and what is relayed: a bare packet of a peer would
  * make a path of it. */
 static void no_peer_comes_by_tcp(void **state)
@@ -332,6 +368,7 @@ int main(void)
 		cmocka_unit_test(peers_are_found_by_their_keys),
 		cmocka_unit_test(no_peer_comes_by_tcp),
 		cmocka_unit_test(a_relayed_datagram_of_nobodys_channel_is_a_stray),
+		cmocka_unit_test(a_channel_is_its_servers),
 	};
 
 	return cmocka_run_group_tests_name("intake", tests, NULL, NULL);

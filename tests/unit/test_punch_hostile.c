@@ -82,6 +82,31 @@ static void empty_wishes(void **state)
 	world_deinit(&w);
 }
 
+/* A wish for more ports than anybody needs. */
+static void long_rows(void **state)
+{
+	struct wire_punch p;
+
+	(void)state;
+	meet(SMALLER, world_easy(), world_hard(NAT_PORTS_REGULAR));
+	p = asks(PUNCH_ROW, 1);
+	p.count = UINT16_MAX;
+	world_says_punch(&w, &p);
+	world_run(&w, CV_SEC(6));
+	assert_int_equal(w.probe_count, 2 * 128);
+	world_deinit(&w);
+	meet(LARGER, world_hard(NAT_PORTS_REGULAR), world_hard(NAT_PORTS_REGULAR));
+	w.s->punch_at = CV_TIME_NEVER;
+	p = asks(PUNCH_ASK, 1);
+	p.count = UINT16_MAX;
+	world_says_punch(&w, &p);
+	world_run(&w, CV_SEC(6));
+	assert_true(w.probe_count >= 8);
+	for (uint64_t i = 0; i < w.probe_count; i++)
+		assert_in_range(probe(i)->to.port, 20000, 20007);
+	world_deinit(&w);
+}
+
 /* As often as it can, whatever it says: the world keeps rate and hours. */
 static void storm_of_wishes(void **state)
 {
@@ -429,13 +454,21 @@ static void sockets_of_nobody(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(forbidden_addresses), cmocka_unit_test(empty_wishes),
-		cmocka_unit_test(storm_of_wishes),     cmocka_unit_test(hours_of_wishes),
-		cmocka_unit_test(storm_of_news),       cmocka_unit_test(hours_of_news),
-		cmocka_unit_test(ways_that_die),       cmocka_unit_test(room_for_our_own),
-		cmocka_unit_test(turns_for_our_own),   cmocka_unit_test(shell_opens_fewer),
-		cmocka_unit_test(shell_is_slow),       cmocka_unit_test(no_numbers_left),
-		cmocka_unit_test(low_limits),          cmocka_unit_test(sockets_of_other_peers),
+		cmocka_unit_test(forbidden_addresses),
+		cmocka_unit_test(empty_wishes),
+		cmocka_unit_test(long_rows),
+		cmocka_unit_test(storm_of_wishes),
+		cmocka_unit_test(hours_of_wishes),
+		cmocka_unit_test(storm_of_news),
+		cmocka_unit_test(hours_of_news),
+		cmocka_unit_test(ways_that_die),
+		cmocka_unit_test(room_for_our_own),
+		cmocka_unit_test(turns_for_our_own),
+		cmocka_unit_test(shell_opens_fewer),
+		cmocka_unit_test(shell_is_slow),
+		cmocka_unit_test(no_numbers_left),
+		cmocka_unit_test(low_limits),
+		cmocka_unit_test(sockets_of_other_peers),
 		cmocka_unit_test(sockets_of_nobody),
 	};
 

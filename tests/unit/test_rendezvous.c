@@ -6,6 +6,7 @@
  * two do together is in test_hub.
  */
 #include "hub_world.h"
+#include "tunnel/rendezvous_state.h"
 
 struct lone {
 	struct rng_seeded seeded;
@@ -207,6 +208,38 @@ static void others_are_not_heard(void **state)
 	world_free(w);
 }
 
+/* Nor is what others copy: an INIT of ours is answered, faster than by the server, from elsewhere.
+ */
+static void a_copied_response_moves_nothing(void **state)
+{
+	struct world *w = pair_new(59);
+	const struct addr other = addr_v4(203, 0, 113, 9, 9);
+	struct rendezvous_stats after;
+	unsigned copied = 0;
+
+	(void)state;
+	w->agents[0].rv->rekey_again_at = 0;
+	initiator_start(&w->agents[0].rv->initiator, w->now);
+	w->agents[0].rv->rekey_until = w->now + CV_SEC(5);
+	for (unsigned i = 0; i < 200; i++) {
+		for (unsigned k = 0; k < w->flight_count; k++) {
+			struct flight *f = &w->flights[k];
+
+			if (addr_equal(&f->to, &w->agents[0].addr) &&
+			    (f->bytes[0] & WIRE_KIND_MASK) == WIRE_RESP) {
+				f->from = other;
+				copied++;
+			}
+		}
+		run(w, CV_MS(1));
+	}
+	assert_true(copied > 0);
+	rendezvous_stats(w->agents[0].rv, &after);
+	assert_true(addr_equal(&after.address, &w->server_addr));
+	assert_false(rendezvous_is_from(w->agents[0].rv, 0, &other));
+	world_free(w);
+}
+
 /* An outage shorter than the lapse: the same session goes on, channels and all. */
 static void a_short_outage_keeps_the_channels(void **state)
 {
@@ -373,6 +406,7 @@ int main(void)
 		cmocka_unit_test(without_an_address_it_asks_again),
 		cmocka_unit_test(nothing_leaves_after_goodbye),
 		cmocka_unit_test(others_are_not_heard),
+		cmocka_unit_test(a_copied_response_moves_nothing),
 		cmocka_unit_test(a_short_outage_keeps_the_channels),
 		cmocka_unit_test(a_new_address_is_learnt_when_the_server_asks),
 		cmocka_unit_test(a_lying_server_makes_no_storm),
