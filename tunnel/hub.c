@@ -241,6 +241,8 @@ static void repeat_resp(struct hub *h, struct arrival *from, const uint8_t *init
 	}
 	info = info_of(h, e);
 	info->has_others |= info->socket != from->socket || !addr_equal(&info->from, &from->from);
+	info->from = from->from;
+	info->socket = from->socket;
 	reply(h, from->socket, &from->from, e->resp, WIRE_RESP_SIZE);
 }
 
@@ -362,11 +364,13 @@ static struct hub_session *join(struct hub *h, cv_time now, struct arrival *from
 	trace_emit(h->opt.trace, now, TRACE_HANDSHAKE_DONE, s->number, p->index, verdict);
 	if (verdict == ASSOC_REPLACED)
 		hub_session_begin_again(h, now, s);
-	/* RESP went there and nowhere else, and what only its reader can seal came back from there:
-	 * as good as a PROBE answered. Else it proves nothing: a continuing INIT needs no cookie,
-	 * so whoever repeats it may say that he is anybody. */
-	if ((verdict == ASSOC_REPLACED || verdict == ASSOC_ADDED) && !info->has_others &&
-	    info->socket == from->socket && addr_equal(&info->from, &from->from))
+	/* RESP went there, and what only its reader can seal came back from there: as good as a
+	 * PROBE answered, if it went nowhere else or nobody can say by TCP that he is another. Else
+	 * it proves nothing: a continuing INIT needs no cookie, so whoever repeats it may say that
+	 * he is anybody. */
+	if ((verdict == ASSOC_REPLACED || verdict == ASSOC_ADDED) &&
+	    (!info->has_others || from->socket == SOCKET_TCP) && info->socket == from->socket &&
+	    addr_equal(&info->from, &from->from))
 		hub_session_move(h, now, s, info->socket, &info->from);
 	pendings_drop(&h->pendings, now, &h->indexes, p, true); /* joined, or freed by the join */
 	return verdict == ASSOC_VOID ? NULL : s;
