@@ -331,8 +331,35 @@ static void anything(struct sim *sim)
 	expect_unharmed(sim, &t, CV_SEC(15));
 }
 
+/* UDP reaches the server and nothing comes back: the handshake that goes on by TCP is one of which
+ * the server has seen the beginning from elsewhere. */
+static bool drop_answers(struct sim *sim, const struct sim_datagram *d)
+{
+	struct addr there = simhost_public_address(sim, &sim->hosts[sim->filter_arg]);
+
+	return d->from == SERVER && addr_equal_ip(&d->dst, &there);
+}
+
+static void nothing_comes_back(struct sim *sim)
+{
+	struct story t;
+	int side = (int)sim_variant(sim, 2);
+
+	build(sim, &t, &USUAL);
+	sim->blocked[0][1] = sim->blocked[1][0] = true;
+	simhost_start_all(sim);
+	begin_flow(sim, &t, false);
+	watch(sim, &t, CV_SEC(3));
+	sim->filter_arg = (uint64_t)side;
+	sim->filter = drop_answers;
+	watch(sim, &t, CV_SEC(20));
+	sim_expect(sim, is_leg_tcp(sim, side) && is_tcp(sim));
+	expect_unharmed(sim, &t, CV_MS(4000));
+}
+
 const struct sim_case CASES_TCP[] = {
 	{ "tcp-cold", cold, "UDP is blocked from the start", 3 },
+	{ "tcp-one-way", nothing_comes_back, "UDP passes to the server, and none back", 2 },
 	{ "tcp-returns", dies_and_returns, "a TCP leg on one side, then both, then none", 4 },
 	{ "tcp-direct", direct_all_the_same, "only the server's UDP is blocked", 0 },
 	{ "tcp-bulk", bulk, "narrow and lossy lines: filled, and nothing is sent twice", 5 },
