@@ -40,6 +40,7 @@ struct rendezvous; /* opaque */
 enum {
 	RENDEZVOUS_ADDRESSES_MAX = 8,
 	RENDEZVOUS_TCP_ADDRESSES_MAX = 2 * RENDEZVOUS_ADDRESSES_MAX,
+	RENDEZVOUS_TCP_PORT_USUAL = 443, /* that the strictest networks let through */
 };
 
 struct rendezvous_options {
