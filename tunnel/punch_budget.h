@@ -33,6 +33,11 @@ struct punch_limits {
 	uint32_t hourly; /* packets an hour, all attempts */
 };
 
+/* What may leave, or be opened, now. */
+struct punch_left {
+	uint32_t packets, sockets;
+};
+
 struct punch_budget {
 	struct punch_limits limits;
 	struct bucket rate, hourly, sockets;
@@ -50,5 +55,6 @@ void punch_budget_take_packet(struct punch_budget *b, cv_time now, struct bucket
 bool punch_budget_has_sockets(const struct punch_budget *b, cv_time now, unsigned count);
 /* The same, and they are. */
 bool punch_budget_take_sockets(struct punch_budget *b, cv_time now, unsigned count);
+void punch_budget_left(const struct punch_budget *b, cv_time now, struct punch_left *out);
 /* True when a whole attempt of our own, with @sockets, need not end early. */
 bool punch_budget_has_attempt(const struct punch_budget *b, cv_time now, unsigned sockets);
