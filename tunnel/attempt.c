@@ -13,6 +13,8 @@ uint64_t attempt_path_name(const struct origin *o)
 {
 	if (o->is_relay)
 		return o->channel | 1;
+	if (o->addr.family == ADDR_NONE)
+		return 0;
 	return addr_hash(&o->addr, o->socket) | 1;
 }
 

@@ -25,5 +25,5 @@ void attempt_on_deadline(struct session *s, cv_time now);
 void attempt_doubt(struct session *s, cv_time now);
 /* The handshake is done: pauses begin anew. */
 void attempt_succeeded(struct session *s, cv_time now);
-/* A path's name for its cookie; never 0. */
+/* A path's name for its cookie; 0: no path, but servers. */
 uint64_t attempt_path_name(const struct origin *o);

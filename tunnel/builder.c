@@ -224,6 +224,7 @@ static size_t build_packet(struct work *k, cv_time now, bool is_first, bool may_
 	            is_eliciting, is_last);
 	recovery_on_sent(s, now, k->slot, number, (uint16_t)size, is_eliciting, ask_now);
 	trace_emit(s->core->trace, now, TRACE_PACKET_SENT, s->number, number, size);
+	path_on_packet(k->p, size);
 	if (is_eliciting) {
 		k->budget -= CV_MIN(k->budget, size);
 		pacer_on_sent(&k->p->pacer, now, size);
@@ -249,6 +250,8 @@ static uint64_t allowance(struct session *s, struct path *p, cv_time now)
 		return 0;
 	}
 	paced = pacer_budget(&p->pacer, now, want);
+	if (p->is_claimed)
+		window = CV_MIN(window, (uint64_t)CV_MAX(p->credit, 0));
 	return CV_MIN(window, paced);
 }
 
@@ -319,7 +322,7 @@ static uint8_t ack_slot(const struct session *s, cv_time now)
 	uint8_t slot = s->acks.path;
 
 	if (slot < PATHS_MAX && path_can_carry(&s->paths.list[slot], now) &&
-	    !s->paths.list[slot].is_blocked)
+	    !s->paths.list[slot].is_blocked && !path_is_spent(&s->paths.list[slot]))
 		return slot;
 	return s->paths.active;
 }
@@ -345,10 +348,15 @@ static struct epoch *choose_epoch(struct session *s, cv_time now)
 }
 
 /* The active path is a connection that takes nothing now: packets would only grow old in a queue
- * (rule 6.2). */
+ * (rule 6.2); or it has had what a mere claim gets. */
 static bool is_blocked(const struct session *s)
 {
-	return s->paths.active != PATHS_NONE && s->paths.list[s->paths.active].is_blocked;
+	const struct path *p;
+
+	if (s->paths.active == PATHS_NONE)
+		return false;
+	p = &s->paths.list[s->paths.active];
+	return p->is_blocked || path_is_spent(p);
 }
 
 bool builder_write(struct session *s, cv_time now, struct train *train, struct session_out *out)

@@ -125,9 +125,11 @@ void endpoint_announce(struct endpoint *e, cv_time now)
 	for (unsigned i = 0; i < e->local_count; i++)
 		add_candidate(c, CANDIDATE_HOST, &e->local[i]);
 	for (uint32_t i = 0; i < e->server_count; i++) {
+		if (e->servers[i].is_removed)
+			continue;
 		rendezvous_stats(e->servers[i].r, &stats);
 		add_candidate(c, CANDIDATE_SERVER, &stats.public_address);
-		is_seen |= stats.public_address.family == ADDR_V4;
+		is_seen |= e->servers[i].is_up && stats.public_address.family == ADDR_V4;
 	}
 	/* As a foreign STUN server sees us, where none of ours is reached by UDP over IPv4. */
 	if (!is_seen && !nat_is_hard(&c->nat))
@@ -492,8 +494,10 @@ static void open_channels(struct endpoint *e, cv_time now, struct session *s,
                           const struct train *train)
 {
 	for (uint32_t i = 0; i < e->server_count; i++) {
-		if (rendezvous_channel(e->servers[i].r, s->number) == 0)
-			rendezvous_open(e->servers[i].r, now, s->number, train->bytes);
+		if (rendezvous_channel(e->servers[i].r, s->number) != 0)
+			continue;
+		rendezvous_open(e->servers[i].r, now, s->number, train->bytes);
+		initiator_on_opens(&s->initiator);
 	}
 }
 

@@ -201,6 +201,7 @@ static void answer_init(struct hub *h, cv_time now, struct arrival *from, bool i
 	memcpy(info->pk, in->peer_pk, 32);
 	info->from = from->from;
 	info->socket = from->socket;
+	info->has_others = false;
 	reply(h, from->socket, &from->from, e->resp, WIRE_RESP_SIZE);
 }
 
@@ -239,6 +240,7 @@ static void repeat_resp(struct hub *h, struct arrival *from, const uint8_t *init
 		return;
 	}
 	info = info_of(h, e);
+	info->has_others |= info->socket != from->socket || !addr_equal(&info->from, &from->from);
 	info->from = from->from;
 	info->socket = from->socket;
 	reply(h, from->socket, &from->from, e->resp, WIRE_RESP_SIZE);
@@ -363,9 +365,11 @@ static struct hub_session *join(struct hub *h, cv_time now, struct arrival *from
 	if (verdict == ASSOC_REPLACED)
 		hub_session_begin_again(h, now, s);
 	/* RESP went there, and what only its reader can seal came back from there: as good as a
-	 * PROBE answered. From elsewhere it proves nothing: a continuing INIT needs no cookie, so
-	 * whoever repeats it may say that he is anybody. */
-	if ((verdict == ASSOC_REPLACED || verdict == ASSOC_ADDED) && info->socket == from->socket &&
+	 * PROBE answered, if it went nowhere else or nobody can say by TCP that he is another. Else
+	 * it proves nothing: a continuing INIT needs no cookie, so whoever repeats it may say that
+	 * he is anybody. */
+	if ((verdict == ASSOC_REPLACED || verdict == ASSOC_ADDED) &&
+	    (!info->has_others || from->socket == SOCKET_TCP) && info->socket == from->socket &&
 	    addr_equal(&info->from, &from->from))
 		hub_session_move(h, now, s, info->socket, &info->from);
 	pendings_drop(&h->pendings, now, &h->indexes, p, true); /* joined, or freed by the join */

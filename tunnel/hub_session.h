@@ -75,8 +75,9 @@ struct hub_reply {
 /* Beside each pending handshake: whose, and where its INIT came from. */
 struct hub_pending {
 	uint8_t pk[32];
-	struct addr from;
+	struct addr from; /* of the newest of its INITs: RESP went there */
 	uint16_t socket;
+	bool has_others; /* and elsewhere, before */
 };
 
 enum {

@@ -99,13 +99,26 @@ static bool was_asked(const struct session *s, const struct origin *from)
 	return false;
 }
 
+/* What a handshake says of the address that its last datagram seemed to come from. */
+enum source {
+	SOURCE_UNKNOWN, /* like that of any other packet */
+	SOURCE_CLAIMED, /* our INIT or RESP may have gone there; but others could read it, too */
+	SOURCE_PROVEN,  /* it went there alone, or to a server */
+};
+
+static enum source source_of(const struct origin *from, bool is_asked, bool is_only)
+{
+	if (!is_asked)
+		return SOURCE_UNKNOWN;
+	return from->is_relay || is_only ? SOURCE_PROVEN : SOURCE_CLAIMED;
+}
+
 static void on_handshake_done(struct session *s, cv_time now, const struct origin *from,
-                              enum assoc_verdict verdict, bool is_asked)
+                              enum assoc_verdict verdict, enum source source)
 {
 	uint8_t slot = PATHS_NONE;
 
-	/* An INIT of ours went there, or RESP did: else the source is a claim like any other. */
-	if (is_asked)
+	if (source != SOURCE_UNKNOWN)
 		slot = paths_add(&s->paths, now, from);
 	else
 		(void)arrival_slot(s, now, from);
@@ -114,7 +127,7 @@ static void on_handshake_done(struct session *s, cv_time now, const struct origi
 	else
 		session_on_policies(s, now); /* one of them may be new */
 	if (slot != PATHS_NONE)
-		path_on_handshake(&s->paths.list[slot], now);
+		path_on_handshake(&s->paths.list[slot], now, source == SOURCE_PROVEN);
 	attempt_succeeded(s, now);
 	if (!s->paths.is_relay_only || from->is_relay)
 		session_rechoose(s, now);
@@ -171,8 +184,10 @@ static void on_restart(struct session *s, cv_time now)
 void inbound_on_resp(struct session *s, cv_time now, const struct origin *from,
                      const uint8_t *bytes, size_t size)
 {
-	bool is_asked = was_asked(s, from);
+	bool is_only = initiator_asked_only(&s->initiator, attempt_path_name(from));
+	enum source source = source_of(from, was_asked(s, from), is_only);
 	enum assoc_verdict verdict;
+	uint8_t slot;
 	bool is_forged;
 
 	s->turned_at = now;
@@ -187,11 +202,11 @@ void inbound_on_resp(struct session *s, cv_time now, const struct origin *from,
 	switch (verdict) {
 	case ASSOC_REPLACED:
 		session_renew_object(s, now, CLOSE_REPLACED);
-		on_handshake_done(s, now, from, verdict, is_asked);
+		on_handshake_done(s, now, from, verdict, source);
 		break;
 	case ASSOC_ADDED:
 	case ASSOC_BOUND:
-		on_handshake_done(s, now, from, verdict, is_asked);
+		on_handshake_done(s, now, from, verdict, source);
 		break;
 	case ASSOC_RESTART:
 		on_restart(s, now);
@@ -200,6 +215,9 @@ void inbound_on_resp(struct session *s, cv_time now, const struct origin *from,
 		attempt_plan(s, now, assoc_is_live(&s->assoc, now) ? SESSION_RETRY_MAX : 0);
 		return;
 	}
+	slot = paths_find(&s->paths, from);
+	if (slot != PATHS_NONE)
+		path_on_received(&s->paths.list[slot], size);
 	/* Something must arrive under the new keys before the peer may use them. */
 	s->confirm_at = now;
 	s->confirm_interval = 0;
@@ -239,7 +257,8 @@ static bool confirm(struct session *s, cv_time now, const struct origin *from,
 	struct epoch trial = { 0 };
 	struct assoc_join join;
 	enum assoc_verdict verdict;
-	bool opened, was_sent_there;
+	enum source source;
+	bool opened;
 
 	if (!e || e->owner != s->number || !session_has_room(s))
 		return false;
@@ -262,7 +281,8 @@ static bool confirm(struct session *s, cv_time now, const struct origin *from,
 		.local_index = e->index,
 		.remote_index = e->remote_index,
 	};
-	was_sent_there = pending_was_sent_to(e, attempt_path_name(from));
+	source = source_of(from, pending_was_sent_to(e, attempt_path_name(from)),
+	                   pending_was_sent_only_to(e, attempt_path_name(from)));
 	verdict = assoc_join(&s->assoc, now, c->rng, &join);
 	if (verdict != ASSOC_REPLACED)
 		s->farewell_size = 0;
@@ -272,7 +292,7 @@ static bool confirm(struct session *s, cv_time now, const struct origin *from,
 	if (verdict == ASSOC_REPLACED)
 		session_renew_object(s, now, CLOSE_REPLACED);
 	initiator_stop(&s->initiator, now, &s->assoc);
-	on_handshake_done(s, now, from, verdict, was_sent_there);
+	on_handshake_done(s, now, from, verdict, source);
 	return true;
 }
 
@@ -429,6 +449,7 @@ void inbound_on_data(struct session *s, cv_time now, const struct origin *from, 
 	slot = arrival_slot(s, now, from);
 	if (slot == PATHS_NONE || s->close_code != CLOSE_NONE)
 		return;
+	path_on_received(&s->paths.list[slot], size);
 	acks_on_ecn(&s->acks, (enum ecn_codepoint)from->ecn);
 	on_frames(s, now, &head, slot, bytes + WIRE_DATA_HEADER, plain);
 }
@@ -536,6 +557,7 @@ void inbound_on_probe(struct session *s, cv_time now, const struct origin *from,
 	slot = arrival_slot(s, now, from);
 	if (slot == PATHS_NONE)
 		return;
+	path_on_received(&s->paths.list[slot], size);
 	if (probe.type == PROBE_CHALLENGE && (probe.flags & PROBE_FLAG_NOMINATE) &&
 	    is_newest_nomination(s, &head))
 		on_nomination(s, now, slot);

@@ -90,6 +90,8 @@ bool initiator_turn(struct initiator *i, cv_time now, struct assoc *a, const str
 	memcpy(i->ours, a->incarnation, INCARNATION_SIZE);
 	i->was_bound = a->is_bound;
 	i->made_at = now;
+	i->sent_to = 0;
+	i->is_sent_elsewhere = false;
 	return true;
 }
 
@@ -122,6 +124,8 @@ void initiator_write(struct initiator *i, const struct assoc *a, cv_time now, ui
 	const struct epoch *e = continued(i, a);
 
 	CV_ASSERT(i->local_index != 0);
+	i->is_sent_elsewhere |= path != 0 && i->sent_to != 0 && i->sent_to != path;
+	i->sent_to = path != 0 ? path : i->sent_to;
 	memcpy(out, i->init, WIRE_INIT_SIZE);
 	/* A cookie given for this very INIT says that the epoch which it names is not known there:
 	 * the other side has restarted. */
@@ -129,6 +133,16 @@ void initiator_write(struct initiator *i, const struct assoc *a, cv_time now, ui
 		cookie_write_mac2(c->cookie, COOKIE_SIZE, out);
 	else if (e)
 		cookie_write_mac2(e->mac2_secret, sizeof(e->mac2_secret), out);
+}
+
+void initiator_on_opens(struct initiator *i)
+{
+	i->is_sent_elsewhere = true;
+}
+
+bool initiator_asked_only(const struct initiator *i, uint64_t path)
+{
+	return i->sent_to == path && !i->is_sent_elsewhere;
 }
 
 static struct initiator_cookie *room_for_cookie(struct initiator *i, uint64_t path)

@@ -35,7 +35,9 @@ struct initiator {
 	cv_time made_at, send_at, started_at;
 	cv_duration interval;
 	uint32_t tries;
-	uint8_t version_seen; /* a responder listed only other versions: 0 none */
+	uint64_t sent_to;       /* by the first path that this INIT took; 0: none yet */
+	bool is_sent_elsewhere; /* and by others */
+	uint8_t version_seen;   /* a responder listed only other versions: 0 none */
 	struct initiator_cookie cookies[INITIATOR_COOKIES];
 };
 
@@ -59,6 +61,10 @@ bool initiator_turn(struct initiator *i, cv_time now, struct assoc *a, const str
  * zero. */
 void initiator_write(struct initiator *i, const struct assoc *a, cv_time now, uint64_t path,
                      uint8_t out[WIRE_INIT_SIZE]);
+/* The INIT in hand, written for no path (0), went to servers. */
+void initiator_on_opens(struct initiator *i);
+/* The INIT in hand went by that path and by no other: who answers it is there. */
+bool initiator_asked_only(const struct initiator *i, uint64_t path);
 /* A COOKIE came on @path: keep it and repeat at once. False: forged or unasked. */
 bool initiator_on_cookie(struct initiator *i, cv_time now, const struct remote *peer, uint64_t path,
                          const uint8_t *bytes, size_t size);

@@ -40,6 +40,34 @@ static void reply(struct endpoint *e, const struct origin *to, const uint8_t *by
 	e->reply_count++;
 }
 
+/* An INIT that we know, and where it comes from now: under `path: relay` of either side whoever
+ * repeats it directly would learn whether we are there. */
+static void repeat_resp(struct endpoint *e, const struct origin *from, struct pending *known)
+{
+	const struct session *s = endpoint_find_session(e, known->owner);
+
+	if (!from->is_relay && (!s || s->policy == POLICY_RELAY || known->policy == POLICY_RELAY)) {
+		e->counters.gate_drops++;
+		return;
+	}
+	pending_add_source(known, attempt_path_name(from));
+	reply(e, from, known->resp, WIRE_RESP_SIZE);
+}
+
+/* Whether anybody may come off the relay. If not, even a COOKIE would tell who knows our key that
+ * we are there. */
+static bool has_direct_peers(const struct endpoint *e)
+{
+	const struct session *s;
+
+	endpoint_for_each_session(e, i, s)
+	{
+		if (s->policy != POLICY_RELAY)
+			return true;
+	}
+	return false;
+}
+
 void intake_init(struct endpoint *e, cv_time now, const struct origin *from, const uint8_t *bytes,
                  size_t size)
 {
@@ -57,10 +85,13 @@ void intake_init(struct endpoint *e, cv_time now, const struct origin *from, con
 		e->counters.malformed++;
 		return;
 	}
+	if (!from->is_relay && !has_direct_peers(e)) {
+		e->counters.gate_drops++;
+		return;
+	}
 	repeat = pendings_repeat(&e->pendings, bytes + WIRE_INIT_SIZE - 2 * MAC_SIZE);
 	if (repeat) {
-		pending_add_source(repeat, attempt_path_name(from));
-		reply(e, from, repeat->resp, WIRE_RESP_SIZE);
+		repeat_resp(e, from, repeat);
 		return;
 	}
 	if (from->is_relay)

@@ -12,6 +12,8 @@ enum {
 	LOOPBACK_V6 = 65536 - 48, /* of IPv4: the largest that there is */
 };
 
+enum { CLAIM_FACTOR = 3 }; /* RFC 9000, 8.1 */
+
 /* Largest UDP payload that an Ethernet carries, by family; a relay takes a little less. */
 static uint32_t usual(const struct origin *to)
 {
@@ -106,7 +108,7 @@ bool path_is_to(const struct path *p, const struct origin *o)
 
 bool path_can_carry(const struct path *p, cv_time now)
 {
-	if (p->state != PATH_USABLE && !(p->state == PATH_VALID && p->is_first))
+	if (p->state != PATH_USABLE && !(p->state == PATH_VALID && p->is_first) && !p->is_claimed)
 		return false;
 	return cv_time_since(now, p->heard_at) < path_alive(p) || now < p->grace_until;
 }
@@ -143,17 +145,30 @@ void path_on_flow(struct path *p, cv_time now)
 		p->probe_at = cv_time_min(p->probe_at, cv_time_after(now, PATH_BEAT_TAIL));
 }
 
-void path_on_handshake(struct path *p, cv_time now)
+void path_on_handshake(struct path *p, cv_time now, bool is_proven)
 {
 	path_on_heard(p, now);
 	p->is_doubtful = false;
 	if (p->state == PATH_CHECKING || p->state == PATH_FAILED) {
-		p->state = PATH_VALID;
+		p->state = is_proven ? PATH_VALID : PATH_CHECKING;
 		p->is_first = true;
+		p->is_claimed = !is_proven;
 		p->tries = 0;
 		p->probe_at = now;
 		p->retry_at = CV_TIME_NEVER;
 	}
+}
+
+void path_on_received(struct path *p, size_t size)
+{
+	if (p->is_claimed)
+		p->credit += CLAIM_FACTOR * (int64_t)size;
+}
+
+void path_on_packet(struct path *p, size_t size)
+{
+	if (p->is_claimed)
+		p->credit -= (int64_t)size;
 }
 
 static void enter_checking(struct path *p, cv_time now, uint8_t tries)
@@ -214,6 +229,8 @@ void path_fail(struct path *p, cv_time now)
 	p->state = PATH_FAILED;
 	ecn_restart(&p->ecn);
 	p->is_first = false;
+	p->is_claimed = false;
+	p->credit = 0;
 	p->tries = 0;
 	p->probe_at = CV_TIME_NEVER;
 	p->retry_at = cv_time_after(now, p->retry_interval);
@@ -406,6 +423,7 @@ bool path_on_answer(struct path *p, cv_time now, uint64_t token, uint32_t size)
 	}
 	if (p->state == PATH_CHECKING) {
 		p->state = PATH_VALID;
+		p->is_claimed = false;
 		p->tries = 0;
 		p->probe_at = now;
 	} else if (p->state == PATH_VALID && found->size >= WIRE_DATAGRAM_BASE &&
@@ -497,6 +515,8 @@ bool path_check(const struct path *p)
 {
 	if (p->state == PATH_FREE)
 		return true;
+	if (p->is_claimed && (p->state != PATH_CHECKING || !p->is_first))
+		return false;
 	/* Every state of a path has a deadline: none can be forgotten. */
 	return path_deadline(p) != CV_TIME_NEVER && cc_check(&p->cc) && pacer_check(&p->pacer) &&
 	       pmtud_check(&p->pmtud) && ecn_check(&p->ecn);

@@ -13,7 +13,9 @@
  *
  * The path that carried the handshake enters at VALID: it may carry data before the padded
  * exchange, because both ends proved themselves on it; if that exchange then fails it is not used
- * any longer.
+ * any longer. Where the handshake went by other ways as well, whoever read it there may only claim
+ * to be here: such a path stays in CHECKING, and until a challenge is answered it carries three
+ * times what came by it and no more (RFC 9000, 8.1).
  */
 
 #include <stdbool.h>
@@ -94,6 +96,7 @@ struct path {
 	uint8_t kind;       /* enum path_kind */
 	uint8_t age;        /* generation of the slot, never 0 while in use */
 	bool is_first;      /* carried the handshake: data before the padded exchange */
+	bool is_claimed;    /* is_first, but only the peer says so: as much as .credit */
 	bool is_candidate;  /* announced by the peer: retried as long as its newest list has it; all
 	                     else is  forgotten when it fails */
 	bool is_doubtful;   /* beats missed or probe timeouts: data go elsewhere if they can */
@@ -124,6 +127,7 @@ struct path {
 	cv_duration probe_rtt; /* smoothed, by probes only: paths are compared by nothing else; 0:
 	                          none */
 	cv_duration ping_rtt;
+	int64_t credit; /* is_claimed: bytes that may still leave; the last packet may exceed it */
 	uint64_t inflight; /* bytes */
 	struct rtt rtt;
 	struct delivery delivery;
@@ -162,8 +166,17 @@ bool path_can_carry(const struct path *p, cv_time now);
 void path_on_heard(struct path *p, cv_time now);
 /* Data came by it, so more may be expected. */
 void path_on_flow(struct path *p, cv_time now);
-/* The handshake passed here: VALID at least. */
-void path_on_handshake(struct path *p, cv_time now);
+/* The handshake passed here: VALID at least, unless it is but a claim. */
+void path_on_handshake(struct path *p, cv_time now, bool is_proven);
+/* A datagram of @size bytes, of the peer's, came by it. */
+void path_on_received(struct path *p, size_t size);
+/* One of ours left; not a probe. */
+void path_on_packet(struct path *p, size_t size);
+/* Nothing but probes may leave, until more is heard. */
+static inline bool path_is_spent(const struct path *p)
+{
+	return p->is_claimed && p->credit <= 0;
+}
 /* Something happened (network event, doubt, news): what this path is found to be is asked anew,
  * soon and several times. */
 void path_check_now(struct path *p, cv_time now);

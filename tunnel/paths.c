@@ -137,10 +137,12 @@ static bool may_choose(const struct paths *ps, const struct path *p, cv_time now
 	return path_can_carry(p, now) && !p->is_doubtful;
 }
 
-/* True when @a is clearly better than @b: another kind, or a round trip shorter by a fifth and 2
- * ms. */
+/* True when @a is clearly better than @b: proven, another kind, or a round trip shorter by a fifth
+ * and 2 ms. */
 static bool is_better(const struct path *a, const struct path *b)
 {
+	if (a->is_claimed != b->is_claimed)
+		return b->is_claimed;
 	if (a->kind != b->kind)
 		return a->kind > b->kind;
 	if ((a->state == PATH_USABLE) != (b->state == PATH_USABLE))

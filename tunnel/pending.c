@@ -290,3 +290,8 @@ bool pending_was_sent_to(const struct pending *e, uint64_t name)
 	}
 	return false;
 }
+
+bool pending_was_sent_only_to(const struct pending *e, uint64_t name)
+{
+	return e->source_count == 1 && e->sources[0] == name;
+}

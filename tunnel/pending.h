@@ -62,6 +62,8 @@ struct pending *pendings_take(struct pendings *p, cv_time now, struct indexes *i
 /* RESP goes to this path, too. */
 void pending_add_source(struct pending *e, uint64_t name);
 bool pending_was_sent_to(const struct pending *e, uint64_t name);
+/* And nowhere else: who knows what it says is there. */
+bool pending_was_sent_only_to(const struct pending *e, uint64_t name);
 struct pending *pendings_find(struct pendings *p, uint32_t index);
 /* The answered handshake of this very INIT, or NULL. */
 struct pending *pendings_repeat(struct pendings *p, const uint8_t mac1[MAC_SIZE]);

@@ -75,15 +75,10 @@ static bool is_lead(const struct punch_attempt *a)
 
 /* ---- the budget ---- */
 
-static struct bucket *asked_bucket(const struct punch_attempt *a, struct session *s)
-{
-	return is_lead(a) ? NULL : &s->punch_asked;
-}
-
 /* Every limit allows one packet more now; else @a waits, or its budget is spent. */
 static bool may_send(const struct punch *p, cv_time now, struct session *s, struct punch_attempt *a)
 {
-	a->due_at = punch_budget_ready_at(&p->budget, now, asked_bucket(a, s));
+	a->due_at = punch_budget_ready_at(&p->budget, now, &s->punch_share, !is_lead(a));
 	if (a->packets >= p->budget.limits.packets_max || a->due_at == CV_TIME_NEVER) {
 		a->due_at = CV_TIME_NEVER;
 		a->until = cv_time_min(a->until, cv_time_after(now, PUNCH_SPRAY_TAIL));
@@ -94,7 +89,7 @@ static bool may_send(const struct punch *p, cv_time now, struct session *s, stru
 
 static void count_packet(struct punch *p, cv_time now, struct session *s, struct punch_attempt *a)
 {
-	punch_budget_take_packet(&p->budget, now, asked_bucket(a, s));
+	punch_budget_take_packet(&p->budget, now, &s->punch_share, !is_lead(a));
 	a->packets++;
 	p->stats.packets++;
 }
@@ -193,7 +188,7 @@ static bool open_sockets(struct endpoint *e, cv_time now, struct punch_attempt *
 {
 	count += has_sample;
 	release_sockets(e, now, a);
-	if (!punch_budget_take_sockets(&e->punch.budget, now, count))
+	if (!punch_budget_take_sockets(&e->punch.budget, now, count, !is_lead(a)))
 		return false;
 	a->first = extras_take(&e->extras, count);
 	if (a->first == 0)
@@ -609,9 +604,14 @@ static bool write_one(struct endpoint *e, cv_time now, struct punch_attempt *a, 
 
 bool punch_write(struct endpoint *e, cv_time now, struct train *out)
 {
+	/* By turns: else whoever comes first in the list has the whole rate. */
 	for (unsigned i = 0; i < PUNCH_ATTEMPTS_MAX; i++) {
-		if (write_one(e, now, &e->punch.list[i], out))
-			return true;
+		unsigned at = (e->punch.turn + i) % PUNCH_ATTEMPTS_MAX;
+
+		if (!write_one(e, now, &e->punch.list[at], out))
+			continue;
+		e->punch.turn = (at + 1) % PUNCH_ATTEMPTS_MAX;
+		return true;
 	}
 	return false;
 }
@@ -646,6 +646,17 @@ static bool have_failed(const struct session *s, cv_time now, bool is_hinted)
 		failed += path->kind == PATH_KIND_DIRECT;
 	}
 	return failed > 0;
+}
+
+/* There are gateways that say that they forward a port, and forward nothing: what they say does not
+ * count where plain probes have failed. Who leads by that finds help: that needs no plan. */
+static struct punch_plan plan_for(const struct endpoint *e, cv_time now, const struct session *s)
+{
+	struct nat_profile mine = e->core.nat;
+
+	if (mine.has_mapped)
+		mine.has_mapped = !have_failed(s, now, false);
+	return punch_plan(&mine, &s->punch.peer, s->has_smaller_key);
 }
 
 /* What is tried was planned for other routers than we know of by now: what they call for is tried
@@ -683,7 +694,7 @@ void punch_consider(struct endpoint *e, cv_time now, struct session *s)
 	if (is_direct(s) || e->core.nat_version == 0 || !s->punch.has_peer ||
 	    s->punch.peer.address.family != ADDR_V4)
 		return;
-	plan = punch_plan(&e->core.nat, &s->punch.peer, s->has_smaller_key);
+	plan = plan_for(e, now, s);
 	/* Nothing is known against either, or only this against the peer's: it may be ours. */
 	is_hinted = s->punch.peer.is_suspect;
 	if ((plan.kind == PUNCH_PLAN_NONE || is_hinted) && have_failed(s, now, is_hinted))
@@ -700,7 +711,8 @@ void punch_consider(struct endpoint *e, cv_time now, struct session *s)
 	if (s->paths.active == PATHS_NONE || is_validating(s) ||
 	    e->core.nat.address.family != ADDR_V4 ||
 	    !candidate_is_allowed(&e->core.scope, &s->punch.peer.address) ||
-	    !punch_budget_has_attempt(&e->punch.budget, now, sockets_for(e, plan.kind))) {
+	    !punch_budget_has_attempt(&e->punch.budget, now, &s->punch_share,
+	                              sockets_for(e, plan.kind))) {
 		s->punch_at = cv_time_after(now, WAIT_TIME);
 		return;
 	}

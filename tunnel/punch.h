@@ -76,6 +76,7 @@ struct punch {
 	struct extras *extras;       /* borrowed */
 	struct discovery *discovery; /* borrowed */
 	struct punch_attempt list[PUNCH_ATTEMPTS_MAX];
+	unsigned turn;   /* whose packet is looked for first */
 	uint16_t number; /* of the newest round */
 	cv_time sweep_at;
 	struct punch_stats stats;

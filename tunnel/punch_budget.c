@@ -12,7 +12,9 @@ enum {
 	HOUR = 3600,
 	HOURLY_COST =
 		2 * HOUR, /* a full bucket, and what accrues in an hour: half the share each */
-	ASKED_COST = 75,  /* what nobody answered is forgotten by then, by most routers */
+	/* One peer's part of it is a quarter: in any hour half of it. */
+	SHARE_COST = 4 * HOUR,
+	ASKED_COST = 75, /* what nobody answered is forgotten by then, by most routers */
 	SOCKET_COST = 120,
 	SOCKETS_MIN = 16,    /* predictions need a few even where the limit is low */
 	LIMIT_MAX = 1 << 21, /* times HOUR it is a bucket's depth */
@@ -49,6 +51,18 @@ static uint64_t asked_burst(const struct punch_budget *b)
 	return (uint64_t)b->limits.packets_max * ASKED_COST;
 }
 
+/* A packet at the least, as of the hour itself. */
+static uint64_t share_burst(const struct punch_budget *b)
+{
+	return CV_MAX((uint64_t)b->limits.hourly * HOUR, (uint64_t)SHARE_COST);
+}
+
+/* An attempt of our own; where the hour's share is small, half of what there can be. */
+static uint64_t hourly_reserve(const struct punch_budget *b)
+{
+	return CV_MIN((uint64_t)b->limits.packets_max * HOURLY_COST, hourly_burst(b) / 2);
+}
+
 static uint64_t sockets_rate(const struct punch_budget *b)
 {
 	return CV_MAX(b->limits.sockets_max, (uint32_t)SOCKETS_MIN);
@@ -61,38 +75,48 @@ static uint64_t sockets_burst(const struct punch_budget *b)
 
 /* ---- what is left ---- */
 
-cv_time punch_budget_ready_at(const struct punch_budget *b, cv_time now, const struct bucket *asked)
+cv_time punch_budget_ready_at(const struct punch_budget *b, cv_time now,
+                              const struct punch_share *share, bool is_asked)
 {
 	const struct punch_limits *l = &b->limits;
 	cv_time at = bucket_ready_at(&b->rate, now, l->rate, rate_burst(b), 1);
+	uint64_t cost = HOURLY_COST + (is_asked ? hourly_reserve(b) : 0);
 
-	if (bucket_ready_at(&b->hourly, now, l->hourly, hourly_burst(b), HOURLY_COST) > now)
+	if (bucket_ready_at(&b->hourly, now, l->hourly, hourly_burst(b), cost) > now ||
+	    bucket_ready_at(&share->hourly, now, l->hourly, share_burst(b), SHARE_COST) > now)
 		return CV_TIME_NEVER;
-	if (!asked)
+	if (!is_asked)
 		return at;
-	return CV_MAX(at, bucket_ready_at(asked, now, l->packets_max, asked_burst(b), ASKED_COST));
+	return CV_MAX(at, bucket_ready_at(&share->asked, now, l->packets_max, asked_burst(b),
+	                                  ASKED_COST));
 }
 
-void punch_budget_take_packet(struct punch_budget *b, cv_time now, struct bucket *asked)
+void punch_budget_take_packet(struct punch_budget *b, cv_time now, struct punch_share *share,
+                              bool is_asked)
 {
 	const struct punch_limits *l = &b->limits;
 
 	(void)bucket_take(&b->rate, now, l->rate, rate_burst(b), 1);
 	(void)bucket_take(&b->hourly, now, l->hourly, hourly_burst(b), HOURLY_COST);
-	if (asked)
-		(void)bucket_take(asked, now, l->packets_max, asked_burst(b), ASKED_COST);
+	(void)bucket_take(&share->hourly, now, l->hourly, share_burst(b), SHARE_COST);
+	if (is_asked)
+		(void)bucket_take(&share->asked, now, l->packets_max, asked_burst(b), ASKED_COST);
 }
 
-bool punch_budget_has_sockets(const struct punch_budget *b, cv_time now, unsigned count)
+static bool has_sockets(const struct punch_budget *b, cv_time now, unsigned count, bool is_asked)
 {
+	uint64_t cost = (uint64_t)count * SOCKET_COST;
+
+	/* Of the two attempts' worth that there may be, one is our own. */
+	if (is_asked)
+		cost += sockets_rate(b) * SOCKET_COST;
 	return count <= b->limits.sockets_max &&
-	       bucket_ready_at(&b->sockets, now, sockets_rate(b), sockets_burst(b),
-	                       (uint64_t)count * SOCKET_COST) <= now;
+	       bucket_ready_at(&b->sockets, now, sockets_rate(b), sockets_burst(b), cost) <= now;
 }
 
-bool punch_budget_take_sockets(struct punch_budget *b, cv_time now, unsigned count)
+bool punch_budget_take_sockets(struct punch_budget *b, cv_time now, unsigned count, bool is_asked)
 {
-	return count <= b->limits.sockets_max &&
+	return has_sockets(b, now, count, is_asked) &&
 	       bucket_take(&b->sockets, now, sockets_rate(b), sockets_burst(b),
 	                   (uint64_t)count * SOCKET_COST);
 }
@@ -106,12 +130,15 @@ void punch_budget_left(const struct punch_budget *b, cv_time now, struct punch_l
 	out->sockets = (uint32_t)(sockets / SOCKET_COST);
 }
 
-bool punch_budget_has_attempt(const struct punch_budget *b, cv_time now, unsigned sockets)
+bool punch_budget_has_attempt(const struct punch_budget *b, cv_time now,
+                              const struct punch_share *share, unsigned sockets)
 {
-	uint64_t cost = (uint64_t)b->limits.packets_max * HOURLY_COST;
-	uint64_t burst = hourly_burst(b);
+	uint64_t packets = b->limits.packets_max, hourly = b->limits.hourly;
+	uint64_t burst = hourly_burst(b), of_peer = share_burst(b);
 
-	return punch_budget_has_sockets(b, now, sockets) &&
-	       bucket_ready_at(&b->hourly, now, b->limits.hourly, burst, CV_MIN(cost, burst)) <=
-	               now;
+	return has_sockets(b, now, sockets, false) &&
+	       bucket_ready_at(&b->hourly, now, hourly, burst,
+	                       CV_MIN(packets * HOURLY_COST, burst)) <= now &&
+	       bucket_ready_at(&share->hourly, now, hourly, of_peer,
+	                       CV_MIN(packets * SHARE_COST, of_peer)) <= now;
 }

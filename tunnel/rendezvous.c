@@ -37,7 +37,9 @@
 #define KEEPALIVE CV_SEC(25)           /* until something else is known */
 #define PROBE_INTERVAL CV_SEC(1)       /* of a keepalive: lost within 30 s of the server's death */
 #define PROBE_INTERVAL_FAST CV_MS(400) /* of a check: lost within 2 s */
-#define DOUBT_SPACING CV_SEC(1)        /* a hundred peers that fall silent are one reason to ask */
+#define ASKED_SPACING                                                                              \
+	CV_MS(250)              /* a server asks as often, and may tell another address each time */
+#define DOUBT_SPACING CV_SEC(1) /* a hundred peers that fall silent are one reason to ask */
 #define CONFIRM_INTERVAL CV_MS(250)
 #define REKEY_RETRY CV_SEC(60)
 #define RESTART_SPREAD CV_SEC(5)
@@ -438,23 +440,38 @@ static cv_duration fast_interval(const struct rendezvous *r)
 	return r->socket == SOCKET_TCP ? PROBE_INTERVAL : PROBE_INTERVAL_FAST;
 }
 
-void rendezvous_ask(struct rendezvous *r, cv_time now)
+static void ask_at(struct rendezvous *r, cv_time now, cv_time at)
 {
 	r->probes = 0;
 	r->asks = PROBES_MAX;
 	r->probe_interval = fast_interval(r);
 	r->is_checking = true;
-	r->probe_at = now;
+	r->probe_at = at;
 	turn_probe(r, now);
+}
+
+void rendezvous_ask(struct rendezvous *r, cv_time now)
+{
+	ask_at(r, now, now);
+}
+
+static bool is_being_checked(const struct rendezvous *r)
+{
+	return r->is_checking && (r->probes > 0 || r->asks > 0);
+}
+
+void rendezvous_on_challenged(struct rendezvous *r, cv_time now)
+{
+	if (r->state == STATE_UP && !is_being_checked(r))
+		ask_at(r, now, CV_MAX(now, cv_time_after(r->asked_at, ASKED_SPACING)));
 }
 
 void rendezvous_check_now(struct rendezvous *r, cv_time now)
 {
 	switch (r->state) {
 	case STATE_UP:
-		if (r->is_checking && (r->probes > 0 || r->asks > 0))
-			return; /* being checked */
-		rendezvous_ask(r, now);
+		if (!is_being_checked(r))
+			rendezvous_ask(r, now);
 		return;
 	case STATE_CONNECTING:
 		/* Our own INIT may be what was refused: no faster than it is repeated anyway. */

@@ -166,7 +166,7 @@ static void on_probe(struct rendezvous *r, cv_time now, const struct origin *hea
 				.size = probe.flags & PROBE_FLAG_PAD_ANSWER ? size : 0,
 			};
 		/* It asks because it sees us elsewhere, or not at all: where? */
-		rendezvous_check_now(r, now);
+		rendezvous_on_challenged(r, now);
 		return;
 	}
 	on_answer(r, now, heard->socket, &heard->addr, &probe);

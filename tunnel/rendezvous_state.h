@@ -160,6 +160,8 @@ bool rendezvous_may_talk(const struct rendezvous *r);
 #define RENDEZVOUS_ATTEMPT_TIME CV_SEC(5)
 /* Asks where it sees us, at once. */
 void rendezvous_ask(struct rendezvous *r, cv_time now);
+/* The server asked us something: so do we, but not as often as it likes. */
+void rendezvous_on_challenged(struct rendezvous *r, cv_time now);
 
 /* ---- rendezvous_tcp.c ---- */
 

@@ -31,6 +31,7 @@
 #include "tunnel/initiator.h"
 #include "tunnel/paths.h"
 #include "tunnel/pending.h"
+#include "tunnel/punch_budget.h"
 #include "tunnel/punch_talk.h"
 #include "tunnel/replay.h"
 #include "tunnel/sent.h"
@@ -183,14 +184,14 @@ struct session {
 	} batch[PATHS_MAX];
 
 	struct punch_talk punch;
-	const char *punch_doing;   /* static: what is tried now, in words; NULL: nothing */
-	cv_time punch_at;          /* not before */
-	cv_time range_at;          /* no ports at random before, on either side */
-	cv_time punch_ended_at;    /* the last attempt; 0: none yet */
-	uint8_t punches_failed;    /* since the last success or event */
-	cv_time punch_replan_at;   /* nor given up for another plan */
-	cv_time punch_help_at;     /* the peer is not helped again before */
-	struct bucket punch_asked; /* packets at its wish: punch_budget.h */
+	const char *punch_doing;        /* static: what is tried now, in words; NULL: nothing */
+	cv_time punch_at;               /* not before */
+	cv_time range_at;               /* no ports at random before, on either side */
+	cv_time punch_ended_at;         /* the last attempt; 0: none yet */
+	uint8_t punches_failed;         /* since the last success or event */
+	cv_time punch_replan_at;        /* nor given up for another plan */
+	cv_time punch_help_at;          /* the peer is not helped again before */
+	struct punch_share punch_share; /* of the budget */
 
 	/* the newest nomination: epoch and number of its probe */
 	uint32_t nominated_index;

@@ -39,6 +39,7 @@ static struct gateway {
 	bool is_refusing_version; /* says so when it has no PCP; else it drops that */
 	uint8_t result;
 	uint32_t lifetime_s; /* granted at most; 0: as asked */
+	uint32_t refusal_s;  /* how long a refusal holds; 0: 30 s */
 	struct addr at, outside;
 	cv_time restarted_at;
 	unsigned mappings; /* made */
@@ -86,7 +87,7 @@ static inline void write_pcp_answer(struct wr *w, const struct request *req, uin
 	wr_u8(w, 0x81);
 	wr_u8(w, 0);
 	wr_u8(w, result);
-	wr_u32(w, result ? 30 : life);
+	wr_u32(w, result ? (gw.refusal_s ? gw.refusal_s : 30) : life);
 	wr_u32(w, epoch());
 	wr_zero(w, 12);
 	wr_copy(w, req->nonce, PCP_NONCE_SIZE - 1);

@@ -483,6 +483,18 @@ static void forgeries_are_refused(void **state)
 	for (size_t cut = 0; cut < size; cut++)
 		assert_false(discovery_on_datagram(&w.d, w.now, SOCKET_MAIN, &q->to, bytes, cut));
 	assert_false(discovery_on_datagram(&w.d, w.now, SOCKET_MAIN, &q->to, w.last, w.last_size));
+	/* Nor one that tells an address of IPv6. */
+	{
+		struct stun_message m;
+		struct stun_told told = { .mapped = { .family = ADDR_V6, .port = 7 } };
+		uint8_t other[STUN_ANSWER_MAX];
+
+		assert_int_equal(stun_write_request(other, sizeof(other), id, 0, 0), STUN_HEADER);
+		assert_true(stun_read(other, STUN_HEADER, &m));
+		assert_false(
+			discovery_on_datagram(&w.d, w.now, SOCKET_MAIN, &q->to, other,
+		                              stun_write_answer(other, sizeof(other), &m, &told)));
+	}
 	/* The real one counts once. */
 	assert_true(discovery_on_datagram(&w.d, w.now, SOCKET_MAIN, &q->to, bytes, size));
 	assert_false(discovery_on_datagram(&w.d, w.now, SOCKET_MAIN, &q->to, bytes, size));

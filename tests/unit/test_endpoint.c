@@ -16,6 +16,7 @@
 
 #include "tests/unit/endpoint_pair.h"
 #include "tunnel/endpoint_inner.h"
+#include "tunnel/rendezvous_state.h"
 #include "tunnel/stun.h"
 
 enum { A = 0, B = 1 };
@@ -579,6 +580,48 @@ static void what_stun_tells_is_a_candidate(void **state)
 	pair_deinit(&p);
 }
 
+static bool is_announced(const struct addr *a)
+{
+	const struct session_core *core = &p.side[A].e->core;
+	bool is_told = false;
+
+	for (unsigned i = 0; i < core->candidate_count; i++)
+		is_told |= addr_equal(&core->candidates[i].addr, a);
+	return is_told;
+}
+
+/* What a server saw is of use while it may be true: a foreign one's word counts as soon as it is
+ * not up, and with its removal it is forgotten. */
+static void what_a_server_saw_ends_with_it(void **state)
+{
+	const struct addr old = addr_v4(203, 0, 113, 77, 40007);
+	const struct addr seen = addr_v4(203, 0, 113, 78, 40008);
+	uint8_t sk[32] = { 9 };
+	struct identity server;
+	struct endpoint *e;
+	uint32_t number;
+
+	(void)state;
+	meet(8);
+	e = p.side[A].e;
+	identity_init(&server, sk);
+	assert_int_equal(endpoint_add_server(e, p.now, server.pk, &number), 0);
+	e->servers[number].r->public_address = old;
+	e->servers[number].is_up = true;
+	e->core.nat.address = seen;
+	endpoint_announce(e, p.now);
+	assert_true(is_announced(&old));
+	assert_false(is_announced(&seen));
+	e->servers[number].is_up = false;
+	endpoint_announce(e, p.now);
+	assert_true(is_announced(&old)); /* it may come back, and so may we */
+	assert_true(is_announced(&seen));
+	endpoint_remove_server(e, p.now, number);
+	assert_false(is_announced(&old));
+	assert_true(is_announced(&seen));
+	pair_deinit(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -598,6 +641,7 @@ int main(void)
 		cmocka_unit_test(candidates_lead_to_the_lan),
 		cmocka_unit_test(a_port_mapping_is_a_way_in),
 		cmocka_unit_test(what_stun_tells_is_a_candidate),
+		cmocka_unit_test(what_a_server_saw_ends_with_it),
 		cmocka_unit_test(a_forgotten_mapping_is_followed),
 		cmocka_unit_test(and_within_three_round_trips),
 		cmocka_unit_test(copies_from_elsewhere_move_nothing),

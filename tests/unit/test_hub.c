@@ -404,8 +404,9 @@ static struct flight flight_of(const struct world *w, unsigned kind, const struc
 
 /* An agent that seals whatever it likes: it begins a new object by a continuing INIT, which
  * needs no cookie, and repeats it with a stranger's address. RESP goes there, but nothing
- * else may: through the relay it would be a flood. */
-static void a_repeat_from_elsewhere_moves_nothing(void **state)
+ * else may: through the relay it would be a flood. @is_spoofed: the confirmation seems to come from
+ * there, too, for it could read the other RESP. */
+static void repeat_from_elsewhere(bool is_spoofed)
 {
 	struct world *w = pair_new(13);
 	struct rendezvous *r = w->agents[0].rv;
@@ -414,7 +415,6 @@ static void a_repeat_from_elsewhere_moves_nothing(void **state)
 	struct train t = { .bytes = w->train };
 	struct flight init;
 
-	(void)state;
 	rng_fill(&w->rng, incarnation, sizeof(incarnation));
 	r->session.assoc.is_bound = false; /* as if it had forgotten all but its keys */
 	assoc_rename(&r->session.assoc, incarnation);
@@ -430,12 +430,23 @@ static void a_repeat_from_elsewhere_moves_nothing(void **state)
 	r->session.assoc.is_bound = false;
 	turn(w);
 	assert_true(r->session.assoc.is_bound);
+	for (unsigned i = 0; i < w->flight_count && is_spoofed; i++) {
+		if (addr_equal(&w->flights[i].from, &w->agents[0].addr))
+			w->flights[i].from = victim;
+	}
 	run(w, CV_MS(200));
 	assert_null(hub_session_at(w->hub, SOCKET_MAIN, &victim));
 	assert_non_null(hub_session_at(w->hub, SOCKET_MAIN, &w->agents[0].addr));
 	run(w, CV_SEC(60));
 	assert_int_equal(stats_of(w).agents, 2);
 	world_free(w);
+}
+
+static void a_repeat_from_elsewhere_moves_nothing(void **state)
+{
+	(void)state;
+	repeat_from_elsewhere(false);
+	repeat_from_elsewhere(true);
 }
 
 int main(void)

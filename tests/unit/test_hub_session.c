@@ -214,6 +214,36 @@ static void an_answer_comes_later_and_elsewhere(void **state)
 	world_free(w);
 }
 
+/* Numbers that an agent may name, and an answer from where nobody was asked. */
+static void what_an_agent_says_has_bounds(void **state)
+{
+	struct world *w = pair_new(43);
+	struct hub_session *s = hub_session_at(w->hub, SOCKET_MAIN, &w->agents[0].addr);
+	const struct wire_probe later = { .type = PROBE_CHALLENGE,
+		                          .token = 9,
+		                          .seconds = UINT16_MAX };
+	struct addr there = addr_v4(203, 0, 113, 7, 7), other = addr_v4(203, 0, 113, 8, 8);
+
+	(void)state;
+	assert_true(hub_session_on_aside(w->hub, w->now, s, SOCKET_MAIN, &there, &later));
+	assert_int_equal(s->later.at, w->now + CV_SEC(240));
+	hub_session_on_interval(s, UINT16_MAX);
+	assert_int_equal(s->port.silence_s, 125);
+	/* Too little came to be answered by a challenge. */
+	hub_session_doubt(w->hub, w->now, s, SOCKET_MAIN, &there, LIGHT_PROBE_MIN - 1);
+	assert_false(s->is_challenge_due);
+	hub_session_doubt(w->hub, w->now, s, SOCKET_MAIN, &there, LIGHT_PROBE_MIN);
+	assert_true(s->is_challenge_due);
+	s->challenge_token = 77;
+	hub_session_on_answer(w->hub, w->now, s, SOCKET_MAIN, &other, 77);
+	hub_session_on_answer(w->hub, w->now, s, SOCKET_EXTRA, &there, 77);
+	hub_session_on_answer(w->hub, w->now, s, SOCKET_MAIN, &there, 78);
+	assert_true(addr_equal(&s->port.path, &w->agents[0].addr));
+	hub_session_on_answer(w->hub, w->now, s, SOCKET_MAIN, &there, 77);
+	assert_true(addr_equal(&s->port.path, &there));
+	world_free(w);
+}
+
 static void a_closed_agent_is_gone_at_once(void **state)
 {
 	struct world *w = pair_new(27);
@@ -454,6 +484,7 @@ int main(void)
 		cmocka_unit_test(silence_for_a_minute_is_absence),
 		cmocka_unit_test(announced_silence_is_no_absence),
 		cmocka_unit_test(an_answer_comes_later_and_elsewhere),
+		cmocka_unit_test(what_an_agent_says_has_bounds),
 		cmocka_unit_test(a_closed_agent_is_gone_at_once),
 		cmocka_unit_test(a_refusing_port_is_gone_within_two_seconds),
 		cmocka_unit_test(a_forged_refusal_changes_nothing),

@@ -13,7 +13,9 @@
 #include <cmocka.h>
 
 #include "tests/unit/endpoint_pair.h"
+#include "tunnel/directory.h"
 #include "tunnel/intake.h"
+#include "tunnel/rendezvous_state.h"
 
 enum { A = 0, B = 1 };
 
@@ -191,6 +193,67 @@ static void an_init_is_answered_with_the_same_words(void **state)
 	pair_deinit(&p);
 }
 
+static bool keep_and_lose(struct pair *pair, struct pair_datagram *d)
+{
+	(void)keep(pair, d);
+	return true;
+}
+
+/* Under `path: relay` an INIT that came by the relay is not answered to whoever repeats it
+ * directly: the peer could find out whether we are where it believes. */
+static void a_relayed_init_has_no_answer_elsewhere(void **state)
+{
+	const struct origin relay = { .is_relay = true, .channel = 5 };
+	static const struct {
+		uint8_t ours, theirs;
+	} rows[] = { { POLICY_RELAY, POLICY_AUTO },
+		     { POLICY_AUTO, POLICY_RELAY },
+		     { POLICY_AUTO, POLICY_AUTO } };
+	uint8_t sk[32] = { 7 };
+	struct identity server;
+	uint32_t number;
+
+	(void)state;
+	identity_init(&server, sk);
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		pair_init(&p, 8);
+		p.filter = keep_and_lose;
+		p.side[B].has_address = false;
+		p.side[B].policy = rows[i].ours;
+		pair_start(&p);
+		pair_session(&p, A)->policy = rows[i].theirs; /* said, not kept */
+		pair_run(&p, CV_SEC(6));
+		assert_int_equal(endpoint_add_server(p.side[B].e, p.now, server.pk, &number), 0);
+		intake_init(p.side[B].e, p.now, &relay, init.bytes, init.size);
+		assert_int_equal(p.side[B].e->pendings.count, 1);
+		assert_int_equal(give(init.bytes, init.size, &init.from),
+		                 rows[i].ours == POLICY_AUTO && rows[i].theirs == POLICY_AUTO);
+		pair_deinit(&p);
+	}
+}
+
+/* Nor does anybody who knows our key find out by a COOKIE: if no peer may come directly, nobody has
+ * anything to ask there. */
+static void who_only_relays_answers_nobody(void **state)
+{
+	const uint8_t policies[] = { POLICY_AUTO, POLICY_DIRECT, POLICY_RELAY };
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(policies); i++) {
+		pair_init(&p, 9);
+		p.filter = keep_and_lose;
+		p.side[B].has_address = false;
+		p.side[B].policy = policies[i];
+		pair_start(&p);
+		pair_run(&p, CV_MS(300));
+		gate_press(&p.side[B].e->gate, p.now);
+		assert_int_equal(give(init.bytes, init.size, &init.from),
+		                 policies[i] != POLICY_RELAY);
+		assert_int_equal(counters().gate_drops, 1);
+		pair_deinit(&p);
+	}
+}
+
 static void who_is_leaving_takes_no_new_handshake(void **state)
 {
 	(void)state;
@@ -234,6 +297,40 @@ static void a_relayed_datagram_of_nobodys_channel_is_a_stray(void **state)
 	pair_deinit(&p);
 }
 
+/* Nor is it taken for one of a channel that there is, when it does not come from its server. */
+static void a_channel_is_its_servers(void **state)
+{
+	const struct addr at = addr_v4(203, 0, 113, 1, 28583),
+			  other = addr_v4(203, 0, 113, 2, 28583);
+	uint8_t bytes[PAIR_DATAGRAM_MAX + WIRE_RELAY_HEADER], sk[32] = { 6 };
+	struct wire_message m = { .type = MESSAGE_OPENED, .channel = 12345 };
+	struct contacts_event told;
+	struct identity server;
+	struct rendezvous *r;
+	uint32_t number;
+
+	(void)state;
+	meet(9);
+	identity_init(&server, sk);
+	assert_int_equal(endpoint_add_server(p.side[B].e, p.now, server.pk, &number), 0);
+	r = p.side[B].e->servers[number].r;
+	p.is_unchecked = true; /* the session has no keys */
+	r->session.assoc.is_bound = true;
+	r->current = at;
+	directory_tag(server.pk, p.side[B].me.pk, p.side[A].me.pk, m.tag);
+	assert_int_equal(contacts_on_message(&r->contacts, &m, &told), CONTACTS_CHANNEL);
+	wire_write_relay(bytes, 12345);
+	memcpy(bytes + WIRE_RELAY_HEADER, data.bytes, data.size);
+	(void)give(bytes, data.size + WIRE_RELAY_HEADER, &other);
+	assert_int_equal(counters().relay_strays, 1);
+	(void)give_by(1, bytes, data.size + WIRE_RELAY_HEADER, &at);
+	assert_int_equal(counters().relay_strays, 2);
+	(void)give(bytes, data.size + WIRE_RELAY_HEADER, &at);
+	assert_int_equal(counters().relay_strays, 2);
+	r->session.assoc.is_bound = false;
+	pair_deinit(&p);
+}
+
 /* A server's TCP brings what is the server's, and what is relayed: a bare packet of a peer would
  * make a path of it. */
 static void no_peer_comes_by_tcp(void **state)
@@ -265,10 +362,13 @@ int main(void)
 		cmocka_unit_test(every_damaged_byte_of_a_genuine_datagram_is_nothing),
 		cmocka_unit_test(a_replay_is_nothing),
 		cmocka_unit_test(an_init_is_answered_with_the_same_words),
+		cmocka_unit_test(a_relayed_init_has_no_answer_elsewhere),
+		cmocka_unit_test(who_only_relays_answers_nobody),
 		cmocka_unit_test(who_is_leaving_takes_no_new_handshake),
 		cmocka_unit_test(peers_are_found_by_their_keys),
 		cmocka_unit_test(no_peer_comes_by_tcp),
 		cmocka_unit_test(a_relayed_datagram_of_nobodys_channel_is_a_stray),
+		cmocka_unit_test(a_channel_is_its_servers),
 	};
 
 	return cmocka_run_group_tests_name("intake", tests, NULL, NULL);

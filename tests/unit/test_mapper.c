@@ -155,6 +155,18 @@ static void refusals_are_named(void **state)
 	}
 }
 
+/* It says for how long, but not for ever. */
+static void a_refusal_is_asked_again(void **state)
+{
+	(void)state;
+	begin(true, false);
+	gw.result = 2;
+	gw.refusal_s = UINT32_MAX;
+	run(0);
+	assert_int_equal(m.state, MAPPER_WAITING);
+	assert_int_equal(m.next_at, now + CV_SEC(1800));
+}
+
 static void a_gateway_without_an_address_has_no_mapping(void **state)
 {
 	static const char *const outsides[] = { "0.0.0.0:40001", "127.0.0.1:40001",
@@ -286,6 +298,7 @@ int main(void)
 		cmocka_unit_test(a_silent_gateway_is_asked_ever_more_rarely),
 		cmocka_unit_test(ipv6_has_no_natpmp),
 		cmocka_unit_test(refusals_are_named),
+		cmocka_unit_test(a_refusal_is_asked_again),
 		cmocka_unit_test(a_gateway_without_an_address_has_no_mapping),
 		cmocka_unit_test(only_the_gateway_is_believed),
 		cmocka_unit_test(only_with_our_nonce_and_port),

@@ -247,7 +247,7 @@ static void the_path_of_the_handshake_is_trusted_until_it_fails(void **state)
 
 	(void)state;
 	begin(&to);
-	path_on_handshake(&w.p, w.now);
+	path_on_handshake(&w.p, w.now, true);
 	assert_int_equal(w.p.state, PATH_VALID);
 	assert_true(path_can_carry(&w.p, w.now));
 	while (next())
@@ -256,10 +256,10 @@ static void the_path_of_the_handshake_is_trusted_until_it_fails(void **state)
 	assert_false(path_can_carry(&w.p, w.now));
 
 	/* The next handshake gives it another chance; a usable one it does not set back. */
-	path_on_handshake(&w.p, w.now);
+	path_on_handshake(&w.p, w.now, true);
 	assert_int_equal(w.p.state, PATH_VALID);
 	reach(PATH_USABLE);
-	path_on_handshake(&w.p, w.now);
+	path_on_handshake(&w.p, w.now, true);
 	assert_int_equal(w.p.state, PATH_USABLE);
 }
 

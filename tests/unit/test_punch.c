@@ -198,6 +198,32 @@ static void easy_and_hopeless_pairs_do_nothing(void **state)
 
 /* ---- ends ---- */
 
+/* A gateway says that it forwards a port. That is believed until the probes to what the peer
+ * announced have failed, as they do where it forwards nothing and gives each its own port. */
+static void a_mapping_that_does_not_help(void **state)
+{
+	struct nat_profile mine = world_hard(NAT_PORTS_REGULAR);
+	const struct origin o = { .addr = addr_v4(203, 0, 113, 9, 28583) };
+	struct path *path;
+
+	(void)state;
+	mine.has_mapped = true;
+	meet(LARGER, mine, world_easy());
+	path = &w.s->paths.list[paths_add(&w.s->paths, w.now, &o)];
+	path->is_candidate = true;
+	world_run(&w, CV_SEC(5));
+	is_over();
+	assert_int_equal(w.e->punch.stats.attempts, 0);
+	path_fail(path, w.now);
+	world_run(&w, CV_MS(100));
+	assert_int_equal(role_now(), PUNCH_LEAD_ROW);
+	/* Until something happens. */
+	path_check_now(path, w.now);
+	world_run(&w, CV_MS(100));
+	is_over();
+	world_deinit(&w);
+}
+
 static void first_hole_ends_it(void **state)
 {
 	struct path *path;
@@ -463,6 +489,7 @@ int main(void)
 		cmocka_unit_test(range_is_told_and_spent),
 		cmocka_unit_test(pair_meets_port_by_port),
 		cmocka_unit_test(easy_and_hopeless_pairs_do_nothing),
+		cmocka_unit_test(a_mapping_that_does_not_help),
 		cmocka_unit_test(first_hole_ends_it),
 		cmocka_unit_test(what_is_heard_has_to_become_a_path),
 		cmocka_unit_test(whoever_is_there_ends_with_it),

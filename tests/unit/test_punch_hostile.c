@@ -82,6 +82,31 @@ static void empty_wishes(void **state)
 	world_deinit(&w);
 }
 
+/* A wish for more ports than anybody needs. */
+static void long_rows(void **state)
+{
+	struct wire_punch p;
+
+	(void)state;
+	meet(SMALLER, world_easy(), world_hard(NAT_PORTS_REGULAR));
+	p = asks(PUNCH_ROW, 1);
+	p.count = UINT16_MAX;
+	world_says_punch(&w, &p);
+	world_run(&w, CV_SEC(6));
+	assert_int_equal(w.probe_count, 2 * 128);
+	world_deinit(&w);
+	meet(LARGER, world_hard(NAT_PORTS_REGULAR), world_hard(NAT_PORTS_REGULAR));
+	w.s->punch_at = CV_TIME_NEVER;
+	p = asks(PUNCH_ASK, 1);
+	p.count = UINT16_MAX;
+	world_says_punch(&w, &p);
+	world_run(&w, CV_SEC(6));
+	assert_true(w.probe_count >= 8);
+	for (uint64_t i = 0; i < w.probe_count; i++)
+		assert_in_range(probe(i)->to.port, 20000, 20007);
+	world_deinit(&w);
+}
+
 /* As often as it can, whatever it says: the world keeps rate and hours. */
 static void storm_of_wishes(void **state)
 {
@@ -113,6 +138,8 @@ static void storm_of_wishes(void **state)
 
 static void hours_of_wishes(void **state)
 {
+	const struct punch_share other = { 0 };
+
 	(void)state;
 	meet(SMALLER, world_easy(), world_hard(NAT_PORTS_RANDOM));
 	for (unsigned i = 0; i < 3 * 3600 / 6; i++) {
@@ -123,9 +150,12 @@ static void hours_of_wishes(void **state)
 		world_says_punch(&w, &p);
 		world_run(&w, CV_SEC(6));
 	}
-	assert_true(w.probe_count <= 3 * PUNCH_HOURLY_DEFAULT);
-	/* Half of it at once, and three hours' worth. */
-	assert_true(w.probe_count >= 2 * PUNCH_HOURLY_DEFAULT * 9 / 10);
+	assert_true(w.probe_count <= 3 * PUNCH_HOURLY_DEFAULT / 2);
+	/* One peer's share: a quarter of it at once, and three hours' worth. */
+	assert_true(w.probe_count >= PUNCH_HOURLY_DEFAULT * 9 / 10);
+	/* And it has taken nothing from the others. */
+	assert_true(
+		punch_budget_has_attempt(&w.e->punch.budget, w.now, &other, PUNCH_SOCKETS_DEFAULT));
 	world_deinit(&w);
 }
 
@@ -144,6 +174,27 @@ static void storm_of_news(void **state)
 	/* Two minutes: a router's entries live so long. */
 	assert_true(w.opened <= 3 * PUNCH_SOCKETS_DEFAULT);
 	assert_true(w.opened >= 2 * PUNCH_SOCKETS_DEFAULT);
+	world_deinit(&w);
+}
+
+/* And of packets, so that those for other peers remain. */
+static void hours_of_news(void **state)
+{
+	struct nat_profile theirs = world_easy();
+	const struct punch_share other = { 0 };
+	unsigned chances = 0;
+
+	(void)state;
+	meet(LARGER, world_hard(NAT_PORTS_RANDOM), theirs);
+	for (unsigned i = 0; i < 3600 / 5; i++) {
+		theirs.address.port = (uint16_t)(2000 + i);
+		world_says_nat(&w, &theirs);
+		world_run(&w, CV_SEC(5));
+		chances += punch_budget_has_attempt(&w.e->punch.budget, w.now, &other, 5);
+	}
+	assert_true(w.probe_count <= PUNCH_HOURLY_DEFAULT / 2);
+	assert_true(w.probe_count >= PUNCH_HOURLY_DEFAULT / 3);
+	assert_true(chances >= 3600 / 5 * 3 / 4);
 	world_deinit(&w);
 }
 
@@ -229,6 +280,39 @@ static void room_for_our_own(void **state)
 	others[3]->paths.active = PATHS_NONE;
 	for (unsigned i = 0; i < 5; i++)
 		others[i]->assoc.is_bound = false;
+	world_deinit(&w);
+}
+
+/* Nor does their number of packets: the rate is shared by turns. */
+static void turns_for_our_own(void **state)
+{
+	struct wire_frame f = { .type = FRAME_PUNCH };
+	unsigned ours = 0, theirs = 0;
+	struct session *other;
+	struct assoc saved;
+
+	(void)state;
+	meet(LARGER, world_hard(NAT_PORTS_REGULAR), world_easy());
+	other = add_peer(42);
+	saved = other->assoc;
+	other->assoc = w.s->assoc; /* keys to send with */
+	world_run(&w, CV_MS(100));
+	assert_int_equal(role_now(), PUNCH_LEAD_ROW);
+	f.punch = asks(PUNCH_RANGE, 1);
+	punch_talk_on_frame(&other->punch, 1, &f);
+	punch_consider(w.e, w.now, other);
+	world_run(&w, CV_MS(500)); /* what may leave at once has left */
+	w.probe_count = 0;
+	world_run(&w, CV_SEC(1));
+	for (uint64_t i = 0; i < w.probe_count; i++) {
+		ours += probe(i)->socket != SOCKET_MAIN;
+		theirs += probe(i)->socket == SOCKET_MAIN;
+	}
+	/* Four sockets, every 300 ms. */
+	assert_true(ours >= 3 * 4);
+	assert_true(theirs >= 80);
+	other->assoc = saved;
+	other->assoc.is_bound = false;
 	world_deinit(&w);
 }
 
@@ -370,12 +454,21 @@ static void sockets_of_nobody(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(forbidden_addresses), cmocka_unit_test(empty_wishes),
-		cmocka_unit_test(storm_of_wishes),     cmocka_unit_test(hours_of_wishes),
-		cmocka_unit_test(storm_of_news),       cmocka_unit_test(ways_that_die),
-		cmocka_unit_test(room_for_our_own),    cmocka_unit_test(shell_opens_fewer),
-		cmocka_unit_test(shell_is_slow),       cmocka_unit_test(no_numbers_left),
-		cmocka_unit_test(low_limits),          cmocka_unit_test(sockets_of_other_peers),
+		cmocka_unit_test(forbidden_addresses),
+		cmocka_unit_test(empty_wishes),
+		cmocka_unit_test(long_rows),
+		cmocka_unit_test(storm_of_wishes),
+		cmocka_unit_test(hours_of_wishes),
+		cmocka_unit_test(storm_of_news),
+		cmocka_unit_test(hours_of_news),
+		cmocka_unit_test(ways_that_die),
+		cmocka_unit_test(room_for_our_own),
+		cmocka_unit_test(turns_for_our_own),
+		cmocka_unit_test(shell_opens_fewer),
+		cmocka_unit_test(shell_is_slow),
+		cmocka_unit_test(no_numbers_left),
+		cmocka_unit_test(low_limits),
+		cmocka_unit_test(sockets_of_other_peers),
 		cmocka_unit_test(sockets_of_nobody),
 	};
 

@@ -6,6 +6,7 @@
  * two do together is in test_hub.
  */
 #include "hub_world.h"
+#include "tunnel/rendezvous_state.h"
 
 struct lone {
 	struct rng_seeded seeded;
@@ -236,6 +237,38 @@ static void others_are_not_heard(void **state)
 	world_free(w);
 }
 
+/* Nor is what others copy: an INIT of ours is answered, faster than by the server, from elsewhere.
+ */
+static void a_copied_response_moves_nothing(void **state)
+{
+	struct world *w = pair_new(59);
+	const struct addr other = addr_v4(203, 0, 113, 9, 9);
+	struct rendezvous_stats after;
+	unsigned copied = 0;
+
+	(void)state;
+	w->agents[0].rv->rekey_again_at = 0;
+	initiator_start(&w->agents[0].rv->initiator, w->now);
+	w->agents[0].rv->rekey_until = w->now + CV_SEC(5);
+	for (unsigned i = 0; i < 200; i++) {
+		for (unsigned k = 0; k < w->flight_count; k++) {
+			struct flight *f = &w->flights[k];
+
+			if (addr_equal(&f->to, &w->agents[0].addr) &&
+			    (f->bytes[0] & WIRE_KIND_MASK) == WIRE_RESP) {
+				f->from = other;
+				copied++;
+			}
+		}
+		run(w, CV_MS(1));
+	}
+	assert_true(copied > 0);
+	rendezvous_stats(w->agents[0].rv, &after);
+	assert_true(addr_equal(&after.address, &w->server_addr));
+	assert_false(rendezvous_is_from(w->agents[0].rv, 0, &other));
+	world_free(w);
+}
+
 /* An outage shorter than the lapse: the same session goes on, channels and all. */
 static void a_short_outage_keeps_the_channels(void **state)
 {
@@ -280,6 +313,36 @@ static void a_new_address_is_learnt_when_the_server_asks(void **state)
 	run(w, CV_MS(100));
 	assert_int_equal(public_address(w).port, 4999);
 	assert_int_equal(w->agents[0].addresses, 2);
+	world_free(w);
+}
+
+/* A server that asks without end, and each time tells another address: four of them a second at
+ * most, as each is told to all peers, who are asked anew. */
+static void a_lying_server_makes_no_storm(void **state)
+{
+	struct world *w = pair_new(58);
+	const struct wire_probe challenge = { .type = PROBE_CHALLENGE, .token = 7 };
+	uint8_t bytes[WIRE_DATAGRAM_BASE];
+	unsigned before;
+
+	(void)state;
+	run(w, CV_SEC(5));
+	w->delay = w->jitter = CV_MS(1);
+	before = w->agents[0].addresses;
+	for (unsigned i = 0; i < 10 * 200; i++) {
+		for (uint32_t k = 0; k < w->hub->count; k++) {
+			struct light *l = &w->hub->sessions[k]->light;
+			size_t size = light_write_probe(assoc_send_epoch(&l->assoc, w->now), bytes,
+			                                64, &challenge);
+
+			if (memcmp(w->hub->sessions[k]->pk, w->agents[0].me.pk, 32) == 0)
+				put(w, &w->server_addr, &w->agents[0].addr, bytes, size);
+		}
+		if (i % 20 == 0)
+			w->agents[0].addr.port++;
+		run(w, CV_MS(5));
+	}
+	assert_in_range(w->agents[0].addresses - before, 5, 4 * 10 + 2);
 	world_free(w);
 }
 
@@ -373,8 +436,10 @@ int main(void)
 		cmocka_unit_test(without_an_address_it_asks_again),
 		cmocka_unit_test(nothing_leaves_after_goodbye),
 		cmocka_unit_test(others_are_not_heard),
+		cmocka_unit_test(a_copied_response_moves_nothing),
 		cmocka_unit_test(a_short_outage_keeps_the_channels),
 		cmocka_unit_test(a_new_address_is_learnt_when_the_server_asks),
+		cmocka_unit_test(a_lying_server_makes_no_storm),
 		cmocka_unit_test(a_server_far_away_can_answer_too),
 		cmocka_unit_test(the_question_stands_until_it_is_answered),
 		cmocka_unit_test(doubts_are_rare_and_network_events_are_not),

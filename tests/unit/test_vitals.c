@@ -97,7 +97,7 @@ static void why_the_path_is_a_relay(void **state)
 	s = pair_session(&p, A);
 	paths_remove(&s->paths, s->paths.active);
 	slot = paths_add(&s->paths, p.now, &relay);
-	path_on_handshake(&s->paths.list[slot], p.now);
+	path_on_handshake(&s->paths.list[slot], p.now, true);
 	s->paths.active = slot;
 	assert_string_equal(why(&stats), "no direct address is known yet");
 	assert_string_equal(stats.path_kind, "relay");
