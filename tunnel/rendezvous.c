@@ -43,7 +43,6 @@
 #define CONFIRM_INTERVAL CV_MS(250)
 #define REKEY_RETRY CV_SEC(60)
 #define RESTART_SPREAD CV_SEC(5)
-#define UNANSWERED_MAX 3 /* INITs, some 2 s: until then it may be slow */
 #define TO(state) (1u << (state))
 static const unsigned edges[] = {
 	[STATE_RESOLVING] = TO(STATE_CONNECTING) | TO(STATE_CLOSED),
@@ -625,7 +624,7 @@ static const char *why_down(const struct rendezvous *r)
 		return "it speaks another protocol version";
 	if (r->address_count == 0)
 		return "its name is not resolved";
-	if (r->has_failed || r->rounds > UNANSWERED_MAX)
+	if (r->has_failed) /* by then TCP has had its time as well */
 		return "no answer by UDP or TCP (server off, network, wrong key, or this agent is "
 		       "not on its list)";
 	return "connecting";

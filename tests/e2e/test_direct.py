@@ -140,7 +140,7 @@ def without_a_server():
             w.b.start()
             w.a.start(servers=[server(w)])
             told = w.wait_until(lambda: (s := w.a.status()["servers"][0])["why"] and
-                                why in s["why"] and s, 6, what)
+                                why in s["why"] and s, 8, what)
             assert not told["connected"], told
             assert w.a.path("far")["why"] == "no server is connected", w.a.path("far")
             text = w.a.ask("status").stdout
