@@ -148,7 +148,7 @@ static json_t *on_status(void *ctx)
 	s.peers = peers;
 	s.listeners = listeners;
 	mapping_status(&a->mapping, &s.portmap);
-	endpoint_nat_stats(a->endpoint, &s.nat);
+	endpoint_nat_stats(a->endpoint, now, &s.nat);
 	out = status_agent_json(&s);
 end:
 	cv_free(servers);

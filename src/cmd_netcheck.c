@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Names first, then all questions at once from sockets of its own, and a TCP connection to each
+ * Names first, then all questions at once from sockets of its own, and TCP connections to each
  * server beside them. The loop runs empty when all of it is done.
  */
 #include <errno.h>
@@ -26,8 +26,10 @@
 #include "netcheck_report.h"
 #include "status.h"
 #include "tunnel/netcheck.h"
+#include "tunnel/rendezvous.h"
 
 enum {
+	FAMILIES = 2,
 	HOSTS_MAX = 32,
 	ROWS_MAX = HOSTS_MAX + NETCHECK_PLACES_MAX,
 	TCP_TIMEOUT = 3000, /* ms: three SYNs */
@@ -35,17 +37,27 @@ enum {
 };
 
 struct checker;
+struct host;
+
+/* One TCP connection. */
+struct dial {
+	struct host *host;
+	unsigned family; /* index of host.list */
+	uv_tcp_t tcp;
+	uv_timer_t timer;
+	uv_connect_t request;
+};
 
 struct host {
 	struct checker *checker;
 	const struct config_host *spec;
-	struct addr list[2]; /* IPv4, IPv6; ADDR_NONE: not known */
-	const char *why;     /* neither is known */
+	struct addr list[FAMILIES]; /* IPv4, IPv6; ADDR_NONE: not known */
+	const char *why;            /* neither is known */
 	bool is_own;
-	enum netcheck_bool tcp;
-	uv_tcp_t tcp_handle;
-	uv_timer_t tcp_timer;
-	uv_connect_t tcp_request;
+	uint16_t tcp_port; /* configured; 0: that of the address, and 443 */
+	enum netcheck_bool tcp[FAMILIES];
+	struct dial dials[2 * FAMILIES];
+	unsigned dial_count;
 };
 
 struct socket {
@@ -62,7 +74,7 @@ struct checker {
 	struct netcheck netcheck;
 	struct host hosts[HOSTS_MAX];
 	unsigned host_count, lookups;
-	bool has_v6;
+	bool has_v4, has_v6;
 	struct resolver *resolver;
 	struct socket sockets[NETCHECK_SOCKETS];
 	uv_timer_t timer;
@@ -188,44 +200,64 @@ static void pump(struct checker *c)
 
 /* ---- TCP ---- */
 
-static void close_tcp(struct host *h)
+static void close_dial(struct dial *d)
 {
-	if (uv_is_closing((uv_handle_t *)&h->tcp_timer))
+	if (uv_is_closing((uv_handle_t *)&d->timer))
 		return;
-	uv_close((uv_handle_t *)&h->tcp_handle, NULL);
-	uv_close((uv_handle_t *)&h->tcp_timer, NULL);
+	uv_close((uv_handle_t *)&d->tcp, NULL);
+	uv_close((uv_handle_t *)&d->timer, NULL);
 }
 
 static void on_connected(uv_connect_t *request, int status)
 {
-	struct host *h = request->data;
+	struct dial *d = request->data;
+	struct host *h = d->host;
 
-	if (status == 0)
-		h->tcp = NETCHECK_YES;
-	close_tcp(h);
+	close_dial(d);
+	if (status != 0)
+		return;
+	h->tcp[d->family] = NETCHECK_YES;
+	for (unsigned i = 0; i < h->dial_count; i++) {
+		if (h->dials[i].family == d->family)
+			close_dial(&h->dials[i]);
+	}
 }
 
-static void on_tcp_timeout(uv_timer_t *timer)
+static void on_dial_timeout(uv_timer_t *timer)
 {
-	close_tcp(timer->data);
+	close_dial(timer->data);
 }
 
-static void try_tcp(struct checker *c, struct host *h)
+static void dial(struct checker *c, struct host *h, unsigned family, uint16_t port)
 {
-	const struct addr *to = h->list[0].family ? &h->list[0] : &h->list[1];
+	struct dial *d = &h->dials[h->dial_count++];
+	struct addr to = h->list[family];
 	struct sockaddr_storage sa;
 
-	if (to->family == ADDR_NONE || !h->is_own)
-		return;
-	(void)convert_to_sockaddr(to, &sa);
-	(void)uv_tcp_init(&c->loop, &h->tcp_handle); /* neither fails */
-	(void)uv_timer_init(&c->loop, &h->tcp_timer);
-	h->tcp_timer.data = h->tcp_request.data = h;
-	h->tcp = NETCHECK_NO;
-	if (uv_tcp_connect(&h->tcp_request, &h->tcp_handle, (struct sockaddr *)&sa, on_connected) <
-	            0 ||
-	    uv_timer_start(&h->tcp_timer, on_tcp_timeout, TCP_TIMEOUT, 0) < 0)
-		close_tcp(h);
+	*d = (struct dial){ .host = h, .family = family };
+	to.port = port;
+	(void)convert_to_sockaddr(&to, &sa);
+	(void)uv_tcp_init(&c->loop, &d->tcp); /* neither fails */
+	(void)uv_timer_init(&c->loop, &d->timer);
+	d->timer.data = d->request.data = d;
+	h->tcp[family] = NETCHECK_NO;
+	if (uv_tcp_connect(&d->request, &d->tcp, (struct sockaddr *)&sa, on_connected) < 0 ||
+	    uv_timer_start(&d->timer, on_dial_timeout, TCP_TIMEOUT, 0) < 0)
+		close_dial(d);
+}
+
+/* On the ports on which an agent would, all at once. */
+static void try_tcp(struct checker *c, struct host *h)
+{
+	for (unsigned k = 0; k < FAMILIES && h->is_own; k++) {
+		uint16_t port = h->tcp_port ? h->tcp_port : h->list[k].port;
+
+		if (h->list[k].family == ADDR_NONE)
+			continue;
+		dial(c, h, k, port);
+		if (h->tcp_port == 0 && port != RENDEZVOUS_TCP_PORT_USUAL)
+			dial(c, h, k, RENDEZVOUS_TCP_PORT_USUAL);
+	}
 }
 
 /* ---- the gateway ---- */
@@ -245,7 +277,7 @@ static void ask_all(struct checker *c)
 	for (unsigned i = 0; i < c->host_count; i++) {
 		struct host *h = &c->hosts[i];
 
-		for (unsigned k = 0; k < 2; k++) {
+		for (unsigned k = 0; k < FAMILIES; k++) {
 			if (h->list[k].family != ADDR_NONE)
 				(void)netcheck_add(&c->netcheck, &h->list[k], h->is_own);
 		}
@@ -255,16 +287,23 @@ static void ask_all(struct checker *c)
 	pump(c);
 }
 
+/* Asking by a family that this host has not would be silence that says nothing. */
 static void set_addresses(struct host *h, const struct addr *list, unsigned count)
 {
+	const struct checker *c = h->checker;
+
 	for (unsigned i = count; i-- > 0;) { /* the first of its family stays */
 		struct addr a = addr_canonical(&list[i]);
 
-		if (a.family == ADDR_V4 || h->checker->has_v6)
+		if ((a.family == ADDR_V4 ? c->has_v4 : c->has_v6) ||
+		    addr_class(&a) == ADDR_CLASS_LOOPBACK)
 			h->list[a.family == ADDR_V6] = a;
 	}
-	if (h->list[0].family == ADDR_NONE && h->list[1].family == ADDR_NONE)
-		h->why = "it has an IPv6 address only, this host has none";
+	if (h->list[0].family != ADDR_NONE || h->list[1].family != ADDR_NONE)
+		return;
+	h->why = c->has_v4   ? "it has an IPv6 address only, this host has none"
+	         : c->has_v6 ? "it has an IPv4 address only, this host has none"
+	                     : "this host has no address";
 }
 
 static void on_lookup(void *ctx, uint64_t id, enum resolver_verdict verdict,
@@ -284,14 +323,17 @@ static void on_lookup(void *ctx, uint64_t id, enum resolver_verdict verdict,
 	ask_all(h->checker);
 }
 
-static void add_host(struct checker *c, const struct config_host *spec, bool is_own)
+/* @own: NULL: a foreign one. */
+static void add_host(struct checker *c, const struct config_host *spec,
+                     const struct config_server_ref *own)
 {
 	struct host *h = &c->hosts[c->host_count];
 
 	if (c->host_count == HOSTS_MAX)
 		return;
 	c->host_count++;
-	*h = (struct host){ .checker = c, .spec = spec, .is_own = is_own };
+	*h = (struct host){ .checker = c, .spec = spec, .is_own = own != NULL };
+	h->tcp_port = (uint16_t)(own ? own->tcp_port : 0);
 	if (spec->host.kind == HOST_ADDR) {
 		struct addr a = spec->host.addr;
 
@@ -312,9 +354,11 @@ static void look_around(struct checker *c)
 	struct addr list[INTERFACES_MAX];
 	unsigned count = interfaces_list(list, INTERFACES_MAX);
 
-	for (unsigned i = 0; i < count; i++)
+	for (unsigned i = 0; i < count; i++) {
+		c->has_v4 |= list[i].family == ADDR_V4;
 		c->has_v6 |=
 			list[i].family == ADDR_V6 && addr_class(&list[i]) != ADDR_CLASS_LINK_LOCAL;
+	}
 	netcheck_set_local(&c->netcheck, list, count);
 }
 
@@ -339,9 +383,9 @@ static int check(struct checker *c, const struct config *config)
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i < config->server_count; i++)
-		add_host(c, &config->servers[i].address, true);
+		add_host(c, &config->servers[i].address, &config->servers[i]);
 	for (size_t i = 0; i < config->stun_count; i++)
-		add_host(c, &config->stun[i], false);
+		add_host(c, &config->stun[i], NULL);
 	/* Where it may not be asked, or cannot be, nothing is said of it. */
 	if (config->has_portmap && portprobe_start(&c->loop, on_probed, c, &probe) < 0)
 		log_warn("the gateway cannot be asked");
@@ -371,12 +415,13 @@ static size_t make_rows(const struct checker *c, struct netcheck_row rows[ROWS_M
 	for (unsigned i = 0; i < c->host_count; i++) {
 		const struct host *h = &c->hosts[i];
 		size_t before = count;
-		struct netcheck_row row = {
-			.name = h->spec->text, .is_own = h->is_own, .tcp = h->tcp, .why = h->why
-		};
+		struct netcheck_row row = { .name = h->spec->text,
+			                    .is_own = h->is_own,
+			                    .why = h->why };
 
-		for (unsigned k = 0; k < 2; k++) {
+		for (unsigned k = 0; k < FAMILIES; k++) {
 			row.place = find_place(c, &h->list[k]);
+			row.tcp = h->tcp[k];
 			if (row.place)
 				rows[count++] = row;
 		}
@@ -421,6 +466,7 @@ static int run(const struct command_line *line, const struct config *config, str
 	report.row_count = make_rows(c, rows);
 	report.gateway = c->has_gateway ? &c->gateway : NULL;
 	netcheck_read(&c->netcheck, &report.result);
+	report.has_network = c->has_v4 || c->has_v6;
 	is_reached = report.result.is_answered;
 	for (size_t i = 0; i < report.row_count; i++)
 		is_reached |= rows[i].tcp == NETCHECK_YES;

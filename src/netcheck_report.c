@@ -127,13 +127,35 @@ static void say_mapping(const struct netcheck_report *r, json_t *list)
 			    "an order: a direct path is expected by guessing the port.");
 		return;
 	case NAT_UNKNOWN:
-		say(list, "What the NAT does cannot be told from one address: a second server, or "
-		          "one under `stun`, would tell.");
+		say(list, "What the NAT does cannot be told from one address: one more server, or "
+		          "one more under `stun`, would tell.");
 		return;
 	case NAT_RULES:
 		break;
 	}
 	CV_UNREACHABLE();
+}
+
+/* What answers, and what that means. */
+static void say_reach(const struct netcheck_report *r, json_t *list)
+{
+	const struct netcheck_result *x = &r->result;
+
+	if (r->row_count == 0)
+		say(list, "Nobody to ask: the configuration has neither `servers` nor `stun`.");
+	else if (!r->has_network)
+		say(list, "There is no network: this host has no address.");
+	else if (!x->is_answered && any_tcp(r))
+		say(list, "UDP gets no answer: peers are reached through a server over TCP.");
+	else if (!x->is_answered)
+		say(list, "Nothing answers.");
+	else if (x->public4.family != ADDR_NONE)
+		say_mapping(r, list);
+	else
+		say(list, "There is an answer over IPv6 only.");
+	if (x->mapping6 == NAT_NONE)
+		say(list, "Over IPv6 there is no NAT: a direct path to every peer that has it too "
+		          "is expected.");
 }
 
 static json_t *summary_json(const struct netcheck_report *r)
@@ -143,18 +165,7 @@ static json_t *summary_json(const struct netcheck_report *r)
 
 	if (!list)
 		return NULL;
-	if (r->row_count == 0) {
-		say(list, "Nobody to ask: the configuration has neither `servers` nor `stun`.");
-	} else if (!x->is_answered) {
-		say(list, any_tcp(r)
-		                  ? "UDP gets no answer: peers are reached through a server over "
-		                    "TCP."
-		                  : "Nothing answers.");
-	} else if (x->public4.family != ADDR_NONE) {
-		say_mapping(r, list);
-	} else {
-		say(list, "There is an answer over IPv6 only.");
-	}
+	say_reach(r, list);
 	if (is_mapping(r->gateway) && is_behind_another(r->gateway))
 		say(list, "The router maps ports, but another NAT follows.");
 	else if (is_mapping(r->gateway))
@@ -177,6 +188,16 @@ static json_t *summary_json(const struct netcheck_report *r)
 	return list;
 }
 
+/* Does the port of a destination count? */
+static enum netcheck_bool maps_by_port(const struct netcheck_result *x)
+{
+	if (x->mapping == NAT_ADDRESS_AND_PORT_DEPENDENT)
+		return NETCHECK_YES;
+	if (x->mapping == NAT_NONE || x->mapping == NAT_ENDPOINT_INDEPENDENT)
+		return NETCHECK_NO;
+	return x->has_compared_ports ? NETCHECK_NO : NETCHECK_UNKNOWN;
+}
+
 json_t *netcheck_report_json(const struct netcheck_report *r)
 {
 	const struct netcheck_result *x = &r->result;
@@ -191,13 +212,14 @@ json_t *netcheck_report_json(const struct netcheck_report *r)
 		return NULL;
 	}
 	return json_pack(
-		"{s:s, s:b, s:{s:o, s:o}, s:{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:s}, s:o, s:o, "
-		"s:o}",
+		"{s:s, s:b, s:{s:o, s:o}, s:{s:s, s:o, s:s, s:o, s:o, s:s, s:o, s:o, s:s}, s:o, "
+		"s:o, s:o}",
 		"version", CULVERT_VERSION, "udp", x->is_answered, "public_addresses", "ipv4",
 		addr_json(&x->public4), "ipv6", addr_json(&x->public6), "nat", "mapping",
-		nat_rule_name(x->mapping), "filtering", nat_rule_name(x->filtering),
-		"filters_ports", bool_json(x->filters_ports), "hairpin", bool_json(x->hairpin),
-		"ports", nat_ports_name((enum nat_ports)x->ports.ports), "port_step",
+		nat_rule_name(x->mapping), "maps_by_port", bool_json(maps_by_port(x)), "filtering",
+		nat_rule_name(x->filtering), "filters_ports", bool_json(x->filters_ports),
+		"hairpin", bool_json(x->hairpin), "ports",
+		nat_ports_name((enum nat_ports)x->ports.ports), "port_step",
 		x->ports.step ? json_integer(x->ports.step) : json_null(), "port_range",
 		is_random ? json_pack("[i, i]", x->ports.port_low, x->ports.port_high)
 			  : json_null(),
@@ -222,6 +244,22 @@ static const char *yes_no(const json_t *object, const char *key, const char *unk
 	const json_t *value = json_object_get(object, key);
 
 	return json_is_true(value) ? "yes" : json_is_false(value) ? "no" : unknown;
+}
+
+static void print_mapping(const json_t *nat, FILE *out)
+{
+	const json_t *by_port = json_object_get(nat, "maps_by_port");
+	char text[CELL_MAX];
+
+	(void)fprintf(out, "mapping         %s", escaped(text, nat, "mapping"));
+	if (json_is_false(by_port) && strcmp(text, "unknown") == 0)
+		(void)fprintf(out, " (a destination's port does not matter, perhaps its address "
+		                   "does)");
+	if (json_is_null(by_port) && strcmp(text, "address-dependent") == 0)
+		(void)fprintf(out, " (perhaps a destination's port matters too)");
+	(void)fputc('\n', out);
+	if (strcmp(escaped(text, nat, "mapping_ipv6"), "unknown") != 0)
+		(void)fprintf(out, "IPv6 mapping    %s\n", text);
 }
 
 static void print_filtering(const json_t *nat, FILE *out)
@@ -347,7 +385,7 @@ void netcheck_report_print(const json_t *report, FILE *out)
 	              json_is_true(json_object_get(report, "udp")) ? "answered" : "no answer");
 	(void)fprintf(out, "public IPv4     %s\n", escaped(text, addresses, "ipv4"));
 	(void)fprintf(out, "public IPv6     %s\n", escaped(text, addresses, "ipv6"));
-	(void)fprintf(out, "mapping         %s\n", escaped(text, nat, "mapping"));
+	print_mapping(nat, out);
 	print_filtering(nat, out);
 	(void)fprintf(out, "hairpin         %s\n", yes_no(nat, "hairpin", "unknown"));
 	print_ports(nat, out);

@@ -27,6 +27,7 @@ struct netcheck_report {
 	const struct netcheck_row *rows;
 	size_t row_count;
 	const struct portprobe_result *gateway; /* NULL: not asked */
+	bool has_network;                       /* this host has an address */
 };
 
 /* A new reference; NULL when memory ran out. */

@@ -107,7 +107,7 @@ static json_t *server_json(const struct status_agent_server *s)
 	put(&b, "rtt_ms", is_up ? ms_json(s->stats.rtt) : json_null());
 	put(&b, "transport", is_up ? text_json(s->stats.is_tcp ? "tcp" : "udp") : json_null());
 	put(&b, "public_address", is_up ? addr_json(&s->stats.public_address) : json_null());
-	put(&b, "why", is_up ? json_null() : text_json(s->stats.refused));
+	put(&b, "why", is_up ? json_null() : text_json(s->stats.why));
 	return finish(&b);
 }
 
@@ -156,7 +156,19 @@ static json_t *nat_json(const struct nat_profile *nat)
 	return finish(&b);
 }
 
-/* What finding ways through routers has cost since the start. */
+/* By the names of the configuration. */
+static json_t *punch_limits_json(const struct punch_limits *l)
+{
+	struct builder b = begin();
+
+	put(&b, "sockets", count_json(l->sockets_max));
+	put(&b, "packets", count_json(l->packets_max));
+	put(&b, "rate", count_json(l->rate));
+	put(&b, "hourly", count_json(l->hourly));
+	return finish(&b);
+}
+
+/* What finding ways through routers has cost since the start, may cost, and may cost now. */
 static json_t *punch_json(const struct endpoint_nat_stats *s)
 {
 	struct builder b = begin();
@@ -165,6 +177,9 @@ static json_t *punch_json(const struct endpoint_nat_stats *s)
 	put(&b, "succeeded", count_json(s->succeeded));
 	put(&b, "packets", count_json(s->packets));
 	put(&b, "sockets", count_json(s->sockets));
+	put(&b, "packets_left", count_json(s->left.packets));
+	put(&b, "sockets_left", count_json(s->left.sockets));
+	put(&b, "limits", punch_limits_json(&s->limits));
 	return finish(&b);
 }
 

@@ -9,6 +9,7 @@
 
 enum {
 	CELL_MAX = 256,
+	NOTE_MAX = 1024,
 	NUMBER_MAX = 352, /* a double in full has 309 digits */
 	COLUMNS_MAX = 7,
 	ROWS_MAX = 4096 + 1, /* as many peers as a configuration may have, and the head */
@@ -121,10 +122,10 @@ static void table_row(struct table *t, const struct cells *row)
 	}
 }
 
-/* A line of its own under a row. */
+/* A line of its own under a row: sentences, longer than a cell. */
 static void table_note(const struct table *t, const json_t *why)
 {
-	char text[CELL_MAX];
+	char text[NOTE_MAX];
 	const char *sentence = json_string_value(why);
 
 	if (!t->out || !sentence || !*sentence)
@@ -258,7 +259,31 @@ static void print_nat(const json_t *nat, FILE *out)
 		return;
 	add_member(&row, nat, "mapping");
 	add_member(&row, nat, "filtering");
-	(void)fprintf(out, "nat: mapping %s, filtering %s\n", row.text[0], row.text[1]);
+	add_member(&row, nat, "ports");
+	(void)fprintf(out, "nat: mapping %s, filtering %s, ports %s\n", row.text[0], row.text[1],
+	              row.text[2]);
+}
+
+/* What it has cost, and what it may cost yet. */
+static void print_punch(const json_t *punch, FILE *out)
+{
+	const json_t *limits = json_object_get(punch, "limits");
+	struct cells row = { .count = 0 };
+
+	if (!punch)
+		return;
+	add_count(&row, punch, "attempts");
+	add_count(&row, punch, "succeeded");
+	add_count(&row, punch, "packets");
+	add_count(&row, punch, "packets_left");
+	add_count(&row, limits, "hourly");
+	(void)fprintf(out,
+	              "punching: attempts %s, succeeded %s, packets %s (%s left now; %s an hour)",
+	              row.text[0], row.text[1], row.text[2], row.text[3], row.text[4]);
+	row.count = 0;
+	add_count(&row, punch, "sockets");
+	add_count(&row, punch, "sockets_left");
+	(void)fprintf(out, ", sockets %s (%s left now)\n", row.text[0], row.text[1]);
 }
 
 static void print_portmap(const json_t *portmap, FILE *out)
@@ -317,6 +342,7 @@ void status_text_print(const json_t *status, FILE *out)
 
 	print_head(status, out);
 	print_nat(json_object_get(status, "nat"), out);
+	print_punch(json_object_get(status, "punch"), out);
 	print_portmap(json_object_get(status, "portmap"), out);
 	print_server(status, out);
 	print_table(out, json_object_get(status, "servers"), servers, CV_ARRAY_SIZE(servers),

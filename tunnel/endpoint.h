@@ -30,6 +30,7 @@
 #include "tunnel/cc.h"
 #include "tunnel/handshake.h"
 #include "tunnel/nat.h"
+#include "tunnel/punch_budget.h"
 #include "tunnel/rendezvous.h"
 #include "tunnel/streams.h"
 #include "tunnel/train.h"
@@ -282,10 +283,12 @@ void endpoint_server_stats(const struct endpoint *e, uint32_t server, struct ren
 
 /* What is known of the routers in front of us, and what finding ways through them has cost. */
 struct endpoint_nat_stats {
-	struct nat_profile nat; /* all unknown at first */
-	uint64_t attempts, succeeded, packets, sockets;
+	struct nat_profile nat;                         /* all unknown at first */
+	uint64_t attempts, succeeded, packets, sockets; /* of punching, since the start */
+	struct punch_limits limits;
+	struct punch_left left;
 };
-void endpoint_nat_stats(const struct endpoint *e, struct endpoint_nat_stats *out);
+void endpoint_nat_stats(const struct endpoint *e, cv_time now, struct endpoint_nat_stats *out);
 
 struct endpoint_counters {
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;

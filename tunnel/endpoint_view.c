@@ -81,13 +81,29 @@ bool endpoint_ping_result(struct endpoint *e, cv_time now, uint32_t peer, struct
 	return false;
 }
 
+static enum why_servers servers_of(const struct endpoint *e)
+{
+	enum why_servers found = WHY_SERVERS_NONE;
+	struct rendezvous_stats stats;
+
+	for (uint32_t i = 0; i < e->server_count; i++) {
+		if (e->servers[i].is_removed)
+			continue;
+		rendezvous_stats(e->servers[i].r, &stats);
+		if (stats.is_up)
+			return WHY_SERVERS_UP;
+		found = WHY_SERVERS_DOWN;
+	}
+	return found;
+}
+
 void endpoint_peer_stats(struct endpoint *e, cv_time now, uint32_t peer,
                          struct endpoint_peer_stats *out)
 {
 	struct session *s = session_of(e, peer);
 	struct endpoint_ping way;
 
-	vitals_read(s, now, out);
+	vitals_read(s, now, servers_of(e), out);
 	if (s->paths.active == PATHS_NONE || out->state != PEER_CONNECTED)
 		return;
 	describe(e, &s->paths.list[s->paths.active], &way);
@@ -100,7 +116,7 @@ void endpoint_server_stats(const struct endpoint *e, uint32_t server, struct ren
 	rendezvous_stats(e->servers[server].r, out);
 }
 
-void endpoint_nat_stats(const struct endpoint *e, struct endpoint_nat_stats *out)
+void endpoint_nat_stats(const struct endpoint *e, cv_time now, struct endpoint_nat_stats *out)
 {
 	*out = (struct endpoint_nat_stats){
 		.nat = e->core.nat,
@@ -108,7 +124,9 @@ void endpoint_nat_stats(const struct endpoint *e, struct endpoint_nat_stats *out
 		.succeeded = e->punch.stats.succeeded,
 		.packets = e->punch.stats.packets,
 		.sockets = e->punch.stats.sockets,
+		.limits = e->punch.budget.limits,
 	};
+	punch_budget_left(&e->punch.budget, now, &out->left);
 }
 
 void endpoint_counters(const struct endpoint *e, struct endpoint_counters *out)

@@ -69,6 +69,11 @@ enum nat_rule nat_mapping(const struct nat_view *v)
 	return found & OTHER_HOST_SAME ? NAT_ENDPOINT_INDEPENDENT : NAT_UNKNOWN;
 }
 
+bool nat_has_compared_ports(const struct nat_view *v)
+{
+	return (compare(v) & (SAME_HOST_SAME | SAME_HOST_OTHER)) != 0;
+}
+
 bool nat_is_stable(const struct nat_view *v)
 {
 	unsigned found = compare(v);

@@ -68,6 +68,8 @@ bool nat_view_is_open(const struct nat_view *v, const struct addr *local);
  * answered, unless two ports of one have and saw different things.
  */
 enum nat_rule nat_mapping(const struct nat_view *v);
+/* Two ports of one address have answered: without it NAT_ADDRESS_DEPENDENT says the least. */
+bool nat_has_compared_ports(const struct nat_view *v);
 /* Ports of two destinations at least were compared, and they made no difference. */
 bool nat_is_stable(const struct nat_view *v);
 

@@ -9,7 +9,7 @@
 #define REPEAT_MAX CV_SEC(1)
 
 enum {
-	TRIES = 4,
+	TRIES = NETCHECK_TRIES_MAX,
 	TRIES_TEST = 3, /* where silence is an answer too */
 	TRIES_SIZE = 3, /* without doubling: many in a row */
 };
@@ -19,7 +19,7 @@ enum step { IDLE, ASKING, TESTING, LAST, DONE };
 enum purpose {
 	PLAIN,       /* main socket, a place */
 	NEXT,        /* main socket, its next port up */
-	OTHER,       /* main socket, its other address */
+	OTHER,       /* main socket, its other address, on either port */
 	HEARD,       /* a fresh socket hears a server */
 	FROM_PORT,   /* and its other port? */
 	FROM_IP,     /* and its other address? */
@@ -112,6 +112,27 @@ static bool is_answered(const struct netcheck_question *q)
 static uint16_t main_of(const struct addr *to)
 {
 	return to->family == ADDR_V4 ? NETCHECK_MAIN : NETCHECK_MAIN6;
+}
+
+/* Each try has an id of its own, so that its answer is known from the next one's: who is far away
+ * answers when he has been asked again. */
+static const uint8_t *id_of(const struct netcheck_question *q, unsigned try,
+                            uint8_t out[STUN_ID_SIZE])
+{
+	memcpy(out, q->id, STUN_ID_SIZE);
+	out[STUN_ID_SIZE - 1] ^= (uint8_t)try;
+	return out;
+}
+
+/* The try of @q that @m answers; .tries: none. */
+static unsigned answered_try(const struct netcheck_question *q, const struct stun_message *m)
+{
+	uint8_t id[STUN_ID_SIZE];
+	unsigned i = 0;
+
+	while (i < q->tries && !stun_is_answer(m, id_of(q, i, id)))
+		i++;
+	return i;
 }
 
 static bool has_other_ip(const struct netcheck_place *p)
@@ -346,13 +367,13 @@ static void on_answer(struct netcheck *n, cv_time now, struct netcheck_question 
                       const struct stun_message *m)
 {
 	struct netcheck_place *p = &n->places[q->place];
-	cv_duration rtt = now - q->sent_at;
+	cv_duration rtt = now - q->sent_at[answered_try(q, m)];
+	struct addr other;
 
 	q->state = ANSWERED;
 	q->seen = m->mapped;
 	note_seen(n, q);
-	/* One of several tries may be the one that is answered. */
-	if (q->tries == 1 && (q->purpose == PLAIN || q->purpose == SIZE))
+	if (q->purpose == PLAIN || q->purpose == SIZE)
 		p->rtt = p->rtt == 0 ? rtt : CV_MIN(p->rtt, rtt);
 	if (q->purpose == NEXT) {
 		p->has_next = true;
@@ -365,9 +386,15 @@ static void on_answer(struct netcheck *n, cv_time now, struct netcheck_question 
 	p->is_answered = true;
 	p->seen = m->mapped;
 	p->other = m->other;
-	/* A second address tells what the address does to the mapping. */
-	if (has_other_ip(p))
-		(void)ask(n, now, OTHER, q->socket, q->place, &p->other);
+	if (!has_other_ip(p))
+		return;
+	/* A second address tells what the address does to the mapping, and two ports of it what the
+	 * port does (RFC 5780, 4.3). Ours have a second port anyway. */
+	other = p->other;
+	(void)ask(n, now, OTHER, q->socket, q->place, &other);
+	other.port = p->address.port;
+	if (!p->is_own)
+		(void)ask(n, now, OTHER, q->socket, q->place, &other);
 }
 
 /* Our own request, that a router has sent back to another of our sockets. */
@@ -377,7 +404,7 @@ static void on_request(struct netcheck *n, uint16_t socket, const struct stun_me
 		struct netcheck_question *q = &n->questions[i];
 
 		if ((q->purpose != ROUND_THERE && q->purpose != ROUND_BACK) ||
-		    q->socket == socket || memcmp(m->id + 4, q->id, sizeof(q->id)) != 0)
+		    q->socket == socket || memcmp(m->id + 4, q->id, sizeof(q->id) - 1) != 0)
 			continue;
 		q->state = ANSWERED;
 	}
@@ -395,8 +422,7 @@ void netcheck_on_datagram(struct netcheck *n, cv_time now, uint16_t socket, cons
 	for (unsigned i = 0; i < n->question_count; i++) {
 		struct netcheck_question *q = &n->questions[i];
 
-		if (q->state != OPEN || q->tries == 0 || q->socket != socket ||
-		    !stun_is_answer(&m, q->id))
+		if (q->state != OPEN || q->socket != socket || answered_try(q, &m) == q->tries)
 			continue;
 		if (addr_equal(from, &q->to) && (m.type == STUN_ERROR || q->change != 0)) {
 			/* Cannot do it, or has not understood. */
@@ -418,8 +444,8 @@ void netcheck_on_too_large(struct netcheck *n)
 	CV_ASSERT(n->written < n->question_count);
 	if (q->purpose != SIZE || q->state != OPEN)
 		return;
+	q->due_at = q->sent_at[q->tries - 1];
 	q->tries = q->tries_max; /* and fails at the next deadline, which is now */
-	q->due_at = q->sent_at;
 }
 
 /* ---- out ---- */
@@ -448,6 +474,8 @@ static cv_duration patience(const struct netcheck *n, const struct netcheck_ques
 
 bool netcheck_write(struct netcheck *n, cv_time now, struct train *out)
 {
+	uint8_t id[STUN_ID_SIZE];
+
 	for (unsigned i = 0; i < n->question_count; i++) {
 		struct netcheck_question *q = &n->questions[i];
 
@@ -455,14 +483,13 @@ bool netcheck_write(struct netcheck *n, cv_time now, struct train *out)
 			continue;
 		n->written = i;
 		n->asked++;
-		q->sent_at = now;
+		q->sent_at[q->tries] = now;
 		q->due_at = now + patience(n, q);
-		q->tries++;
+		(void)id_of(q, q->tries++, id);
 		*out = (struct train){
 			.bytes = out->bytes, .count = 1, .socket = q->socket, .to = q->to
 		};
-		out->size =
-			stun_write_request(out->bytes, TRAIN_BYTES_MAX, q->id, q->change, q->size);
+		out->size = stun_write_request(out->bytes, TRAIN_BYTES_MAX, id, q->change, q->size);
 		out->segment_size = out->size;
 		return true;
 	}
@@ -528,9 +555,12 @@ static enum netcheck_bool read_hairpin(const struct netcheck *n)
 	const struct netcheck_question *there = find(n, ROUND_THERE, NETCHECK_MAIN);
 	const struct netcheck_question *back = find(n, ROUND_BACK, NETCHECK_HAIRPIN);
 
-	if (!there || !back)
-		return NETCHECK_UNKNOWN;
-	return is_answered(there) || is_answered(back) ? NETCHECK_YES : NETCHECK_NO;
+	if (is_answered(there) || is_answered(back))
+		return NETCHECK_YES;
+	/* An address that may change with who asks was perhaps nobody's. */
+	return there && back && nat_mapping(&n->view) == NAT_ENDPOINT_INDEPENDENT
+	               ? NETCHECK_NO
+	               : NETCHECK_UNKNOWN;
 }
 
 static void read_ports(const struct netcheck *n, struct nat_profile *out)
@@ -557,6 +587,7 @@ void netcheck_read(const struct netcheck *n, struct netcheck_result *out)
 	*out = (struct netcheck_result){
 		.mapping = nat_mapping(&n->view),
 		.mapping6 = nat_mapping(&n->view6),
+		.has_compared_ports = nat_has_compared_ports(&n->view),
 		.filtering = read_filtering(port, ip),
 		.hairpin = read_hairpin(n),
 	};

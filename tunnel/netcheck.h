@@ -7,8 +7,8 @@
  * large a datagram reaches a server. Sans-I/O; needs no key and no session. Discovery, the agent's
  * own, asks less and goes on; both conclude by tunnel/nat.
  *
- *	ASKING   from one socket each server, its next port up and, where it has one, its other
- *	         address
+ *	ASKING   from one socket each server; of ours the next port up and the other address, of
+ *	         others both ports of the other address, where there is one
  *	TESTING  from fresh sockets: eight in order; and those of the next step hear their server
  *	LAST     answers from another port, from another address, round the router; sizes
  *
@@ -41,6 +41,7 @@ enum netcheck_socket {
 enum {
 	NETCHECK_PLACES_MAX = 32,
 	NETCHECK_QUESTIONS_MAX = 3 * NETCHECK_PLACES_MAX + 64,
+	NETCHECK_TRIES_MAX = 4, /* of a question */
 	/* Requests per second and server, and at once: what it answers (10/s), less what an
 	 * agent behind the same address may ask meanwhile. */
 	NETCHECK_RATE = 8,
@@ -74,7 +75,7 @@ struct netcheck_question {
 	bool is_refused;
 	struct addr to;
 	struct addr seen;
-	cv_time sent_at, due_at;
+	cv_time sent_at[NETCHECK_TRIES_MAX], due_at;
 };
 
 struct netcheck {
@@ -118,6 +119,7 @@ struct netcheck_result {
 	bool is_answered; /* anything at all */
 	enum nat_rule mapping, filtering;
 	enum nat_rule mapping6;           /* IPv6 */
+	bool has_compared_ports;          /* .mapping: two ports of one address were asked */
 	enum netcheck_bool filters_ports; /* a stranger's port matters to the filter */
 	enum netcheck_bool hairpin; /* two hosts behind it reach each other by outside addresses */
 	struct nat_profile ports;   /* .ports, .step, .port_low, .port_high alone */

@@ -121,6 +121,15 @@ bool punch_budget_take_sockets(struct punch_budget *b, cv_time now, unsigned cou
 	                   (uint64_t)count * SOCKET_COST);
 }
 
+void punch_budget_left(const struct punch_budget *b, cv_time now, struct punch_left *out)
+{
+	uint64_t packets = bucket_level(&b->hourly, now, b->limits.hourly, hourly_burst(b));
+	uint64_t sockets = bucket_level(&b->sockets, now, sockets_rate(b), sockets_burst(b));
+
+	out->packets = (uint32_t)(packets / HOURLY_COST); /* of LIMIT_MAX at most */
+	out->sockets = (uint32_t)(sockets / SOCKET_COST);
+}
+
 bool punch_budget_has_attempt(const struct punch_budget *b, cv_time now,
                               const struct punch_share *share, unsigned sockets)
 {

@@ -36,6 +36,11 @@ struct punch_limits {
 	uint32_t hourly; /* packets an hour, all attempts */
 };
 
+/* What may leave, or be opened, now. */
+struct punch_left {
+	uint32_t packets, sockets;
+};
+
 /* What one peer has cost, zeroed at first. */
 struct punch_share {
 	struct bucket asked;  /* packets at its wish */
@@ -58,6 +63,7 @@ void punch_budget_take_packet(struct punch_budget *b, cv_time now, struct punch_
                               bool is_asked);
 /* True when @count more sockets may be opened now, and are. */
 bool punch_budget_take_sockets(struct punch_budget *b, cv_time now, unsigned count, bool is_asked);
+void punch_budget_left(const struct punch_budget *b, cv_time now, struct punch_left *out);
 /* True when a whole attempt of our own, with @sockets, need not end early. */
 bool punch_budget_has_attempt(const struct punch_budget *b, cv_time now,
                               const struct punch_share *share, unsigned sockets);

@@ -85,6 +85,7 @@ void rendezvous_enter(struct rendezvous *r, cv_time now, enum rendezvous_state n
 		r->pause = 0;
 		r->up_since = now;
 		r->is_refused = false;
+		r->has_failed = false;
 		r->probe_at = now; /* at once: it brings our address and the RTT */
 		r->probe_interval = PROBE_INTERVAL;
 		r->is_checking = false;
@@ -124,6 +125,7 @@ static void pause_for(struct rendezvous *r, cv_time now)
 {
 	cv_duration pause = r->pause;
 
+	r->has_failed = true;
 	rendezvous_tcp_give_up(r, now);
 	rendezvous_enter(r, now, STATE_PAUSED);
 	r->resume_at = cv_time_after(now, pause - rng_below(r->opt.rng, pause / 4));
@@ -611,6 +613,23 @@ bool rendezvous_next_event(struct rendezvous *r, struct rendezvous_event *out)
 	return false;
 }
 
+/* A server does not answer whom it does not know, nor a wrong key: that looks like no server. */
+static const char *why_down(const struct rendezvous *r)
+{
+	if (r->state == STATE_UP)
+		return NULL;
+	if (r->is_refused)
+		return r->refusal;
+	if (r->initiator.version_seen)
+		return "it speaks another protocol version";
+	if (r->address_count == 0)
+		return "its name is not resolved";
+	if (r->has_failed) /* by then TCP has had its time as well */
+		return "no answer by UDP or TCP (server off, network, wrong key, or this agent is "
+		       "not on its list)";
+	return "connecting";
+}
+
 void rendezvous_stats(const struct rendezvous *r, struct rendezvous_stats *out)
 {
 	*out = (struct rendezvous_stats){
@@ -619,7 +638,7 @@ void rendezvous_stats(const struct rendezvous *r, struct rendezvous_stats *out)
 		.public_address = r->public_address,
 		.address = r->current,
 		.is_tcp = r->socket == SOCKET_TCP,
-		.refused = r->is_refused ? r->refusal : NULL,
+		.why = why_down(r),
 		.version_seen = r->initiator.version_seen,
 	};
 }

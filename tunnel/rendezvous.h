@@ -40,6 +40,7 @@ struct rendezvous; /* opaque */
 enum {
 	RENDEZVOUS_ADDRESSES_MAX = 8,
 	RENDEZVOUS_TCP_ADDRESSES_MAX = 2 * RENDEZVOUS_ADDRESSES_MAX,
+	RENDEZVOUS_TCP_PORT_USUAL = 443, /* that the strictest networks let through */
 };
 
 struct rendezvous_options {
@@ -160,7 +161,7 @@ struct rendezvous_stats {
 	struct addr public_address; /* ADDR_NONE: unknown */
 	struct addr address;        /* of the server, as used */
 	bool is_tcp;                /* by TCP, as UDP does not pass */
-	const char *refused;        /* in words, or NULL */
+	const char *why;            /* it is not up, in words; NULL: it is */
 	uint8_t version_seen;
 };
 void rendezvous_stats(const struct rendezvous *r, struct rendezvous_stats *out);

@@ -130,6 +130,7 @@ struct rendezvous {
 	unsigned event_first, event_count;
 	bool wants_addresses; /* the rest of what next_event() has to tell */
 	bool was_up;
+	bool has_failed; /* an attempt, since it was up */
 	bool is_address_new;
 	bool is_leg_new;
 	bool is_refusal_new;

@@ -40,7 +40,6 @@
 enum {
 	SILENT_PROBES = 3, /* by UDP; the last of them has just left */
 	TRIALS = 3,
-	TCP_PORT_USUAL = 443, /* that the strictest networks let through */
 };
 
 static bool is_on_tcp(const struct rendezvous *r)
@@ -247,10 +246,10 @@ unsigned rendezvous_tcp_addresses(const struct rendezvous *r,
 		count++;
 	}
 	for (unsigned i = 0; i < r->address_count && r->tcp.port == 0; i++) {
-		if (r->addresses[i].port == TCP_PORT_USUAL)
+		if (r->addresses[i].port == RENDEZVOUS_TCP_PORT_USUAL)
 			continue;
 		out[count] = r->addresses[i];
-		out[count++].port = TCP_PORT_USUAL;
+		out[count++].port = RENDEZVOUS_TCP_PORT_USUAL;
 	}
 	return count;
 }

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tunnel/vitals.h"
 
-#include "tunnel/why.h"
-
 #define MARK_SPACING CV_SEC(1)
 enum { MARKS = SESSION_MARKS };
 
@@ -62,7 +60,8 @@ static void read_path(const struct session *s, struct endpoint_peer_stats *out)
 	out->mtu = p->pmtud.size;
 }
 
-void vitals_read(struct session *s, cv_time now, struct endpoint_peer_stats *out)
+void vitals_read(struct session *s, cv_time now, enum why_servers servers,
+                 struct endpoint_peer_stats *out)
 {
 	unsigned oldest, newest;
 	uint64_t tx, rx;
@@ -74,7 +73,7 @@ void vitals_read(struct session *s, cv_time now, struct endpoint_peer_stats *out
 	if (session_policies_clash(s)) {
 		why_clash(out->why);
 	} else if (out->state != PEER_CONNECTED) {
-		why_no_session(s, now, out->why);
+		why_no_session(s, now, servers, out->why);
 	} else if (s->paths.list[s->paths.active].to.is_relay) {
 		why_tcp(&s->paths.list[s->paths.active], out->why);
 		why_relayed(s, now, out->why);

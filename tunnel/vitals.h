@@ -7,10 +7,12 @@
  */
 
 #include "tunnel/session.h"
+#include "tunnel/why.h"
 
 /* Keeps marks a second apart, for rates; call at least when asked and at every turn with traffic.
  */
 void vitals_mark(struct session *s, cv_time now);
-void vitals_read(struct session *s, cv_time now, struct endpoint_peer_stats *out);
+void vitals_read(struct session *s, cv_time now, enum why_servers servers,
+                 struct endpoint_peer_stats *out);
 /* The object is about to go: what it has sent and received still counts. */
 void vitals_keep(struct session *s);

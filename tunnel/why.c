@@ -30,12 +30,27 @@ static void append_seconds(char out[ENDPOINT_WHY_MAX], cv_duration d)
 	append(out, " s");
 }
 
-void why_no_session(const struct session *s, cv_time now, char out[ENDPOINT_WHY_MAX])
+/* Nobody can be asked for the peer: whatever was known of it may be true no longer. */
+static bool is_cut_off(const struct session *s, enum why_servers servers,
+                       char out[ENDPOINT_WHY_MAX])
+{
+	if (servers == WHY_SERVERS_UP || (s->has_address && !s->paths.is_relay_only))
+		return false;
+	append(out, servers == WHY_SERVERS_DOWN
+	                    ? "no server is connected"
+	                    : "there is neither a server nor an address: the peer has to call");
+	return true;
+}
+
+void why_no_session(const struct session *s, cv_time now, enum why_servers servers,
+                    char out[ENDPOINT_WHY_MAX])
 {
 	if (s->initiator.version_seen)
 		append(out, "the peer speaks another protocol version");
 	else if (now < s->duplicate_until)
 		append(out, "another agent uses this identity");
+	else if (is_cut_off(s, servers, out))
+		return;
 	else if (s->down_code == CLOSE_SHUTDOWN)
 		append(out, "the peer was stopped");
 	else if (s->gone_servers)

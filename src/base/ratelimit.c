@@ -63,6 +63,11 @@ cv_time bucket_ready_at(const struct bucket *b, cv_time now, uint64_t rate, uint
 	return cv_time_after(now, missing / rate + (missing % rate != 0));
 }
 
+uint64_t bucket_level(const struct bucket *b, cv_time now, uint64_t rate, uint64_t burst)
+{
+	return level_at(b, now, rate, burst) / TOKEN;
+}
+
 struct source_bucket {
 	uint64_t key;
 	struct bucket bucket;

@@ -26,6 +26,9 @@ bool bucket_take(struct bucket *b, cv_time now, uint64_t rate, uint64_t burst, u
 cv_time bucket_ready_at(const struct bucket *b, cv_time now, uint64_t rate, uint64_t burst,
                         uint64_t cost);
 
+/* Whole tokens that are there. Takes nothing. */
+uint64_t bucket_level(const struct bucket *b, cv_time now, uint64_t rate, uint64_t burst);
+
 struct source_bucket;
 
 /* One bucket a source; at the cap, entries that are full again are dropped, else unknown sources

@@ -3,13 +3,14 @@
 """`path: direct` where there is no direct path: it fails aloud, in time, with its reason. (rule 5.10)
 
 Streams that wait go on when a direct path comes in time; `direct` against `relay` is refused in words
-on both sides; and so is a peer without a server whose address does not answer. P3.
+on both sides; and so is a peer without a server whose address does not answer, and a server
+that is not reached. P3.
 """
 import re
 import time
 
 from moves import cut
-from world import CULVERT, PROXY, World, main, report
+from world import CULVERT, PROXY, SERVER, World, main, report
 import socks
 
 HELD_MAX, KNOWN_MAX, FIRST_MAX = 10, 1, 10  # seconds until a client hears
@@ -126,6 +127,27 @@ def without_anything():
         assert code == GENERAL_FAILURE and seconds < KNOWN_MAX, (code, seconds)
 
 
+def without_a_server():
+    """Neither a wrong key nor a name that does not resolve looks like a peer that is off."""
+    report("a server that is not reached")
+    for what, server, why in (
+            ("another key", lambda w: {"address": f"{SERVER}:28583", "key": w.b.key},
+             "no answer by UDP or TCP (server off, network, wrong key"),
+            ("no such name", lambda w: {"address": "nobody.invalid", "key": w.server.key},
+             "its name is not resolved")):
+        with World() as w:
+            w.server.start()
+            w.b.start()
+            w.a.start(servers=[server(w)])
+            told = w.wait_until(lambda: (s := w.a.status()["servers"][0])["why"] and
+                                why in s["why"] and s, 8, what)
+            assert not told["connected"], told
+            assert w.a.path("far")["why"] == "no server is connected", w.a.path("far")
+            text = w.a.ask("status").stdout
+            assert why in text and "no server is connected" in text, text
+            report(f"  {what}", told["why"])
+
+
 def ping():
     report("ping names each path, and waits for the first")
     with World() as w:
@@ -153,6 +175,7 @@ def story():
     released()
     against_relay()
     without_anything()
+    without_a_server()
     ping()
 
 

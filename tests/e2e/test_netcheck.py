@@ -13,7 +13,7 @@ import time
 from gateway import Gateway, missing_tools
 from world import CULVERT, Lab, Server, World, main, report
 
-TWO, ONE = ("203.0.113.10", "203.0.113.11"), "203.0.113.20"
+TWO, ONE, WEB = ("203.0.113.10", "203.0.113.11"), "203.0.113.20", "203.0.113.30"
 TWO6 = "2001:db8:1::10"
 PORT = 28583
 E, A, P = "endpoint-independent", "address-dependent", "address-and-port-dependent"
@@ -38,6 +38,11 @@ class Net(World):
                 truth["allocation"] = "random"
             nat = lab.nat(f"nat{i}", public=f"198.51.100.{i + 1}", **truth)
             self.kinds[lab.host(f"c{i}", behind=nat, delay_ms=10)] = nat, truth
+        # Whose TCP is where the web is; and who has no IPv4.
+        self.web = self.program(Server, "web", lab.host("web", public=WEB))
+        self.web.config["server"] = {"access": "anyone", "tcp": [443]}
+        self.six = lab.host("six", public6="2001:db8:6::9", ipv4=False, delay_ms=10)
+        self.satellite = lab.host("satellite", public="192.0.2.12", delay_ms=300)
         self.public = lab.host("public", public="192.0.2.9", public6="2001:db8:2::9")
         outer = lab.nat("outer", public="198.51.100.50", mapping=P, filtering=P,
                         allocation="random")
@@ -78,6 +83,16 @@ def result(process, code=0):
     return json.loads(text[text.index("{"):])
 
 
+def listen(w, host, port, address=""):
+    family = "AF_INET6" if ":" in address else "AF_INET"
+    listener = host.spawn(["python3", "-c", "import socket, time\n"
+                           f"s = socket.create_server(('{address}', {port}), "
+                           f"family=socket.{family})\n"
+                           "print('listening', flush=True)\ntime.sleep(60)"])
+    w.wait_until(lambda: "listening" in listener.text(), 10, "a TCP port")
+    return listener
+
+
 def every_kind(w):
     report("every kind")
     begin = time.monotonic()
@@ -107,8 +122,8 @@ def what_one_server_can_tell(w):
         expected = truth["mapping"] if truth["mapping"] == P else "unknown"
         assert said["mapping"] == expected, (truth, said)
         assert said["filtering"] == (P if truth["filtering"] == P else "unknown"), (truth, said)
-        if truth["allocation"] != "preserving":
-            break
+        # Whose address may be another one for himself cannot tell whether it leads back.
+        assert said["hairpin"] in ((True, None) if truth["hairpin"] else (None,)), (truth, said)
     got = w.ask(w.public, w.foreign)
     assert got["servers"][0]["kind"] == "stun" and got["servers"][0]["mtu"] is None, got
     assert got["nat"]["mapping"] == "none" and got["nat"]["filtering"] == "unknown", got
@@ -130,6 +145,22 @@ def other_places(w):
     got = w.ask(w.narrow, w.both)
     report("  largest payloads", [r["mtu"] for r in got["servers"]])
     assert {r["mtu"] for r in got["servers"] if r["answered"]} == {1372}, got
+    report("a host without IPv4")
+    got = w.ask(w.six, w.both)
+    rows = [r for r in got["servers"] if r["address"]]
+    assert [(r["address"], r["answered"], r["tcp"]) for r in rows] == [
+        (f"[{TWO6}]:{PORT}", True, False)], got
+    assert "IPv4 address only" in got["servers"][1]["why"], got
+    assert got["nat"]["mapping_ipv6"] == "none" and got["nat"]["mapping"] == "unknown", got
+    assert "Over IPv6 there is no NAT" in " ".join(got["summary"]), got
+    listener = listen(w, w.two.host, PORT, "::")
+    rows = [r for r in w.ask(w.six, w.both)["servers"] if r["address"]]
+    assert [r["tcp"] for r in rows] == [True], rows
+    listener.stop()
+    report("0.6 s to the server")
+    got = w.ask(w.satellite, w.only_one)
+    assert 590 <= got["servers"][0]["rtt_ms"] < 900, got
+    assert got["servers"][0]["mtu"] == 1472, got
     report("5 % lost each way")
     said = w.ask(w.lossy, w.both)["nat"]
     assert said["mapping"] == "none", said
@@ -140,14 +171,27 @@ def without_udp(w):
     got = w.ask(w.silent, w.both, code=3)
     assert not got["udp"] and got["nat"]["mapping"] == "unknown", got
     assert all(r["why"] == "no answer" for r in got["servers"]), got
-    listener = w.one.host.spawn(["python3", "-c", "import socket, time\n"
-                                 f"s = socket.create_server(('', {PORT}))\n"
-                                 "print('listening', flush=True)\ntime.sleep(60)"])
-    w.wait_until(lambda: "listening" in listener.text(), 10, "a TCP port")
+    listener = listen(w, w.one.host, PORT)
     got = w.ask(w.silent, w.both)
     assert [r["tcp"] for r in got["servers"]] == [False, True], got
     assert "TCP" in got["summary"][0], got
     listener.stop()
+    report("TCP where an agent looks for it: 443, or as configured")
+    for port, code in ((None, 0), (443, 0), (PORT, 3)):
+        server = {"address": WEB, "key": w.web.key, **({"tcp": port} if port else {})}
+        begin = time.monotonic()
+        got = w.ask(w.silent, w.configure("web", servers=[server]), code)
+        report(f"  {port}, seconds", time.monotonic() - begin)
+        assert [r["tcp"] for r in got["servers"]] == [code == 0], got
+
+
+def without_anything(w):
+    report("no network")
+    w.lossy.unplug()
+    got = w.ask(w.lossy, w.both, code=3)
+    assert got["summary"][0] == "There is no network: this host has no address.", got
+    assert {r["why"] for r in got["servers"] if r["address"] is None} == {
+        "this host has no address"}, got
 
 
 def gateways(w):
@@ -203,6 +247,7 @@ def story():
         gateways(w)
         without_udp(w)
         other_ends(w)
+        without_anything(w)
         report("requests that servers thought too many",
                [p.status()["drops"]["stun_limited"] for p in w.programs])
 

@@ -25,6 +25,7 @@ PAIRS = (
 )
 TABLE = 1024  # entries of a router's
 SOCKETS_MAX, PACKETS_MAX = 256, 768  # of an attempt, each side
+LIMITS = {"sockets": SOCKETS_MAX, "packets": PACKETS_MAX, "rate": 100, "hourly": 6144}
 LEFT_MAX = 5  # UDP sockets over IPv4: the main one, a path's, one that measures a mapping, and two
 #               that look for a gateway with port mappings
 LATE_MAX_MS = 20  # with a lab that is later than this, nothing was measured
@@ -106,6 +107,12 @@ def check_status(got, y):
     report("  attempts, packets, sockets of each",
            [[cost["attempts"], cost["packets"], cost["sockets"]] for cost in costs])
     assert sum(cost["attempts"] for cost in costs) >= 1, costs
+    for cost in costs:
+        assert cost["limits"] == LIMITS, cost
+        used = LIMITS["hourly"] // 2 - cost["packets_left"]
+        assert 0 <= used <= cost["packets"], cost  # some have accrued again
+        spent = 2 * LIMITS["sockets"] - cost["sockets_left"]
+        assert 0 <= spent <= cost["sockets"], cost
     assert sum(cost["succeeded"] for cost in costs) == 1, costs
     for status in got["status"]:
         assert status["nat"]["filtering"] in (nats.APDM, "unknown"), status["nat"]

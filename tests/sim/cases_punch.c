@@ -70,7 +70,7 @@ static struct endpoint_nat_stats cost(const struct sim *sim, unsigned host)
 {
 	struct endpoint_nat_stats out;
 
-	endpoint_nat_stats(sim->hosts[host].endpoint, &out);
+	endpoint_nat_stats(sim->hosts[host].endpoint, sim->now, &out);
 	return out;
 }
 

@@ -526,7 +526,7 @@ static void look_at_packets(struct sim *sim)
 			CV_MAX(soak.unanswered_most, h->unanswered - soak.unanswered_before[i]);
 		soak.unanswered_before[i] = h->unanswered;
 		if (h->is_running)
-			endpoint_nat_stats(h->endpoint, &stats);
+			endpoint_nat_stats(h->endpoint, sim->now, &stats);
 		if (stats.packets >= soak.punched_before[i])
 			soak.punched_most =
 				CV_MAX(soak.punched_most, stats.packets - soak.punched_before[i]);

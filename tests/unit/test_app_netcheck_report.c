@@ -32,7 +32,9 @@ static const struct netcheck_place silent = {
 
 static struct netcheck_report known(struct netcheck_row rows[2], struct portprobe_result *gateway)
 {
-	struct netcheck_report r = { .rows = rows, .row_count = 2, .gateway = gateway };
+	struct netcheck_report r = {
+		.rows = rows, .row_count = 2, .gateway = gateway, .has_network = true
+	};
 
 	rows[0] = (struct netcheck_row){ "rv.example", &answered, NULL, true, NETCHECK_YES };
 	rows[1] = (struct netcheck_row){ "stun.example", &silent, NULL, false, NETCHECK_UNKNOWN };
@@ -75,7 +77,7 @@ static void test_much(void **state)
 	(void)state;
 	expect(netcheck_report_json(&r),
 	       "{\"udp\":true,\"public_addresses\":{\"ipv4\":\"198.51.100.7:40001\",\"ipv6\":null},"
-	       "\"nat\":{\"mapping\":\"address-dependent\","
+	       "\"nat\":{\"mapping\":\"address-dependent\",\"maps_by_port\":null,"
 	       "\"filtering\":\"address-and-port-dependent\",\"filters_ports\":true,"
 	       "\"hairpin\":false,\"ports\":\"random\",\"port_step\":null,"
 	       "\"port_range\":[2048,4095],\"mapping_ipv6\":\"unknown\"},"
@@ -97,7 +99,8 @@ static void test_nothing(void **state)
 	(void)state;
 	expect(netcheck_report_json(&r),
 	       "{\"udp\":false,\"public_addresses\":{\"ipv4\":null,\"ipv6\":null},"
-	       "\"nat\":{\"mapping\":\"unknown\",\"filtering\":\"unknown\","
+	       "\"nat\":{\"mapping\":\"unknown\",\"maps_by_port\":null,"
+	       "\"filtering\":\"unknown\","
 	       "\"filters_ports\":null,\"hairpin\":null,\"ports\":\"unknown\","
 	       "\"port_step\":null,\"port_range\":null,\"mapping_ipv6\":\"unknown\"},"
 	       "\"portmap\":null,\"servers\":[]}");
@@ -161,6 +164,12 @@ static void test_sentences(void **state)
 	assert_true(says(&r, "over TCP"));
 	rows[0].tcp = NETCHECK_NO;
 	assert_true(says(&r, "Nothing answers"));
+	assert_false(says(&r, "Over IPv6 there is no NAT"));
+	r.result.mapping6 = NAT_NONE;
+	assert_true(says(&r, "Over IPv6 there is no NAT"));
+	r.has_network = false;
+	assert_true(says(&r, "There is no network"));
+	assert_false(says(&r, "Nothing answers"));
 	r.row_count = 0;
 	assert_true(says(&r, "Nobody to ask"));
 }
@@ -174,7 +183,8 @@ static void test_words(void **state)
 		"UDP             answered\n"
 		"public IPv4     198.51.100.7:40001\n"
 		"public IPv6     -\n"
-		"mapping         address-dependent\n"
+		"mapping         address-dependent (perhaps a destination's port matters too)\n"
+		"IPv6 mapping    none\n"
 		"filtering       unknown (a stranger's port does not matter, perhaps his address "
 		"does)\n"
 		"hairpin         no\n"
@@ -195,6 +205,7 @@ static void test_words(void **state)
 	assert_non_null(out);
 	r.result.filtering = NAT_UNKNOWN;
 	r.result.filters_ports = NETCHECK_NO;
+	r.result.mapping6 = NAT_NONE;
 	gateway = (struct portprobe_result){ .why = "no gateway" };
 	report = netcheck_report_json(&r);
 	netcheck_report_print(report, out);
@@ -205,6 +216,50 @@ static void test_words(void **state)
 	json_decref(report);
 }
 
+/* Where the ports of one address were compared, that is said. */
+static void test_mapping_by_port(void **state)
+{
+	static const struct {
+		enum nat_rule mapping;
+		bool has_compared_ports;
+		const char *by_port, *words;
+	} rows[] = {
+		{ NAT_UNKNOWN, false, "null", "unknown" },
+		{ NAT_UNKNOWN, true, "false",
+		  "unknown (a destination's port does not matter, perhaps its address does)" },
+		{ NAT_NONE, false, "false", "none" },
+		{ NAT_ENDPOINT_INDEPENDENT, false, "false", "endpoint-independent" },
+		{ NAT_ADDRESS_DEPENDENT, true, "false", "address-dependent" },
+		{ NAT_ADDRESS_DEPENDENT, false, "null",
+		  "address-dependent (perhaps a destination's port matters too)" },
+		{ NAT_ADDRESS_AND_PORT_DEPENDENT, true, "true", "address-and-port-dependent" },
+	};
+	struct netcheck_report r = { .row_count = 0 };
+	char line[128], *text = NULL;
+	json_t *report;
+	size_t size;
+	FILE *out;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		r.result.mapping = rows[i].mapping;
+		r.result.has_compared_ports = rows[i].has_compared_ports;
+		report = netcheck_report_json(&r);
+		text = json_dumps(json_object_get(json_object_get(report, "nat"), "maps_by_port"),
+		                  JSON_ENCODE_ANY);
+		assert_string_equal(text, rows[i].by_port);
+		free(text);
+		out = open_memstream(&text, &size);
+		assert_non_null(out);
+		netcheck_report_print(report, out);
+		assert_int_equal(fclose(out), 0);
+		(void)snprintf(line, sizeof(line), "mapping         %s\n", rows[i].words);
+		assert_non_null(strstr(text, line));
+		free(text);
+		json_decref(report);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -212,6 +267,7 @@ int main(void)
 		cmocka_unit_test(test_nothing),
 		cmocka_unit_test(test_sentences),
 		cmocka_unit_test(test_words),
+		cmocka_unit_test(test_mapping_by_port),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,7 +43,7 @@ static json_t *agent(void)
 		    .rtt = CV_US(21400),
 		    .public_address = addr_v4(203, 0, 113, 7, 40001),
 		    .address = addr_v4(192, 0, 2, 1, 28583) } },
-		{ "other.example.net", { .rtt = CV_MS(1), .refused = "not on its list" } },
+		{ "other.example.net", { .rtt = CV_MS(1), .why = "not on its list" } },
 		{ "new.example.net", { .is_up = true, .is_tcp = true } },
 	};
 	const struct status_agent_peer peers[] = {
@@ -89,7 +89,9 @@ static json_t *agent(void)
 		         .attempts = 2,
 		         .succeeded = 1,
 		         .packets = 300,
-		         .sockets = 256 },
+		         .sockets = 256,
+		         .limits = { 256, 768, 100, 6144 },
+		         .left = { .packets = 2772, .sockets = 255 } },
 		.portmap = { .protocol = "nat-pmp",
 		             .address = addr_v4(203, 0, 113, 7, 40001),
 		             .expires = CV_SEC(7199) + CV_MS(900) },
@@ -119,7 +121,8 @@ static void test_agent(void **state)
 	       "\"transport\":\"tcp\",\"public_address\":null,\"why\":null}],"
 	       "\"nat\":{\"mapping\":\"endpoint-independent\",\"filtering\":\"unknown\",\"ports\":"
 	       "\"unknown\"},\"punch\":{\"attempts\":2,\"succeeded\":1,\"packets\":300,\"sockets\":"
-	       "256},"
+	       "256,\"packets_left\":2772,\"sockets_left\":255,\"limits\":{\"sockets\":256,"
+	       "\"packets\":768,\"rate\":100,\"hourly\":6144}},"
 	       "\"portmap\":{\"protocol\":\"nat-pmp\",\"address\":\"203.0.113.7:40001\","
 	       "\"expires_s\":7199,\"why\":null},"
 	       "\"peers\":["
@@ -155,7 +158,9 @@ static void test_empty_agent(void **state)
 	       "{\"version\":\"V\",\"role\":\"agent\",\"public_key\":\"" KEY
 	       "\",\"uptime_s\":0.0,\"servers\":[],"
 	       "\"nat\":{\"mapping\":\"unknown\",\"filtering\":\"unknown\",\"ports\":\"unknown\"},"
-	       "\"punch\":{\"attempts\":0,\"succeeded\":0,\"packets\":0,\"sockets\":0},"
+	       "\"punch\":{\"attempts\":0,\"succeeded\":0,\"packets\":0,\"sockets\":0,"
+	       "\"packets_left\":0,\"sockets_left\":0,\"limits\":{\"sockets\":0,\"packets\":0,"
+	       "\"rate\":0,\"hourly\":0}},"
 	       "\"portmap\":{\"protocol\":null,\"address\":null,"
 	       "\"expires_s\":null,\"why\":null},"
 	       "\"peers\":[],\"listeners\":[],\"remote_forwards\":[]}");
@@ -255,7 +260,9 @@ static void test_text(void **state)
 		"    no server knows it; next try in 5 s\n",
 		"rv.example.net:28583  connected      21.4 ms  udp  203.0.113.7:40001\n",
 		"    not on its list\n",
-		"nat: mapping endpoint-independent, filtering unknown\n",
+		"nat: mapping endpoint-independent, filtering unknown, ports unknown\n",
+		"punching: attempts 2, succeeded 1, packets 300 (2772 left now; 6144 an hour), "
+		"sockets 256 (255 left now)\n",
 		"port mapping: 203.0.113.7:40001 by nat-pmp\n",
 		"proxy     127.0.0.1:1080  home\n",
 		"127.0.0.1:0     home  127.0.0.1:3000  open      127.0.0.1:8000\n",
@@ -284,6 +291,8 @@ static void test_text_of_anything(void **state)
 		"{\"peers\":[{\"name\":\"\\u001b[2J\",\"path\":3,\"tx_bps\":1e308}]}",
 		"{\"servers\":[{\"rtt_ms\":1e308,\"why\":\"\\u0007\"}],\"uptime_s\":-1}",
 		"{\"portmap\":[]}",
+		"{\"punch\":[],\"nat\":{\"ports\":1}}",
+		"{\"punch\":{\"limits\":3,\"packets_left\":\"\\u001b\"}}",
 		"{\"portmap\":{\"address\":\"\\u001b\",\"why\":\"\\u0007\"}}",
 		"{\"agents\":\"x\",\"drops\":{\"a\\nb\":1},\"uptime_s\":1e300,\"nat\":[]}",
 	};

@@ -50,6 +50,7 @@ struct world {
 	bool hairpin;
 	uint32_t mtu; /* UDP payload; 0: any */
 	unsigned loss;
+	cv_duration delay; /* one way */
 	bool is_silent, ignores_change;
 	struct mapping mappings[MAPPINGS];
 	uint16_t next_port;
@@ -102,6 +103,7 @@ static struct world *world_new(enum nat_rule mapping, enum nat_rule filtering)
 	w->mapping = mapping;
 	w->filtering = filtering;
 	w->next_port = 5000;
+	w->delay = CV_MS(25);
 	return w;
 }
 
@@ -179,7 +181,7 @@ static void fly(struct world *w, const struct addr *from, const struct addr *to,
 		return;
 	assert_true(w->flight_count < FLIGHTS && size <= sizeof(f->bytes));
 	w->flight_count++;
-	*f = (struct flight){ .at = w->now + CV_MS(25), .size = size, .from = *from, .to = *to };
+	*f = (struct flight){ .at = w->now + w->delay, .size = size, .from = *from, .to = *to };
 	memcpy(f->bytes, bytes, size);
 }
 
@@ -401,6 +403,50 @@ static void test_one_server(void **state)
 	}
 }
 
+/* Who does not know that his address is the same for all cannot say that the router fails to turn
+ * round what is sent there: it may be another one for whom it is sent by. */
+static void test_hairpin_in_doubt(void **state)
+{
+	(void)state;
+	for (unsigned m = 0; m < 3; m++) {
+		for (unsigned own = 0; own < 2; own++) {
+			struct world *w = world_new(rules[m], NAT_ADDRESS_AND_PORT_DEPENDENT);
+
+			w->hairpin = true;
+			add_servers(w, 1, own);
+			run(w);
+			assert_int_equal(w->result.hairpin, rules[m] == NAT_ENDPOINT_INDEPENDENT
+			                                            ? NETCHECK_YES
+			                                            : NETCHECK_UNKNOWN);
+			world_free(w);
+		}
+	}
+}
+
+/* A satellite: answers come after their questions were repeated. */
+static void test_far_away(void **state)
+{
+	static const unsigned delays[] = { 110, 350, 700 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(delays) / sizeof(delays[0]); i++) {
+		struct world *w = world_new(NAT_ENDPOINT_INDEPENDENT, NAT_ADDRESS_DEPENDENT);
+
+		w->delay = CV_MS(delays[i]);
+		w->addresses = 2;
+		add_servers(w, 2, true);
+		run(w);
+		for (unsigned s = 0; s < 2; s++) {
+			assert_int_equal(w->n.places[s].rtt, 2 * w->delay);
+			assert_int_equal(w->n.places[s].mtu, 1472);
+		}
+		assert_int_equal(w->result.mapping, NAT_ENDPOINT_INDEPENDENT);
+		assert_int_equal(w->result.filtering, NAT_ADDRESS_DEPENDENT);
+		assert_int_equal(w->result.hairpin, NETCHECK_NO);
+		world_free(w);
+	}
+}
+
 /* Foreign ones: asked on one port, and on another address where they name one. */
 static void test_foreign_servers(void **state)
 {
@@ -418,6 +464,31 @@ static void test_foreign_servers(void **state)
 			assert_int_equal(w->n.places[0].mtu, 0);
 			world_free(w);
 		}
+	}
+}
+
+/* One with two addresses tells all kinds of mapping apart; two with one address each cannot tell
+ * whether the port counts too. */
+static void test_foreign_mappings(void **state)
+{
+	(void)state;
+	for (unsigned m = 0; m < 3; m++) {
+		struct world *w = world_new(rules[m], NAT_ADDRESS_AND_PORT_DEPENDENT);
+
+		w->addresses = 2;
+		add_servers(w, 1, false);
+		run(w);
+		assert_int_equal(w->result.mapping, rules[m]);
+		assert_true(w->result.has_compared_ports);
+		world_free(w);
+
+		w = world_new(rules[m], NAT_ADDRESS_AND_PORT_DEPENDENT);
+		add_servers(w, 2, false);
+		run(w);
+		assert_int_equal(w->result.mapping,
+		                 m == 0 ? NAT_ENDPOINT_INDEPENDENT : NAT_ADDRESS_DEPENDENT);
+		assert_false(w->result.has_compared_ports);
+		world_free(w);
 	}
 }
 
@@ -601,12 +672,21 @@ static void test_strangers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_kind),     cmocka_unit_test(test_one_address_each),
-		cmocka_unit_test(test_one_server),     cmocka_unit_test(test_foreign_servers),
-		cmocka_unit_test(test_no_second_port), cmocka_unit_test(test_ignored_change),
-		cmocka_unit_test(test_no_nat),         cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_too_large),      cmocka_unit_test(test_silence),
-		cmocka_unit_test(test_loss),           cmocka_unit_test(test_strangers),
+		cmocka_unit_test(test_every_kind),
+		cmocka_unit_test(test_one_address_each),
+		cmocka_unit_test(test_one_server),
+		cmocka_unit_test(test_foreign_servers),
+		cmocka_unit_test(test_no_second_port),
+		cmocka_unit_test(test_ignored_change),
+		cmocka_unit_test(test_no_nat),
+		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_silence),
+		cmocka_unit_test(test_loss),
+		cmocka_unit_test(test_strangers),
+		cmocka_unit_test(test_foreign_mappings),
+		cmocka_unit_test(test_far_away),
+		cmocka_unit_test(test_hairpin_in_doubt),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,6 +205,38 @@ static void attempts_need_a_whole_share(void **state)
 	assert_false(punch_budget_has_attempt(&b, now, &none, 256));
 }
 
+/* What is said to be left is what may be taken, and no more. */
+static void what_is_left_can_be_taken(void **state)
+{
+	struct punch_budget b = make(256, 768, 10000, 2 * 1000);
+	cv_time now = CV_SEC(100);
+	struct punch_left left;
+	struct punch_share share = { 0 }; /* each time another peer's */
+	unsigned more = 0;
+
+	(void)state;
+	punch_budget_left(&b, now, &left);
+	assert_int_equal(left.packets, 1000);
+	assert_int_equal(left.sockets, 512);
+	for (unsigned i = 0; i < 25; i++)
+		punch_budget_take_packet(&b, now, &share, false);
+	assert_true(punch_budget_take_sockets(&b, now, 200, false));
+	punch_budget_left(&b, now, &left);
+	assert_int_equal(left.packets, 975);
+	assert_int_equal(left.sockets, 312);
+	for (; punch_budget_ready_at(&b, now, &none, false) != CV_TIME_NEVER; more++) {
+		now = CV_MAX(now, punch_budget_ready_at(&b, now, &none, false));
+		share = none;
+		punch_budget_take_packet(&b, now, &share, false);
+	}
+	assert_true(more >= left.packets && more <= left.packets + 1); /* 0.1 s accrue */
+	punch_budget_left(&b, now, &left);
+	assert_int_equal(left.packets, 0);
+	punch_budget_left(&b, now + CV_SEC(3600), &left);
+	assert_int_equal(left.packets, 1000);
+	assert_int_equal(left.sockets, 512);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -214,6 +246,7 @@ int main(void)
 		cmocka_unit_test(nobody_takes_it_all),
 		cmocka_unit_test(sockets_are_few),
 		cmocka_unit_test(attempts_need_a_whole_share),
+		cmocka_unit_test(what_is_left_can_be_taken),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

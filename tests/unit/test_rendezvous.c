@@ -100,6 +100,35 @@ static void every_address_is_tried(void **state)
 	lone_deinit(&l, now);
 }
 
+static const char *why(const struct lone *l)
+{
+	struct rendezvous_stats s;
+
+	rendezvous_stats(l->r, &s);
+	assert_false(s.is_up);
+	return s.why;
+}
+
+/* What a user reads who waits for his server. */
+static void why_it_is_not_up(void **state)
+{
+	static struct lone l;
+	cv_time now = CV_SEC(100);
+
+	(void)state;
+	lone_init(&l, now);
+	lone_run(&l, &now, now + CV_SEC(3), 0);
+	assert_string_equal(why(&l), "its name is not resolved");
+	rendezvous_set_addresses(l.r, now, addresses, 1);
+	lone_run(&l, &now, now + CV_MS(4900), 1); /* of an attempt, which is for TCP, too */
+	assert_string_equal(why(&l), "connecting");
+	for (unsigned i = 0; i < 600; i++) { /* also in pauses, and whenever it is tried again */
+		lone_run(&l, &now, now + (CV_MS(100)), 1);
+		assert_non_null(strstr(why(&l), "no answer by UDP or TCP"));
+	}
+	lone_deinit(&l, now);
+}
+
 /* 5 s of trying, then 0, 1, 2, 4 ... 60 s: a server that is down for a day gets little to hear. */
 static void pauses_grow_to_a_minute(void **state)
 {
@@ -400,6 +429,7 @@ static void a_removed_peer_is_not_offered(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(why_it_is_not_up),
 		cmocka_unit_test(every_address_is_tried),
 		cmocka_unit_test(pauses_grow_to_a_minute),
 		cmocka_unit_test(news_end_a_pause),

@@ -29,7 +29,7 @@ static void begin(uint64_t seed)
 
 static const char *why(struct endpoint_peer_stats *stats)
 {
-	vitals_read(pair_session(&p, A), p.now, stats);
+	vitals_read(pair_session(&p, A), p.now, WHY_SERVERS_UP, stats);
 	print_message("\"%s\"\n", stats->why);
 	assert_true(strlen(stats->why) < ENDPOINT_WHY_MAX);
 	return stats->why;

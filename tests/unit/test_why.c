@@ -22,6 +22,7 @@
 static struct session_core core;
 static struct session s;
 static char text[ENDPOINT_WHY_MAX];
+static enum why_servers servers = WHY_SERVERS_UP;
 
 static void fresh(void)
 {
@@ -35,7 +36,7 @@ static void fresh(void)
 static const char *no_session(void)
 {
 	memset(text, 0, sizeof(text));
-	why_no_session(&s, NOW, text);
+	why_no_session(&s, NOW, servers, text);
 	return text;
 }
 
@@ -70,6 +71,29 @@ static void no_session_at_all(void **state)
 	assert_string_equal(no_session(), "another agent uses this identity");
 	s.initiator.version_seen = true;
 	assert_string_equal(no_session(), "the peer speaks another protocol version");
+}
+
+/* What servers said before they went counts no more, and the handshake's tries go nowhere. */
+static void nobody_to_ask(void **state)
+{
+	(void)state;
+	fresh();
+	s.attempts_failed = 1;
+	s.absent_servers = s.gone_servers = 1;
+	s.down_code = CLOSE_SHUTDOWN;
+	s.attempt_at = NOW + CV_SEC(5);
+	servers = WHY_SERVERS_DOWN;
+	assert_string_equal(no_session(), "no server is connected");
+	servers = WHY_SERVERS_NONE;
+	assert_string_equal(no_session(),
+	                    "there is neither a server nor an address: the peer has to call");
+	/* An address is a way without them, unless the configuration says relay. */
+	s.has_address = true;
+	assert_string_equal(no_session(), "the peer was stopped; next try in 5 s");
+	s.paths.is_relay_only = true;
+	servers = WHY_SERVERS_DOWN;
+	assert_string_equal(no_session(), "no server is connected");
+	servers = WHY_SERVERS_UP;
 }
 
 static void next_try_is_told(void **state)
@@ -252,7 +276,7 @@ static void never_too_long(void **state)
 		if (rng_below(&rng, 2))
 			why_relayed(&s, NOW, guarded);
 		else
-			why_no_session(&s, NOW, guarded);
+			why_no_session(&s, NOW, (enum why_servers)(i % 3), guarded);
 		assert_true(memchr(guarded, 0, ENDPOINT_WHY_MAX) != NULL);
 		assert_int_equal(guarded[ENDPOINT_WHY_MAX], 'x');
 	}
@@ -264,7 +288,7 @@ int main(void)
 		cmocka_unit_test(no_session_at_all), cmocka_unit_test(next_try_is_told),
 		cmocka_unit_test(policies),          cmocka_unit_test(plain_probes),
 		cmocka_unit_test(routers_are_named), cmocka_unit_test(legs_of_tcp),
-		cmocka_unit_test(never_too_long),
+		cmocka_unit_test(never_too_long),    cmocka_unit_test(nobody_to_ask),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
