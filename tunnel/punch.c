@@ -5,48 +5,25 @@
 #include "tunnel/endpoint_inner.h"
 #include "tunnel/punch_aim.h"
 #include "tunnel/punch_sockets.h"
-
-/*
- *   PUNCH_LEAD_ROW     OPENING -> SENDING, and a ROW is told as soon as the sample is there
- *   PUNCH_LEAD_RANGE   OPENING -> SENDING, and a RANGE is told
- *   PUNCH_LEAD_PAIR    OPENING -> SAMPLING -ASK-> WAITING -ANSWER-> SENDING
- *   PUNCH_HELP_PAIR    OPENING -> SAMPLING -ANSWER-> SENDING
- *   PUNCH_HELP_SPRAY   SENDING
- *
- * The first socket of a row or pair is the sample: a server sees its port, and the ports that come
- * next are the row's. So nothing may make a mapping between it and the others: it is asked for and
- * the probes leave in one go, before its answer is known. A router that preserves ports needs no
- * sample, its row begins with the port of the socket itself.
- */
-
-enum phase { OPENING, SAMPLING, WAITING, SENDING };
-
-enum {
-	ROW_SOCKETS = 4,
-	ROW_COUNT = 8, /* twice as many ports are told each round; others may take some of them */
-	PAIR_COUNT = 8,
-	ROUNDS_MAX = 4,
-	HELP_ROUNDS_MAX = ROUNDS_MAX + 1, /* and one of a plan that was given up */
-	ROW_COUNT_MAX = 128,              /* that a peer may ask for */
-};
+#include "tunnel/punch_steps.h"
 
 /* The first plain probes to what was announced have left by then: their mappings do not come in
  * between those of a row. */
 #define START_DELAY CV_MS(20)
 #define OPEN_TIME CV_SEC(1)
-#define SPACING CV_MS(2) /* so that the router sees them in this order */
-#define ROUND_TIME CV_MS(2000)
-#define HOLD_TIME CV_MS(1500)     /* something was heard: it may become a path */
-#define HOLD_MAX CV_SEC(5)        /* in this time, or it does not */
-#define RANGE_TIME_MIN CV_SEC(30) /* at a peer's wish: others may share the rate */
-#define HELP_TAIL CV_MS(1500)     /* the next round of who leads comes after a round trip */
-#define HELP_SPACING CV_SEC(5)    /* nobody leads more often */
+#define SPACING CV_MS(2)       /* so that the router sees them in this order */
+#define HOLD_TIME CV_MS(1500)  /* something was heard: it may become a path */
+#define HOLD_MAX CV_SEC(5)     /* in this time, or it does not */
+#define HELP_SPACING CV_SEC(5) /* nobody leads more often */
 #define RETRY_MIN CV_SEC(20)
 #define RETRY_MAX CV_SEC(1800)
 #define EVENT_SPACING CV_SEC(5)
 /* A router that keeps 1,024 entries has room for one range; what nobody answered goes within a
  * minute (RFC 4787 asks for two, netfilter takes half of one). */
 #define RANGE_SPACING CV_SEC(75)
+/* Half of a carrier's block is taken by one cross. Who was in it may not be in the next that soon:
+ * others come in between. */
+#define CROSS_SPACING CV_SEC(60)
 #define HINTED_TIME CV_SEC(4) /* plain probes have had this time */
 #define WAIT_TIME CV_SEC(1)   /* for what an attempt needs */
 #define SWEEP_SPACING CV_SEC(10)
@@ -67,33 +44,6 @@ static struct punch_attempt *find(struct punch *p, uint32_t peer)
 	return NULL;
 }
 
-static bool is_lead(const struct punch_attempt *a)
-{
-	return a->role == PUNCH_LEAD_ROW || a->role == PUNCH_LEAD_RANGE ||
-	       a->role == PUNCH_LEAD_PAIR;
-}
-
-/* ---- the budget ---- */
-
-/* Every limit allows one packet more now; else @a waits, or its budget is spent. */
-static bool may_send(const struct punch *p, cv_time now, struct session *s, struct punch_attempt *a)
-{
-	a->due_at = punch_budget_ready_at(&p->budget, now, &s->punch_share, !is_lead(a));
-	if (a->packets >= p->budget.limits.packets_max || a->due_at == CV_TIME_NEVER) {
-		a->due_at = CV_TIME_NEVER;
-		a->until = cv_time_min(a->until, cv_time_after(now, PUNCH_SPRAY_TAIL));
-		return false;
-	}
-	return a->due_at <= now;
-}
-
-static void count_packet(struct punch *p, cv_time now, struct session *s, struct punch_attempt *a)
-{
-	punch_budget_take_packet(&p->budget, now, &s->punch_share, !is_lead(a));
-	a->packets++;
-	p->stats.packets++;
-}
-
 /* ---- ends ---- */
 
 static void release_sockets(struct endpoint *e, cv_time now, struct punch_attempt *a)
@@ -107,16 +57,25 @@ static void release_sockets(struct endpoint *e, cv_time now, struct punch_attemp
 	a->first = a->count = 0;
 }
 
+/* A range that is not to be followed by another one soon. */
+static bool has_spent_range(const struct endpoint *e, const struct punch_attempt *a)
+{
+	return (a->role == PUNCH_LEAD_RANGE || a->order.size > 0) &&
+	       a->packets > e->punch.budget.limits.packets_max / 2;
+}
+
 static void finish(struct endpoint *e, cv_time now, struct punch_attempt *a, bool has_succeeded)
 {
 	struct session *s = e->sessions[a->peer];
-	bool leads = is_lead(a);
+	bool leads = punch_leads(a);
 	cv_duration pause = RETRY_MIN << CV_MIN(s->punches_failed, 7);
 
 	trace_emit(e->core.trace, now, TRACE_PUNCH_END, a->peer, has_succeeded, a->packets);
 	release_sockets(e, now, a);
-	if ((a->role == PUNCH_LEAD_RANGE || a->order.size > 0) &&
-	    a->packets > e->punch.budget.limits.packets_max / 2)
+	if (a->role == PUNCH_HELP_CROSS)
+		/* Who leads ends sooner than we do, and has to find us ready again. */
+		s->range_at = cv_time_after(a->began_at, RANGE_SPACING);
+	else if (a->role == PUNCH_LEAD_CROSS ? a->packets > 0 : has_spent_range(e, a))
 		s->range_at = cv_time_after(now, RANGE_SPACING);
 	a->role = PUNCH_NOBODY;
 	s->punch_ended_at = now;
@@ -143,6 +102,8 @@ static const char *describe(enum punch_role role)
 		[PUNCH_LEAD_PAIR] = "the next ports of both routers are being guessed",
 		[PUNCH_HELP_PAIR] = "the next ports of both routers are being guessed",
 		[PUNCH_HELP_SPRAY] = "ports of the peer's router are being tried",
+		[PUNCH_LEAD_CROSS] = "many ports of both routers are being tried",
+		[PUNCH_HELP_CROSS] = "many ports of both routers are being tried",
 	};
 
 	return words[role];
@@ -152,7 +113,7 @@ static const char *describe(enum punch_role role)
 static struct punch_attempt *begin(struct endpoint *e, cv_time now, struct session *s,
                                    enum punch_role role)
 {
-	bool leads = role != PUNCH_HELP_PAIR && role != PUNCH_HELP_SPRAY;
+	bool leads = punch_leads(&(struct punch_attempt){ .role = (uint8_t)role });
 	struct punch_attempt *a = NULL;
 	struct punch *p = &e->punch;
 	unsigned helps = 0;
@@ -161,7 +122,7 @@ static struct punch_attempt *begin(struct endpoint *e, cv_time now, struct sessi
 		if (p->list[i].role == PUNCH_NOBODY)
 			a = &p->list[i];
 		else
-			helps += !is_lead(&p->list[i]);
+			helps += !punch_leads(&p->list[i]);
 	}
 	if (!a || (!leads && (helps == PUNCH_HELPS_MAX || now < s->punch_help_at)))
 		return NULL;
@@ -188,14 +149,14 @@ static bool open_sockets(struct endpoint *e, cv_time now, struct punch_attempt *
 {
 	count += has_sample;
 	release_sockets(e, now, a);
-	if (!punch_budget_take_sockets(&e->punch.budget, now, count, !is_lead(a)))
+	if (!punch_budget_take_sockets(&e->punch.budget, now, count, !punch_leads(a)))
 		return false;
 	a->first = extras_take(&e->extras, count);
 	if (a->first == 0)
 		return false;
 	a->count = (uint16_t)count;
 	a->has_sample = has_sample;
-	a->phase = OPENING;
+	a->phase = PUNCH_OPENING;
 	a->at = a->sweeps = 0;
 	a->due_at = now;
 	a->until = cv_time_after(now, OPEN_TIME);
@@ -203,17 +164,13 @@ static bool open_sockets(struct endpoint *e, cv_time now, struct punch_attempt *
 	return true;
 }
 
-static bool is_preserving(const struct endpoint *e)
-{
-	return e->core.nat.ports == NAT_PORTS_PRESERVED;
-}
-
 /* One more round of a row or pair, with fresh ports. */
 static void next_round(struct endpoint *e, cv_time now, struct punch_attempt *a)
 {
-	unsigned count = a->role == PUNCH_LEAD_ROW ? ROW_SOCKETS : 1;
+	unsigned count = a->role == PUNCH_LEAD_ROW ? PUNCH_ROW_SOCKETS : 1;
 
-	if (a->rounds == ROUNDS_MAX || !open_sockets(e, now, a, count, !is_preserving(e))) {
+	if (a->rounds == PUNCH_ROUNDS_MAX ||
+	    !open_sockets(e, now, a, count, !punch_is_preserving(e))) {
 		finish(e, now, a, false);
 		return;
 	}
@@ -223,19 +180,20 @@ static void next_round(struct endpoint *e, cv_time now, struct punch_attempt *a)
 	a->number = ++e->punch.number;
 }
 
+struct punch_cost {
+	unsigned sockets;
+	uint64_t packets;
+};
+
 /* As many as an attempt opens at once. */
 static unsigned sockets_for(const struct endpoint *e, enum punch_plan_kind kind)
 {
 	const struct punch_limits *l = &e->punch.budget.limits;
 	const struct nat_profile *mine = &e->core.nat;
-	unsigned ports = (unsigned)(mine->port_high - mine->port_low) + 1;
 
-	if (kind == PUNCH_PLAN_BIRTHDAY) {
-		if (mine->port_high == 0)
-			ports = UINT16_MAX + 1 - NAT_PORT_MIN;
-		return punch_plan_sockets(ports, l->sockets_max, l->packets_max);
-	}
-	return (kind == PUNCH_PLAN_PREDICT ? ROW_SOCKETS : 1u) + !is_preserving(e);
+	if (kind == PUNCH_PLAN_BIRTHDAY)
+		return punch_plan_sockets(punch_plan_ports(mine), l->sockets_max, l->packets_max);
+	return (kind == PUNCH_PLAN_PREDICT ? PUNCH_ROW_SOCKETS : 1u) + !punch_is_preserving(e);
 }
 
 /* Ours in a plan. */
@@ -244,29 +202,36 @@ static enum punch_role role_in(struct punch_plan plan)
 	static const enum punch_role roles[] = {
 		[PUNCH_PLAN_NONE] = PUNCH_NOBODY,         [PUNCH_PLAN_PREDICT] = PUNCH_LEAD_ROW,
 		[PUNCH_PLAN_BIRTHDAY] = PUNCH_LEAD_RANGE, [PUNCH_PLAN_BOTH] = PUNCH_LEAD_PAIR,
-		[PUNCH_PLAN_HOPELESS] = PUNCH_NOBODY,
+		[PUNCH_PLAN_CROSS] = PUNCH_LEAD_CROSS,
 	};
 
 	return plan.leads ? roles[plan.kind] : PUNCH_NOBODY;
 }
 
-static void lead(struct endpoint *e, cv_time now, struct session *s, enum punch_plan_kind kind)
+static void lead(struct endpoint *e, cv_time now, struct session *s, enum punch_role role,
+                 unsigned sockets)
 {
-	const struct punch_plan plan = { .kind = kind, .leads = true };
-	struct punch_attempt *a = begin(e, now, s, role_in(plan));
+	struct punch_attempt *a = begin(e, now, s, role);
 
 	if (!a) {
 		s->punch_at = cv_time_after(now, WAIT_TIME);
 		return;
 	}
 	a->target = s->punch.peer.address;
-	if (a->role != PUNCH_LEAD_RANGE) {
+	if (a->role == PUNCH_LEAD_ROW || a->role == PUNCH_LEAD_PAIR) {
 		next_round(e, now, a);
 		return;
 	}
 	a->number = ++e->punch.number;
-	if (!open_sockets(e, now, a, sockets_for(e, kind), false))
+	if (!open_sockets(e, now, a, sockets, false))
 		finish(e, now, a, false);
+}
+
+/* Half of a random router's ports may be taken soon. */
+static void note_cross(struct endpoint *e, cv_time now)
+{
+	if (!punch_plan_is_known(&e->core.nat))
+		e->punch.cross_at = cv_time_after(now, CROSS_SPACING);
 }
 
 /* ---- what the peer asks for ---- */
@@ -278,7 +243,7 @@ static struct punch_attempt *help(struct endpoint *e, cv_time now, struct sessio
 {
 	struct punch_attempt *a = find(&e->punch, s->number);
 
-	if (a && (is_lead(a) || a->rounds == HELP_ROUNDS_MAX || a->number == round))
+	if (a && (punch_leads(a) || a->rounds == PUNCH_HELP_ROUNDS_MAX || a->number == round))
 		return NULL;
 	if (!a)
 		a = begin(e, now, s, role);
@@ -287,18 +252,12 @@ static struct punch_attempt *help(struct endpoint *e, cv_time now, struct sessio
 	/* Who leads may have come to another plan. */
 	release_sockets(e, now, a);
 	a->role = (uint8_t)role;
-	a->phase = SENDING;
+	a->phase = PUNCH_SENDING;
 	a->row_count = 0;
 	s->punch_doing = describe(role);
 	a->rounds++;
 	a->number = round;
 	return a;
-}
-
-/* All that our packets allow, one after the other. */
-static cv_duration spending_time(const struct endpoint *e, unsigned packets)
-{
-	return CV_SEC(1) * packets / e->punch.budget.limits.rate;
 }
 
 static void begin_spray(struct endpoint *e, cv_time now, struct session *s,
@@ -317,24 +276,25 @@ static void begin_spray(struct endpoint *e, cv_time now, struct session *s,
 	a->has_sample = false;
 	a->target = in->address;
 	a->step = in->step;
-	a->row_count = is_range ? 0 : CV_MIN(in->count, (uint16_t)ROW_COUNT_MAX);
+	a->row_count = is_range ? 0 : CV_MIN(in->count, (uint16_t)PUNCH_ROW_COUNT_MAX);
 	a->at = a->sweeps = 0;
 	a->due_at = now;
-	a->until = cv_time_after(now, ROUND_TIME + HELP_TAIL);
+	a->until = cv_time_after(now, PUNCH_ROUND_TIME + PUNCH_HELP_TAIL);
 	if (!is_range)
 		return;
 	a->target.port = (uint16_t)low;
 	punch_order_init(&a->order, in->port_high - low + 1, rng_u64(e->core.rng));
-	a->until = cv_time_after(
-		now, CV_MAX(RANGE_TIME_MIN,
-	                    spending_time(e, e->punch.budget.limits.packets_max) + CV_SEC(3)));
+	/* Where each port of the peer's makes another mapping, half of what may be ours. */
+	if (nat_is_hard(&e->core.nat))
+		a->order.left = CV_MIN(a->order.left, punch_plan_ports(&e->core.nat) / 2);
+	a->until = cv_time_after(now, punch_helping_time(e));
 }
 
 static void set_row(struct punch_attempt *a, const struct wire_punch *in)
 {
 	a->target = in->address;
 	a->step = in->step;
-	a->row_count = CV_MIN(in->count, (uint16_t)PAIR_COUNT);
+	a->row_count = CV_MIN(in->count, (uint16_t)PUNCH_PAIR_COUNT);
 }
 
 static void answer_pair(struct endpoint *e, cv_time now, struct session *s,
@@ -344,12 +304,88 @@ static void answer_pair(struct endpoint *e, cv_time now, struct session *s,
 
 	if (!a)
 		return;
-	if (!open_sockets(e, now, a, 1, !is_preserving(e))) {
+	if (!open_sockets(e, now, a, 1, !punch_is_preserving(e))) {
 		finish(e, now, a, false);
 		return;
 	}
 	set_row(a, in);
 	a->shift = in->shift;
+}
+
+/* Our part in a cross, into the range that is told. */
+static void begin_cross(struct endpoint *e, cv_time now, struct session *s,
+                        const struct wire_punch *in)
+{
+	const struct punch_limits *l = &e->punch.budget.limits;
+	const struct nat_profile *mine = &e->core.nat;
+	uint32_t low = CV_MAX(in->address.port, (uint32_t)NAT_PORT_MIN), ports;
+	bool has_sample = mine->ports == NAT_PORTS_REGULAR;
+	struct punch_part part;
+	struct punch_attempt *a;
+
+	if (!nat_is_hard(mine) || in->port_high < low || now < s->range_at ||
+	    (!punch_plan_is_known(mine) && now < e->punch.cross_at))
+		return;
+	ports = in->port_high - low + 1;
+	part = punch_plan_part(mine, ports, l->sockets_max, l->packets_max);
+	a = help(e, now, s, PUNCH_HELP_CROSS, in->round);
+	if (!a)
+		return;
+	if (part.packets == 0 || !open_sockets(e, now, a, part.sockets, has_sample)) {
+		finish(e, now, a, false);
+		return;
+	}
+	note_cross(e, now);
+	a->target = in->address;
+	a->target.port = (uint16_t)low;
+	if (part.aims == 1)
+		a->target.port = (uint16_t)(low + rng_below(e->core.rng, ports));
+	punch_set_cells(e, a, part.aims, part.packets);
+	a->told = (uint16_t)(punch_plan_is_known(mine) ? part.ports : a->order.left);
+}
+
+static void on_cross_answer(struct endpoint *e, cv_time now, struct punch_attempt *a,
+                            const struct wire_punch *in)
+{
+	const struct punch_limits *l = &e->punch.budget.limits;
+	uint32_t low = CV_MAX(in->address.port, (uint32_t)NAT_PORT_MIN), ports;
+	unsigned packets = punch_plan_ports(&e->core.nat) / 2, theirs = 0;
+
+	if (in->port_high == 0 ? in->count == 0 : in->port_high < low)
+		return;
+	a->target = in->address;
+	a->step = in->step;
+	a->row_count = 0;
+	if (in->port_high == 0) {
+		a->row_count = CV_MIN(in->count, (uint16_t)PUNCH_ROW_COUNT_MAX);
+		ports = a->row_count;
+	} else {
+		a->target.port = (uint16_t)low;
+		ports = in->port_high - low + 1;
+		theirs = in->count;
+	}
+	packets = CV_MIN(packets, l->packets_max);
+	punch_set_cells(e, a, ports, packets);
+	note_cross(e, now);
+	/* Until both have sent all, as far as our own budget tells. */
+	theirs = CV_MIN(theirs, l->packets_max);
+	a->until = cv_time_after(now, punch_spending_time(e, CV_MAX(packets, theirs)) + CV_SEC(3));
+	a->phase = PUNCH_SENDING;
+	a->due_at = now;
+}
+
+static void on_answer(struct endpoint *e, cv_time now, struct punch_attempt *a,
+                      const struct wire_punch *in)
+{
+	if (!a || a->phase != PUNCH_WAITING || a->number != in->round)
+		return;
+	if (a->role == PUNCH_LEAD_CROSS) {
+		on_cross_answer(e, now, a, in);
+		return;
+	}
+	set_row(a, in);
+	a->phase = PUNCH_SENDING;
+	a->due_at = now;
 }
 
 static void on_punch(struct endpoint *e, cv_time now, struct session *s,
@@ -360,7 +396,7 @@ static void on_punch(struct endpoint *e, cv_time now, struct session *s,
 	if (in->address.family != ADDR_V4 || !candidate_is_allowed(&e->core.scope, &in->address))
 		return;
 	/* What each knew of the other was not the same: both lead, and the larger key gives way. */
-	if (a && in->kind != PUNCH_ANSWER && is_lead(a) && !s->has_smaller_key) {
+	if (a && in->kind != PUNCH_ANSWER && punch_leads(a) && !s->has_smaller_key) {
 		uint8_t failed = s->punches_failed;
 
 		finish(e, now, a, false);
@@ -376,148 +412,16 @@ static void on_punch(struct endpoint *e, cv_time now, struct session *s,
 		answer_pair(e, now, s, in);
 		return;
 	case PUNCH_ANSWER:
-		if (!a || a->role != PUNCH_LEAD_PAIR || a->phase != WAITING ||
-		    a->number != in->round)
-			return;
-		set_row(a, in);
-		a->phase = SENDING;
-		a->due_at = now;
+		on_answer(e, now, a, in);
+		return;
+	case PUNCH_CROSS:
+		begin_cross(e, now, s, in);
 		return;
 	}
 	CV_UNREACHABLE();
-}
-
-/* ---- what is told ---- */
-
-/* The row of ports that follow @sample, which a server saw; or the socket's own. */
-static void say_row(struct endpoint *e, struct punch_attempt *a, enum punch_kind kind,
-                    const struct addr *sample)
-{
-	struct wire_punch out = {
-		.kind = (uint8_t)kind,
-		.round = a->number,
-		.shift = a->shift,
-		.step = a->has_sample ? e->core.nat.step : 1,
-		.count = PAIR_COUNT,
-		.address = sample ? *sample : e->core.nat.address,
-	};
-
-	if (kind == PUNCH_ROW)
-		out.count = (uint16_t)(ROW_COUNT << CV_MIN(a->rounds, 4));
-	if (sample)
-		out.address.port = punch_plan_port(sample->port, out.step);
-	else
-		out.address.port = extras_port(&e->extras, a->first);
-	punch_talk_say(&e->sessions[a->peer]->punch, &out);
-	endpoint_touch_session(e, e->sessions[a->peer]);
-}
-
-static void say_range(struct endpoint *e, struct punch_attempt *a)
-{
-	const struct nat_profile *mine = &e->core.nat;
-	struct wire_punch out = {
-		.kind = PUNCH_RANGE,
-		.round = a->number,
-		.port_high = mine->port_high ? mine->port_high : UINT16_MAX,
-		.address = mine->address,
-	};
-
-	out.address.port = mine->port_high ? mine->port_low : NAT_PORT_MIN;
-	punch_talk_say(&e->sessions[a->peer]->punch, &out);
-	endpoint_touch_session(e, e->sessions[a->peer]);
 }
 
 /* ---- steps ---- */
-
-static bool are_settled(const struct endpoint *e, const struct punch_attempt *a)
-{
-	for (uint16_t i = 0; i < a->count; i++) {
-		if (!extras_is_settled(&e->extras, (uint16_t)(a->first + i)))
-			return false;
-	}
-	return true;
-}
-
-/* The peer has then probed all of it, if its budget is like ours. */
-static cv_duration range_time(const struct endpoint *e)
-{
-	unsigned packets = e->punch.budget.limits.packets_max;
-	unsigned ports = (unsigned)(e->core.nat.port_high - e->core.nat.port_low) + 1;
-
-	if (e->core.nat.port_high != 0)
-		packets = CV_MIN(packets, ports);
-	return spending_time(e, packets) + CV_SEC(3);
-}
-
-/* The port of the first socket is what a row begins with, or follows: a server is asked. False: it
- * cannot be. */
-static bool ask_server(struct endpoint *e, cv_time now, struct punch_attempt *a)
-{
-	struct session *s = e->sessions[a->peer];
-
-	/* What it costs the router is a mapping, like any other packet. The rate may be exceeded by
-	 * one: nothing may come between it and the probes. */
-	if (!may_send(&e->punch, now, s, a) && a->due_at == CV_TIME_NEVER)
-		return false;
-	a->question = discovery_sample(&e->discovery, now, e->core.rng, a->first);
-	if (a->question == DISCOVERY_NOBODY)
-		return false;
-	count_packet(&e->punch, now, s, a);
-	return true;
-}
-
-static void on_opened(struct endpoint *e, cv_time now, struct punch_attempt *a)
-{
-	const struct addr *no_sample = NULL;
-
-	/* The shell opens some, from the first on, or none. */
-	if (!extras_is_open(&e->extras, a->first) || (a->has_sample && !ask_server(e, now, a))) {
-		finish(e, now, a, false);
-		return;
-	}
-	a->until = cv_time_after(now, ROUND_TIME + (is_lead(a) ? 0 : HELP_TAIL));
-	a->due_at = now;
-	switch ((enum punch_role)a->role) {
-	case PUNCH_LEAD_ROW:
-		a->phase = SENDING;
-		if (!a->has_sample)
-			say_row(e, a, PUNCH_ROW, no_sample);
-		return;
-	case PUNCH_LEAD_RANGE:
-		a->phase = SENDING;
-		a->until = cv_time_after(now, range_time(e));
-		say_range(e, a);
-		return;
-	case PUNCH_LEAD_PAIR:
-		a->phase = a->has_sample ? SAMPLING : WAITING;
-		if (!a->has_sample)
-			say_row(e, a, PUNCH_ASK, no_sample);
-		return;
-	case PUNCH_HELP_PAIR:
-		a->phase = a->has_sample ? SAMPLING : SENDING;
-		if (!a->has_sample)
-			say_row(e, a, PUNCH_ANSWER, no_sample);
-		return;
-	case PUNCH_NOBODY:
-	case PUNCH_HELP_SPRAY:
-		break;
-	}
-	CV_UNREACHABLE();
-}
-
-static void on_sampled(struct endpoint *e, cv_time now, struct punch_attempt *a,
-                       const struct addr *seen)
-{
-	discovery_forget(&e->discovery, a->question);
-	a->question = DISCOVERY_NOBODY;
-	if (a->role == PUNCH_LEAD_ROW) {
-		say_row(e, a, PUNCH_ROW, seen);
-		return;
-	}
-	say_row(e, a, a->role == PUNCH_LEAD_PAIR ? PUNCH_ASK : PUNCH_ANSWER, seen);
-	a->phase = a->role == PUNCH_LEAD_PAIR ? WAITING : SENDING;
-	a->due_at = now;
-}
 
 /* A packet of this peer came by a direct way since the attempt began; what does not become a path
  * in good time never does. */
@@ -554,11 +458,11 @@ static void turn(struct endpoint *e, cv_time now, struct punch_attempt *a)
 		finish(e, now, a, false);
 		return;
 	}
-	if (a->phase == OPENING && are_settled(e, a))
-		on_opened(e, now, a);
+	if (a->phase == PUNCH_OPENING && punch_are_settled(e, a) && !punch_on_opened(e, now, a))
+		finish(e, now, a, false);
 	if (a->role != PUNCH_NOBODY && a->question != DISCOVERY_NOBODY &&
 	    discovery_is_sampled(&e->discovery, a->question, &seen))
-		on_sampled(e, now, a, &seen);
+		punch_on_sampled(e, now, a, &seen);
 	if (a->role == PUNCH_NOBODY || now < a->until)
 		return;
 	if (has_heard(s, now, a))
@@ -577,13 +481,13 @@ static bool write_one(struct endpoint *e, cv_time now, struct punch_attempt *a, 
 	struct session *s = e->sessions[a->peer];
 	struct origin to;
 
-	while (a->role != PUNCH_NOBODY && a->phase == SENDING && a->due_at <= now) {
+	while (a->role != PUNCH_NOBODY && a->phase == PUNCH_SENDING && a->due_at <= now) {
 		/* What was heard may be the hole: no more holes before that is known. */
 		if (has_heard(s, now, a)) {
 			a->due_at = cv_time_after(now, CV_MS(100));
 			return false;
 		}
-		if (!may_send(&e->punch, now, s, a))
+		if (!punch_may_send(&e->punch, now, s, a))
 			return false;
 		if (!punch_aim(a, now, &e->extras, &to)) {
 			a->due_at = a->due_at <= now ? cv_time_after(now, PUNCH_SWEEP_PAUSE)
@@ -596,7 +500,7 @@ static bool write_one(struct endpoint *e, cv_time now, struct punch_attempt *a, 
 		a->due_at = cv_time_after(now, SPACING);
 		if (!session_write_probe(s, now, &to, out))
 			return false;
-		count_packet(&e->punch, now, s, a);
+		punch_count_packet(&e->punch, now, s, a);
 		return true;
 	}
 	return false;
@@ -661,14 +565,13 @@ static struct punch_plan plan_for(const struct endpoint *e, cv_time now, const s
 
 /* What is tried was planned for other routers than we know of by now: what they call for is tried
  * at once, but such news may come for ever. */
-static void replan(struct endpoint *e, cv_time now, struct session *s, struct punch_plan plan)
+static void replan(struct endpoint *e, cv_time now, struct session *s, enum punch_role role)
 {
 	struct punch_attempt *a = find(&e->punch, s->number);
-	enum punch_role role = role_in(plan);
 	cv_time ended_at = s->punch_ended_at;
 
 	/* Who helps goes on unless it is to lead. */
-	if (!a || role == (enum punch_role)a->role || (role == PUNCH_NOBODY && !is_lead(a)) ||
+	if (!a || role == (enum punch_role)a->role || (role == PUNCH_NOBODY && !punch_leads(a)) ||
 	    now < s->punch_replan_at || has_heard(s, now, a))
 		return;
 	finish(e, now, a, false);
@@ -678,9 +581,41 @@ static void replan(struct endpoint *e, cv_time now, struct session *s, struct pu
 	s->punch_replan_at = cv_time_after(now, EVENT_SPACING);
 }
 
+/* What a plan takes of our budget, and whether it is worth that. */
+static struct punch_cost weigh(const struct endpoint *e, struct session *s, struct punch_plan *plan)
+{
+	const struct punch_limits *l = &e->punch.budget.limits;
+	const struct nat_profile *mine = &e->core.nat, *theirs = &s->punch.peer;
+	struct punch_cost out = { .packets = l->packets_max };
+	struct punch_cross cross;
+
+	s->punch_one_in = 0;
+	if (plan->kind != PUNCH_PLAN_CROSS) {
+		out.sockets = sockets_for(e, plan->kind);
+		return out;
+	}
+	cross = punch_plan_cross(plan->leads ? mine : theirs, plan->leads ? theirs : mine,
+	                         l->sockets_max, l->packets_max);
+	if (!cross.is_worth_it) {
+		s->punch_one_in = cross.one_in;
+		plan->leads = false;
+	}
+	return (struct punch_cost){ cross.leader.sockets, cross.leader.packets };
+}
+
+/* Before that the ports of an earlier attempt are not free again. */
+static cv_time ports_at(const struct endpoint *e, const struct session *s, enum punch_role role)
+{
+	if (role == PUNCH_LEAD_CROSS)
+		return CV_MAX(s->range_at, e->punch.cross_at);
+	return role == PUNCH_LEAD_RANGE ? s->range_at : 0;
+}
+
 void punch_consider(struct endpoint *e, cv_time now, struct session *s)
 {
 	struct punch_plan plan;
+	struct punch_cost cost;
+	enum punch_role role;
 	struct wire_punch in;
 	bool is_hinted;
 
@@ -699,24 +634,24 @@ void punch_consider(struct endpoint *e, cv_time now, struct session *s)
 	is_hinted = s->punch.peer.is_suspect;
 	if ((plan.kind == PUNCH_PLAN_NONE || is_hinted) && have_failed(s, now, is_hinted))
 		discovery_suspect(&e->discovery, now);
-	replan(e, now, s, plan);
-	if (find(&e->punch, s->number) || now < s->punch_at)
+	cost = weigh(e, s, &plan);
+	role = role_in(plan);
+	replan(e, now, s, role);
+	if (find(&e->punch, s->number) || now < s->punch_at || role == PUNCH_NOBODY)
 		return;
-	if (role_in(plan) == PUNCH_NOBODY)
-		return;
-	if (plan.kind == PUNCH_PLAN_BIRTHDAY && now < s->range_at) {
-		s->punch_at = s->range_at;
+	if (now < ports_at(e, s, role)) {
+		s->punch_at = ports_at(e, s, role);
 		return;
 	}
 	if (s->paths.active == PATHS_NONE || is_validating(s) ||
 	    e->core.nat.address.family != ADDR_V4 ||
 	    !candidate_is_allowed(&e->core.scope, &s->punch.peer.address) ||
-	    !punch_budget_has_attempt(&e->punch.budget, now, &s->punch_share,
-	                              sockets_for(e, plan.kind))) {
+	    !punch_budget_has_attempt(&e->punch.budget, now, &s->punch_share, cost.sockets,
+	                              cost.packets)) {
 		s->punch_at = cv_time_after(now, WAIT_TIME);
 		return;
 	}
-	lead(e, now, s, plan.kind);
+	lead(e, now, s, role, cost.sockets);
 }
 
 void punch_on_network(cv_time now, struct session *s)
@@ -737,7 +672,7 @@ cv_time punch_deadline(const struct punch *p)
 		if (a->role == PUNCH_NOBODY)
 			continue;
 		at = cv_time_min(at, a->until);
-		if (a->phase == SENDING)
+		if (a->phase == PUNCH_SENDING)
 			at = cv_time_min(at, a->due_at);
 	}
 	return at;
@@ -782,9 +717,9 @@ bool punch_check(const struct punch *p)
 		if (a->role == PUNCH_NOBODY ? a->first != 0 : a->until == CV_TIME_NEVER)
 			return false;
 		if (a->packets > p->budget.limits.packets_max ||
-		    a->count > p->budget.limits.sockets_max || a->rounds > HELP_ROUNDS_MAX)
+		    a->count > p->budget.limits.sockets_max || a->rounds > PUNCH_HELP_ROUNDS_MAX)
 			return false;
-		helps += a->role == PUNCH_HELP_PAIR || a->role == PUNCH_HELP_SPRAY;
+		helps += a->role != PUNCH_NOBODY && !punch_leads(a);
 	}
 	return helps <= PUNCH_HELPS_MAX;
 }

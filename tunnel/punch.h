@@ -37,7 +37,7 @@ enum {
 	PUNCH_HELPS_MAX = 3,    /* of them at a peer's wish */
 };
 
-/* Ours in an attempt; what each does is told in punch.c. */
+/* Ours in an attempt; what each does is told in punch_steps.h. */
 enum punch_role {
 	PUNCH_NOBODY, /* no attempt */
 	PUNCH_LEAD_ROW,
@@ -45,6 +45,9 @@ enum punch_role {
 	PUNCH_LEAD_PAIR,
 	PUNCH_HELP_PAIR,
 	PUNCH_HELP_SPRAY,
+	PUNCH_LEAD_CROSS,
+	PUNCH_HELP_CROSS,
+	PUNCH_ROLES,
 };
 
 struct punch_attempt {
@@ -57,10 +60,11 @@ struct punch_attempt {
 	uint16_t number; /* of the round, as told */
 	uint32_t peer;
 	uint16_t first, count; /* sockets taken; 0: none */
-	struct addr target;    /* of the probes; of a row its first port */
+	struct addr target;    /* of the probes; of a row or range its first port */
 	int16_t step;
-	uint16_t row_count;
-	struct punch_order order; /* of a range, which begins at .target.port */
+	uint16_t row_count;       /* 0: a range */
+	uint16_t told;            /* count of an ANSWER to a CROSS */
+	struct punch_order order; /* of a range, or of the sockets times the ports of a cross */
 	unsigned at, sweeps;      /* where in the row or among the sockets */
 	unsigned packets;         /* sent */
 	cv_time began_at, due_at, until;
@@ -76,8 +80,9 @@ struct punch {
 	struct extras *extras;       /* borrowed */
 	struct discovery *discovery; /* borrowed */
 	struct punch_attempt list[PUNCH_ATTEMPTS_MAX];
-	unsigned turn;   /* whose packet is looked for first */
-	uint16_t number; /* of the newest round */
+	unsigned turn;    /* whose packet is looked for first */
+	uint16_t number;  /* of the newest round */
+	cv_time cross_at; /* no cross that takes half of our block before, whoever it is with */
 	cv_time sweep_at;
 	struct punch_stats stats;
 };

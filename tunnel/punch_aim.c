@@ -19,6 +19,28 @@ static uint16_t row_port(const struct punch_attempt *a, unsigned i)
 	return punch_plan_port(a->target.port, (int)i * a->step);
 }
 
+/* Each cell is a socket and a port; of those that were drawn one is sent from each that is open.
+ * Nothing is sent twice: whichever of two packets that meet comes later passes both routers. */
+static bool aim_across(struct punch_attempt *a, const struct extras *extras, struct origin *to)
+{
+	uint32_t skip = a->has_sample, sockets = a->count - skip;
+	uint32_t cell;
+
+	while (punch_order_next(&a->order, &cell)) {
+		uint32_t port = cell / sockets;
+
+		to->socket = (uint16_t)(a->first + skip + cell % sockets);
+		if (a->row_count > 0)
+			to->addr.port = row_port(a, port);
+		else
+			to->addr.port = (uint16_t)(a->target.port + port);
+		if (extras_is_open(extras, to->socket))
+			return true;
+	}
+	a->due_at = CV_TIME_NEVER;
+	return false;
+}
+
 bool punch_aim(struct punch_attempt *a, cv_time now, const struct extras *extras, struct origin *to)
 {
 	unsigned skip = a->has_sample ? 1 : 0, i;
@@ -56,7 +78,11 @@ bool punch_aim(struct punch_attempt *a, cv_time now, const struct extras *extras
 		}
 		to->addr.port = (uint16_t)(a->target.port + offset);
 		return true;
+	case PUNCH_LEAD_CROSS:
+	case PUNCH_HELP_CROSS:
+		return aim_across(a, extras, to);
 	case PUNCH_NOBODY:
+	case PUNCH_ROLES:
 		break;
 	}
 	CV_UNREACHABLE();

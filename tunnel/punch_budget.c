@@ -131,9 +131,9 @@ void punch_budget_left(const struct punch_budget *b, cv_time now, struct punch_l
 }
 
 bool punch_budget_has_attempt(const struct punch_budget *b, cv_time now,
-                              const struct punch_share *share, unsigned sockets)
+                              const struct punch_share *share, unsigned sockets, uint64_t packets)
 {
-	uint64_t packets = b->limits.packets_max, hourly = b->limits.hourly;
+	uint64_t hourly = b->limits.hourly;
 	uint64_t burst = hourly_burst(b), of_peer = share_burst(b);
 
 	return has_sockets(b, now, sockets, false) &&

@@ -64,6 +64,6 @@ void punch_budget_take_packet(struct punch_budget *b, cv_time now, struct punch_
 /* True when @count more sockets may be opened now, and are. */
 bool punch_budget_take_sockets(struct punch_budget *b, cv_time now, unsigned count, bool is_asked);
 void punch_budget_left(const struct punch_budget *b, cv_time now, struct punch_left *out);
-/* True when a whole attempt of our own, with @sockets, need not end early. */
+/* True when an attempt of our own with so many @sockets and @packets need not end early. */
 bool punch_budget_has_attempt(const struct punch_budget *b, cv_time now,
-                              const struct punch_share *share, unsigned sockets);
+                              const struct punch_share *share, unsigned sockets, uint64_t packets);

@@ -187,6 +187,7 @@ struct session {
 	const char *punch_doing;        /* static: what is tried now, in words; NULL: nothing */
 	cv_time punch_at;               /* not before */
 	cv_time range_at;               /* no ports at random before, on either side */
+	uint32_t punch_one_in;          /* so few attempts would meet that none is made; else 0 */
 	cv_time punch_ended_at;         /* the last attempt; 0: none yet */
 	uint8_t punches_failed;         /* since the last success or event */
 	cv_time punch_replan_at;        /* nor given up for another plan */

@@ -15,11 +15,10 @@ static void append(char out[ENDPOINT_WHY_MAX], const char *text)
 	out[used + size] = 0;
 }
 
-static void append_seconds(char out[ENDPOINT_WHY_MAX], cv_duration d)
+static void append_number(char out[ENDPOINT_WHY_MAX], uint64_t n)
 {
 	char digits[24];
 	size_t i = sizeof(digits);
-	uint64_t n = (d + CV_SEC(1) - 1) / CV_SEC(1);
 
 	digits[--i] = 0;
 	do {
@@ -27,6 +26,11 @@ static void append_seconds(char out[ENDPOINT_WHY_MAX], cv_duration d)
 		n /= 10;
 	} while (n > 0 && i > 0);
 	append(out, digits + i);
+}
+
+static void append_seconds(char out[ENDPOINT_WHY_MAX], cv_duration d)
+{
+	append_number(out, (d + CV_SEC(1) - 1) / CV_SEC(1));
 	append(out, " s");
 }
 
@@ -167,9 +171,11 @@ void why_relayed(const struct session *s, cv_time now, char out[ENDPOINT_WHY_MAX
 		append_routers(s, out);
 		return;
 	}
-	if (plan.kind == PUNCH_PLAN_HOPELESS) {
+	if (plan.kind == PUNCH_PLAN_CROSS && s->punch_one_in > 0) {
 		append(out, "both routers give every destination another port, and not in an order "
-		            "that could be known");
+		            "that could be known: one attempt in ");
+		append_number(out, s->punch_one_in);
+		append(out, " would meet");
 		append_routers(s, out);
 		return;
 	}

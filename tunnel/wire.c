@@ -317,7 +317,7 @@ static bool read_punch(struct rd *r, struct wire_punch *out)
 	out->count = rd_u16(r);
 	out->port_high = rd_u16(r);
 	out->address = rd_addr(r);
-	return !r->bad && out->kind >= PUNCH_ROW && out->kind <= PUNCH_ANSWER &&
+	return !r->bad && out->kind >= PUNCH_ROW && out->kind <= PUNCH_CROSS &&
 	       out->address.family != ADDR_NONE;
 }
 

@@ -203,16 +203,18 @@ enum punch_kind {
 	PUNCH_ROW = 1,    /* "send to port .address.port + i * .step, i < .count" */
 	PUNCH_RANGE = 2,  /* "send to random ports from .address.port to .port_high" */
 	PUNCH_ASK = 3,    /* a row, and "tell me yours": both routers choose new ports */
-	PUNCH_ANSWER = 4, /* to an ASK; both send the i-th packet to the other's i-th port */
+	PUNCH_ANSWER = 4, /* to an ASK; both send the i-th packet to the other's i-th port. To a
+	                     CROSS: "you aim at this row", or at .count ports of this range */
+	PUNCH_CROSS = 5,  /* "aim new mappings at .address.port to .port_high, as I do at yours" */
 };
 
 struct wire_punch {
 	uint8_t kind;
-	uint8_t shift;      /* ASK: how many ports its author believes that others took */
-	uint16_t round;     /* of the author's; an ANSWER repeats the ASK's */
-	int16_t step;       /* not for a RANGE */
-	uint16_t count;     /* not for a RANGE */
-	uint16_t port_high; /* RANGE */
+	uint8_t shift;  /* ASK: how many ports its author believes that others took */
+	uint16_t round; /* of the author's; an ANSWER repeats that of the wish */
+	int16_t step;   /* of a row */
+	uint16_t count; /* of a row; of an ANSWER with a range the probes that its author sends */
+	uint16_t port_high; /* of a range; 0: a row */
 	struct addr address;
 };
 

@@ -78,7 +78,7 @@ static void defaults_and_bounds(void **state)
 	assert_int_equal(b.limits.hourly, PUNCH_HOURLY_DEFAULT);
 	/* The largest that can be said are no overflow. */
 	b = make(UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX);
-	assert_true(punch_budget_has_attempt(&b, CV_SEC(1), &none, 1024));
+	assert_true(punch_budget_has_attempt(&b, CV_SEC(1), &none, 1024, PUNCH_PACKETS_DEFAULT));
 	assert_true(punch_budget_ready_at(&b, CV_SEC(1), &none, false) <= CV_SEC(1));
 	punch_budget_take_packet(&b, CV_SEC(1), &none, false);
 }
@@ -131,7 +131,8 @@ static void nobody_takes_it_all(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 100; i++, now += CV_SEC(108)) {
 		spend(&b, now, CV_SEC(108), &first);
-		assert_true(punch_budget_has_attempt(&b, now + CV_SEC(108), &none, 256));
+		assert_true(punch_budget_has_attempt(&b, now + CV_SEC(108), &none, 256,
+		                                     PUNCH_PACKETS_DEFAULT));
 	}
 	assert_true(most_in(CV_SEC(3600)) <= 6144 / 2);
 	assert_true(taken_count >= 6144 / 4 * 3);
@@ -142,12 +143,13 @@ static void nobody_takes_it_all(void **state)
 	for (unsigned i = 0; i < 100; i++, now += CV_SEC(108)) {
 		spend(&b, now, CV_SEC(54), &second);
 		spend(&b, now + CV_SEC(54), CV_SEC(54), &third);
-		assert_true(punch_budget_has_attempt(&b, now + CV_SEC(108), &none, 256));
+		assert_true(punch_budget_has_attempt(&b, now + CV_SEC(108), &none, 256,
+		                                     PUNCH_PACKETS_DEFAULT));
 	}
 	for (unsigned i = 0; i < 3600; i++, now += CV_SEC(1)) {
 		(void)punch_budget_take_sockets(&b, now, 2, true);
 		(void)punch_budget_take_sockets(&b, now, 2, true);
-		assert_true(punch_budget_has_attempt(&b, now, &none, 256));
+		assert_true(punch_budget_has_attempt(&b, now, &none, 256, PUNCH_PACKETS_DEFAULT));
 	}
 }
 
@@ -188,21 +190,22 @@ static void attempts_need_a_whole_share(void **state)
 	cv_time now = CV_SEC(100);
 
 	(void)state;
-	assert_true(punch_budget_has_attempt(&b, now, &none, 256));
+	assert_true(punch_budget_has_attempt(&b, now, &none, 256, PUNCH_PACKETS_DEFAULT));
 	spend(&b, now, CV_MS(30), NULL);
 	assert_true(taken_count > 240);
-	assert_false(punch_budget_has_attempt(&b, now + CV_MS(30), &none, 256));
+	assert_false(
+		punch_budget_has_attempt(&b, now + CV_MS(30), &none, 256, PUNCH_PACKETS_DEFAULT));
 	/* Unless a whole share is less. */
 	b = make(256, 768, 100, 100);
-	assert_true(punch_budget_has_attempt(&b, now, &none, 256));
+	assert_true(punch_budget_has_attempt(&b, now, &none, 256, PUNCH_PACKETS_DEFAULT));
 	punch_budget_take_packet(&b, now, &none, false);
-	assert_false(punch_budget_has_attempt(&b, now, &none, 256));
+	assert_false(punch_budget_has_attempt(&b, now, &none, 256, PUNCH_PACKETS_DEFAULT));
 	/* Nor without sockets. */
 	b = make(256, 768, 100, 6144);
 	assert_true(punch_budget_take_sockets(&b, now, 256, false));
-	assert_true(punch_budget_has_attempt(&b, now, &none, 256));
+	assert_true(punch_budget_has_attempt(&b, now, &none, 256, PUNCH_PACKETS_DEFAULT));
 	assert_true(punch_budget_take_sockets(&b, now, 1, false));
-	assert_false(punch_budget_has_attempt(&b, now, &none, 256));
+	assert_false(punch_budget_has_attempt(&b, now, &none, 256, PUNCH_PACKETS_DEFAULT));
 }
 
 /* What is said to be left is what may be taken, and no more. */

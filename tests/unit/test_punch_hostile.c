@@ -31,7 +31,7 @@ static void forbidden_addresses(void **state)
 	(void)state;
 	meet(LARGER, world_hard(NAT_PORTS_REGULAR), world_hard(NAT_PORTS_REGULAR));
 	for (size_t i = 0; i < CV_ARRAY_SIZE(bad); i++) {
-		for (enum punch_kind kind = PUNCH_ROW; kind <= PUNCH_ANSWER; kind++) {
+		for (enum punch_kind kind = PUNCH_ROW; kind <= PUNCH_CROSS; kind++) {
 			struct wire_punch p = asks(kind, (uint16_t)(1 + i));
 
 			p.address = bad[i];
@@ -154,8 +154,8 @@ static void hours_of_wishes(void **state)
 	/* One peer's share: a quarter of it at once, and three hours' worth. */
 	assert_true(w.probe_count >= PUNCH_HOURLY_DEFAULT * 9 / 10);
 	/* And it has taken nothing from the others. */
-	assert_true(
-		punch_budget_has_attempt(&w.e->punch.budget, w.now, &other, PUNCH_SOCKETS_DEFAULT));
+	assert_true(punch_budget_has_attempt(&w.e->punch.budget, w.now, &other,
+	                                     PUNCH_SOCKETS_DEFAULT, PUNCH_PACKETS_DEFAULT));
 	world_deinit(&w);
 }
 
@@ -190,7 +190,8 @@ static void hours_of_news(void **state)
 		theirs.address.port = (uint16_t)(2000 + i);
 		world_says_nat(&w, &theirs);
 		world_run(&w, CV_SEC(5));
-		chances += punch_budget_has_attempt(&w.e->punch.budget, w.now, &other, 5);
+		chances += punch_budget_has_attempt(&w.e->punch.budget, w.now, &other, 5,
+		                                    PUNCH_PACKETS_DEFAULT);
 	}
 	assert_true(w.probe_count <= PUNCH_HOURLY_DEFAULT / 2);
 	assert_true(w.probe_count >= PUNCH_HOURLY_DEFAULT / 3);

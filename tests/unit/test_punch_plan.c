@@ -26,6 +26,7 @@ enum kind {
 	HARD,       /* predictable */
 	PRESERVING, /* likewise */
 	RANDOM,
+	WIDE,  /* random, but the same for all ports of an address, and lets any of them in */
 	BLIND, /* hard, and nothing known of its ports */
 	SUSPECT,
 	SUSPECT_RANDOM,
@@ -62,6 +63,11 @@ static struct nat_profile profile(enum kind kind)
 		break;
 	case RANDOM:
 		p.mapping = NAT_ADDRESS_AND_PORT_DEPENDENT;
+		p.ports = NAT_PORTS_RANDOM;
+		break;
+	case WIDE:
+		p.mapping = NAT_ADDRESS_DEPENDENT;
+		p.filtering = NAT_ENDPOINT_INDEPENDENT;
 		p.ports = NAT_PORTS_RANDOM;
 		break;
 	case BLIND:
@@ -117,11 +123,11 @@ static enum punch_plan_kind expected(enum kind a, enum kind b)
 	if (is_known_port(a) && is_known_port(b))
 		return PUNCH_PLAN_BOTH;
 	if (!has_suspect)
-		return PUNCH_PLAN_HOPELESS;
+		return a == WIDE || b == WIDE ? PUNCH_PLAN_BIRTHDAY : PUNCH_PLAN_CROSS;
 	/* What is known to be hard leads, or what is cheap. */
 	if (a == HARD || a == PRESERVING || b == HARD || b == PRESERVING)
 		return PUNCH_PLAN_PREDICT;
-	if (a == RANDOM || a == BLIND || b == RANDOM || b == BLIND)
+	if (a == RANDOM || a == BLIND || a == WIDE || b == RANDOM || b == BLIND || b == WIDE)
 		return PUNCH_PLAN_BIRTHDAY;
 	return a == SUSPECT || b == SUSPECT ? PUNCH_PLAN_PREDICT : PUNCH_PLAN_BIRTHDAY;
 }
@@ -145,6 +151,12 @@ static void every_pair_agrees(void **state)
 			if (is_easy(a) != is_easy(b) && here.kind != PUNCH_PLAN_NONE)
 				assert_int_equal(here.leads, is_easy(b));
 			if (here.kind == PUNCH_PLAN_BOTH)
+				assert_true(here.leads);
+			/* Whose packets are many. */
+			if (here.kind == PUNCH_PLAN_CROSS && is_known_port(a) != is_known_port(b))
+				assert_int_equal(here.leads, is_known_port(b));
+			/* Whose socket can answer from the port that was met. */
+			if (a == WIDE && (b == RANDOM || b == HARD || b == BLIND))
 				assert_true(here.leads);
 		}
 	}
@@ -215,6 +227,136 @@ static void sockets_suffice(void **state)
 	assert_int_equal(punch_plan_sockets(64512, 1024, 65536), 8);
 }
 
+/* What each sends, and how often they meet, in a million. */
+static void crossings(void **state)
+{
+	static const struct {
+		enum kind leader, helper;
+		unsigned leader_block, helper_block; /* 0: all ports */
+		unsigned sockets_max, packets_max;
+		struct punch_part leads, helps; /* ports, aims, packets, sockets */
+		uint32_t one_in;
+		bool is_worth_it;
+	} rows[] = {
+		/* One port of a random block from a row of 32: half a block of 512 meets half the
+		   time. */
+		{ RANDOM, HARD, 512, 0, 256, 768, { 512, 32, 256, 8 }, { 32, 1, 32, 32 }, 2, true },
+		{ RANDOM,
+		  HARD,
+		  4096,
+		  0,
+		  256,
+		  768,
+		  { 4096, 32, 768, 24 },
+		  { 32, 1, 32, 32 },
+		  5,
+		  true },
+		{ RANDOM,
+		  HARD,
+		  0,
+		  0,
+		  256,
+		  768,
+		  { 64512, 32, 768, 24 },
+		  { 32, 1, 32, 32 },
+		  84,
+		  false },
+		{ RANDOM,
+		  HARD,
+		  0,
+		  0,
+		  512,
+		  8192,
+		  { 64512, 32, 8192, 256 },
+		  { 32, 1, 32, 32 },
+		  7,
+		  true },
+		{ RANDOM, HARD, 512, 0, 4, 16, { 512, 4, 16, 4 }, { 4, 1, 4, 4 }, 32, false },
+		{ RANDOM,
+		  RANDOM,
+		  512,
+		  512,
+		  256,
+		  768,
+		  { 512, 512, 256, 1 },
+		  { 512, 512, 256, 1 },
+		  4,
+		  true },
+		{ RANDOM,
+		  RANDOM,
+		  1024,
+		  4096,
+		  256,
+		  768,
+		  { 1024, 4096, 512, 1 },
+		  { 4096, 1024, 768, 1 },
+		  11,
+		  true },
+		{ RANDOM,
+		  RANDOM,
+		  64,
+		  2048,
+		  256,
+		  768,
+		  { 64, 2048, 32, 1 },
+		  { 2048, 64, 768, 12 },
+		  5,
+		  true },
+		{ RANDOM,
+		  RANDOM,
+		  0,
+		  0,
+		  256,
+		  768,
+		  { 64512, 64512, 768, 1 },
+		  { 64512, 64512, 768, 1 },
+		  7142,
+		  false },
+		{ RANDOM,
+		  RANDOM,
+		  0,
+		  512,
+		  256,
+		  768,
+		  { 64512, 512, 768, 2 },
+		  { 512, 64512, 256, 1 },
+		  168,
+		  false },
+		/* All of its probes come from one port, which is known. */
+		{ RANDOM,
+		  PRESERVING,
+		  512,
+		  0,
+		  256,
+		  768,
+		  { 512, 1, 256, 256 },
+		  { 1, 512, 512, 1 },
+		  1,
+		  true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		struct nat_profile leader = profile(rows[i].leader),
+				   helper = profile(rows[i].helper);
+		struct punch_cross got;
+
+		if (rows[i].leader_block > 0) {
+			leader.port_low = 2048;
+			leader.port_high = (uint16_t)(2048 + rows[i].leader_block - 1);
+		}
+		if (rows[i].helper_block > 0) {
+			helper.port_low = 8192;
+			helper.port_high = (uint16_t)(8192 + rows[i].helper_block - 1);
+		}
+		got = punch_plan_cross(&leader, &helper, rows[i].sockets_max, rows[i].packets_max);
+		assert_memory_equal(&got.leader, &rows[i].leads, sizeof(got.leader));
+		assert_memory_equal(&got.helper, &rows[i].helps, sizeof(got.helper));
+		assert_int_equal(got.one_in, rows[i].one_in);
+		assert_int_equal(got.is_worth_it, rows[i].is_worth_it);
+	}
+}
+
 static void order_covers_all_once(void **state)
 {
 	static uint8_t seen[65536];
@@ -280,8 +422,11 @@ static void ports_stay_in_range(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_pair_agrees),   cmocka_unit_test(who_is_only_suspect_helps),
-		cmocka_unit_test(sockets_suffice),     cmocka_unit_test(order_covers_all_once),
+		cmocka_unit_test(every_pair_agrees),
+		cmocka_unit_test(who_is_only_suspect_helps),
+		cmocka_unit_test(sockets_suffice),
+		cmocka_unit_test(crossings),
+		cmocka_unit_test(order_covers_all_once),
 		cmocka_unit_test(ports_stay_in_range),
 	};
 

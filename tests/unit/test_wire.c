@@ -509,7 +509,7 @@ static void words_about_routers_there_and_back(void **state)
 		                      .address = addr_v4(198, 51, 100, 7, 4000) };
 	there_and_back(&f);
 	f = (struct wire_frame){ .type = FRAME_PUNCH };
-	for (unsigned kind = PUNCH_ROW; kind <= PUNCH_ANSWER; kind++) {
+	for (unsigned kind = PUNCH_ROW; kind <= PUNCH_CROSS; kind++) {
 		f.punch = (struct wire_punch){ .kind = (uint8_t)kind,
 			                       .shift = 3,
 			                       .round = 65535,
