@@ -228,132 +228,78 @@ static void sockets_suffice(void **state)
 }
 
 /* What each sends, and how often they meet, in a million. */
+static const struct {
+	enum kind leader, helper;
+	unsigned leader_block, helper_block; /* 0: all ports */
+	unsigned sockets_max, packets_max;
+	struct punch_part leads, helps; /* ports, aims, packets, sockets */
+	uint32_t one_in;
+	bool is_worth_it;
+} crosses[] = {
+	/* A row of 32 to one port: half a block of 512 meets half the time. */
+	{ RANDOM, HARD, 512, 0, 256, 768, { 512, 32, 256, 8 }, { 32, 1, 32, 32 }, 2, true },
+	{ RANDOM, HARD, 4096, 0, 256, 768, { 4096, 32, 768, 24 }, { 32, 1, 32, 32 }, 5, true },
+	{ RANDOM, HARD, 0, 0, 256, 768, { 64512, 32, 768, 24 }, { 32, 1, 32, 32 }, 84, false },
+	{ RANDOM, HARD, 0, 0, 512, 8192, { 64512, 32, 8192, 256 }, { 32, 1, 32, 32 }, 7, true },
+	{ RANDOM, HARD, 512, 0, 4, 16, { 512, 4, 16, 4 }, { 4, 1, 4, 4 }, 32, false },
+	{ RANDOM, RANDOM, 512, 512, 256, 768, { 512, 512, 256, 1 }, { 512, 512, 256, 1 }, 4, true },
+	{ RANDOM,
+	  RANDOM,
+	  1024,
+	  4096,
+	  256,
+	  768,
+	  { 1024, 4096, 512, 1 },
+	  { 4096, 1024, 768, 1 },
+	  11,
+	  true },
+	{ RANDOM, RANDOM, 64, 2048, 256, 768, { 64, 2048, 32, 1 }, { 2048, 64, 768, 12 }, 5, true },
+	{ RANDOM,
+	  RANDOM,
+	  0,
+	  0,
+	  256,
+	  768,
+	  { 64512, 64512, 768, 1 },
+	  { 64512, 64512, 768, 1 },
+	  7142,
+	  false },
+	{ RANDOM,
+	  RANDOM,
+	  0,
+	  512,
+	  256,
+	  768,
+	  { 64512, 512, 768, 2 },
+	  { 512, 64512, 256, 1 },
+	  168,
+	  false },
+	/* All of its probes come from one port, which is known. */
+	{ RANDOM, PRESERVING, 512, 0, 256, 768, { 512, 1, 256, 256 }, { 1, 512, 512, 1 }, 1, true },
+};
+
 static void crossings(void **state)
 {
-	static const struct {
-		enum kind leader, helper;
-		unsigned leader_block, helper_block; /* 0: all ports */
-		unsigned sockets_max, packets_max;
-		struct punch_part leads, helps; /* ports, aims, packets, sockets */
-		uint32_t one_in;
-		bool is_worth_it;
-	} rows[] = {
-		/* One port of a random block from a row of 32: half a block of 512 meets half the
-		   time. */
-		{ RANDOM, HARD, 512, 0, 256, 768, { 512, 32, 256, 8 }, { 32, 1, 32, 32 }, 2, true },
-		{ RANDOM,
-		  HARD,
-		  4096,
-		  0,
-		  256,
-		  768,
-		  { 4096, 32, 768, 24 },
-		  { 32, 1, 32, 32 },
-		  5,
-		  true },
-		{ RANDOM,
-		  HARD,
-		  0,
-		  0,
-		  256,
-		  768,
-		  { 64512, 32, 768, 24 },
-		  { 32, 1, 32, 32 },
-		  84,
-		  false },
-		{ RANDOM,
-		  HARD,
-		  0,
-		  0,
-		  512,
-		  8192,
-		  { 64512, 32, 8192, 256 },
-		  { 32, 1, 32, 32 },
-		  7,
-		  true },
-		{ RANDOM, HARD, 512, 0, 4, 16, { 512, 4, 16, 4 }, { 4, 1, 4, 4 }, 32, false },
-		{ RANDOM,
-		  RANDOM,
-		  512,
-		  512,
-		  256,
-		  768,
-		  { 512, 512, 256, 1 },
-		  { 512, 512, 256, 1 },
-		  4,
-		  true },
-		{ RANDOM,
-		  RANDOM,
-		  1024,
-		  4096,
-		  256,
-		  768,
-		  { 1024, 4096, 512, 1 },
-		  { 4096, 1024, 768, 1 },
-		  11,
-		  true },
-		{ RANDOM,
-		  RANDOM,
-		  64,
-		  2048,
-		  256,
-		  768,
-		  { 64, 2048, 32, 1 },
-		  { 2048, 64, 768, 12 },
-		  5,
-		  true },
-		{ RANDOM,
-		  RANDOM,
-		  0,
-		  0,
-		  256,
-		  768,
-		  { 64512, 64512, 768, 1 },
-		  { 64512, 64512, 768, 1 },
-		  7142,
-		  false },
-		{ RANDOM,
-		  RANDOM,
-		  0,
-		  512,
-		  256,
-		  768,
-		  { 64512, 512, 768, 2 },
-		  { 512, 64512, 256, 1 },
-		  168,
-		  false },
-		/* All of its probes come from one port, which is known. */
-		{ RANDOM,
-		  PRESERVING,
-		  512,
-		  0,
-		  256,
-		  768,
-		  { 512, 1, 256, 256 },
-		  { 1, 512, 512, 1 },
-		  1,
-		  true },
-	};
-
 	(void)state;
-	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
-		struct nat_profile leader = profile(rows[i].leader),
-				   helper = profile(rows[i].helper);
+	for (size_t i = 0; i < CV_ARRAY_SIZE(crosses); i++) {
+		struct nat_profile leader = profile(crosses[i].leader),
+				   helper = profile(crosses[i].helper);
 		struct punch_cross got;
 
-		if (rows[i].leader_block > 0) {
+		if (crosses[i].leader_block > 0) {
 			leader.port_low = 2048;
-			leader.port_high = (uint16_t)(2048 + rows[i].leader_block - 1);
+			leader.port_high = (uint16_t)(2048 + crosses[i].leader_block - 1);
 		}
-		if (rows[i].helper_block > 0) {
+		if (crosses[i].helper_block > 0) {
 			helper.port_low = 8192;
-			helper.port_high = (uint16_t)(8192 + rows[i].helper_block - 1);
+			helper.port_high = (uint16_t)(8192 + crosses[i].helper_block - 1);
 		}
-		got = punch_plan_cross(&leader, &helper, rows[i].sockets_max, rows[i].packets_max);
-		assert_memory_equal(&got.leader, &rows[i].leads, sizeof(got.leader));
-		assert_memory_equal(&got.helper, &rows[i].helps, sizeof(got.helper));
-		assert_int_equal(got.one_in, rows[i].one_in);
-		assert_int_equal(got.is_worth_it, rows[i].is_worth_it);
+		got = punch_plan_cross(&leader, &helper, crosses[i].sockets_max,
+		                       crosses[i].packets_max);
+		assert_memory_equal(&got.leader, &crosses[i].leads, sizeof(got.leader));
+		assert_memory_equal(&got.helper, &crosses[i].helps, sizeof(got.helper));
+		assert_int_equal(got.one_in, crosses[i].one_in);
+		assert_int_equal(got.is_worth_it, crosses[i].is_worth_it);
 	}
 }
 

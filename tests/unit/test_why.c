@@ -192,7 +192,7 @@ static void routers_are_named(void **state)
 		relayed(),
 		"both routers give every destination another port, and not in an order that could "
 		"be known: one attempt in 84 would meet (our router: address-and-port-dependent "
-	        "mapping, random ports; the peer's: "
+		"mapping, random ports; the peer's: "
 		"address-and-port-dependent mapping, regular ports)");
 	/* One that is easy: its filter is what counts. */
 	s.punch.peer.mapping = NAT_ENDPOINT_INDEPENDENT;
