@@ -211,7 +211,8 @@ bool paths_choose(struct paths *ps, cv_time now, uint8_t *before)
 		/* A doubtful path is better than none; a failed one is not. */
 		if (next == PATHS_NONE && active && path_can_carry(active, now))
 			return false;
-	} else if (ps->has_smaller_key) {
+	} else if (ps->has_smaller_key || active->is_claimed) {
+		/* Nobody nominates what only we believe in. */
 		next = best(ps, now, false);
 		if (next == PATHS_NONE || !is_better(&ps->list[next], active))
 			return false;

@@ -146,6 +146,25 @@ static const struct {
 	  true },
 };
 
+/* What only a handshake claims is left for whatever is proven, whoever decides: the other side
+ * never nominates anything else as long as it uses that itself. */
+static void claims_are_left_by_either(void **state)
+{
+	(void)state;
+	for (unsigned decides = 0; decides < 2; decides++) {
+		struct origin to = direct(1);
+		uint8_t claimed, proven;
+
+		begin(decides != 0);
+		claimed = paths_add(&ps, NOW, &to);
+		path_on_handshake(path(claimed), NOW, false);
+		assert_true(path(claimed)->is_claimed);
+		expect(claimed);
+		proven = add(relay(2), CV_MS(90));
+		expect(proven);
+	}
+}
+
 static void the_better_kind_then_the_shorter_way(void **state)
 {
 	(void)state;
@@ -733,6 +752,7 @@ int main(void)
 		cmocka_unit_test(a_shorter_keepalive_holds_at_once),
 		cmocka_unit_test(a_shorter_keepalive_kills_nobody),
 		cmocka_unit_test(another_port_is_a_lost_mapping),
+		cmocka_unit_test(claims_are_left_by_either),
 		cmocka_unit_test(the_better_kind_then_the_shorter_way),
 		cmocka_unit_test(what_cannot_carry_is_not_chosen),
 		cmocka_unit_test(the_relay_alone_where_the_policy_says_so),
