@@ -41,19 +41,32 @@ uint8_t paths_find(const struct paths *ps, const struct origin *o)
 	return PATHS_NONE;
 }
 
-/* What a slot is worth when the table is full; the least is given up, never a usable one. */
-static unsigned worth(const struct path *p)
+static bool is_fresh(const struct path *p, cv_time now)
 {
+	return cv_time_since(now, p->heard_at) < FRESH;
+}
+
+enum { WORTH_KEEPING = 7 };
+
+/* What a slot is worth when the table is full; the least is given up, never one that surely lives.
+ * Each address that a peer's router gave it once is a path, and usable until it is found to be
+ * silent: they must not keep out the relay, nor where the peer is now. */
+static unsigned worth(const struct path *p, cv_time now)
+{
+	bool is_stray = !p->is_candidate && !p->to.is_relay;
+
 	switch ((enum path_state)p->state) {
 	case PATH_FREE:
 		return 0;
 	case PATH_FAILED:
 		return p->is_candidate ? 2 : 1;
 	case PATH_CHECKING:
-		return p->is_candidate ? 4 : 3;
+		return p->is_candidate ? 5 : 3;
 	case PATH_VALID:
 	case PATH_USABLE:
-		return 5;
+		if (is_stray && !is_fresh(p, now))
+			return p->is_doubtful ? 4 : 6;
+		return WORTH_KEEPING;
 	}
 	CV_UNREACHABLE();
 }
@@ -66,12 +79,12 @@ static cv_time named_at(const struct path *p)
 uint8_t paths_add(struct paths *ps, cv_time now, const struct origin *o)
 {
 	uint8_t slot = paths_find(ps, o);
-	unsigned least = 5;
+	unsigned least = WORTH_KEEPING;
 
 	if (slot != PATHS_NONE)
 		return slot;
 	for (uint8_t i = 0; i < PATHS_MAX; i++) {
-		unsigned w = worth(&ps->list[i]);
+		unsigned w = worth(&ps->list[i], now);
 
 		if (i == ps->active || ps->list[i].inflight > 0 || w > least)
 			continue;
@@ -150,11 +163,6 @@ static bool is_better(const struct path *a, const struct path *b)
 	if (a->probe_rtt == 0 || b->probe_rtt == 0)
 		return a->probe_rtt != 0 && b->probe_rtt == 0;
 	return a->probe_rtt * 5 / 4 + CV_MS(2) < b->probe_rtt;
-}
-
-static bool is_fresh(const struct path *p, cv_time now)
-{
-	return cv_time_since(now, p->heard_at) < FRESH;
 }
 
 static uint8_t best(const struct paths *ps, cv_time now, bool wants_fresh)

@@ -443,6 +443,14 @@ static struct wr frames_in(struct train *out)
 	return wr_init(out->bytes + WIRE_DATA_HEADER, LIGHT_PLAIN_MAX);
 }
 
+/* Without an answer yet the server may see us elsewhere: where the INIT went more than one way its
+ * confirmation moves nothing, so it has to have room for the challenge that does. */
+static void write_ping(struct wr *w)
+{
+	wire_write_frame(w, &(struct wire_frame){ .type = FRAME_PING });
+	wr_zero(w, LIGHT_PROBE_MIN - WIRE_DATA_OVERHEAD - wr_size(w)); /* PADDING */
+}
+
 /* A new epoch while an older one carries the messages: one PING under it, until it is answered. */
 static bool write_confirmation(struct rendezvous *r, cv_time now, struct train *out)
 {
@@ -451,7 +459,7 @@ static bool write_confirmation(struct rendezvous *r, cv_time now, struct train *
 
 	if (!e || now < r->confirm_at)
 		return false;
-	wire_write_frame(&w, &(struct wire_frame){ .type = FRAME_PING });
+	write_ping(&w);
 	r->confirm_at = cv_time_after(now, r->confirm_interval);
 	r->confirm_interval = CV_MIN(r->confirm_interval * 2, CONFIRM_INTERVAL_MAX);
 	return seal_data(r, e, out, wr_size(&w));
@@ -468,7 +476,7 @@ static bool write_data(struct rendezvous *r, cv_time now, struct train *out)
 	if (!link_has_output(&r->session.link, now) && (e->has_heard || now < r->confirm_at))
 		return false;
 	if (!e->has_heard && now >= r->confirm_at) {
-		wire_write_frame(&w, &(struct wire_frame){ .type = FRAME_PING });
+		write_ping(&w);
 		r->confirm_at = cv_time_after(now, r->confirm_interval);
 		r->confirm_interval = CV_MIN(r->confirm_interval * 2, CONFIRM_INTERVAL_MAX);
 	}

@@ -150,18 +150,14 @@ static const struct {
  * never nominates anything else as long as it uses that itself. */
 static void claims_are_left_by_either(void **state)
 {
+	struct origin to = direct(1);
+
 	(void)state;
 	for (unsigned decides = 0; decides < 2; decides++) {
-		struct origin to = direct(1);
-		uint8_t claimed, proven;
-
 		begin(decides != 0);
-		claimed = paths_add(&ps, NOW, &to);
-		path_on_handshake(path(claimed), NOW, false);
-		assert_true(path(claimed)->is_claimed);
-		expect(claimed);
-		proven = add(relay(2), CV_MS(90));
-		expect(proven);
+		path_on_handshake(path(paths_add(&ps, NOW, &to)), NOW, false);
+		expect(paths_find(&ps, &to));
+		expect(add(relay(2), CV_MS(90)));
 	}
 }
 
@@ -406,12 +402,14 @@ static void a_full_table_gives_up_what_is_worth_least(void **state)
 	static const struct {
 		const char *what;
 		enum path_state state;
-		bool is_candidate;
+		bool is_candidate, is_doubtful, is_silent;
 	} worth[] = {
-		{ "failed, never announced", PATH_FAILED, false },
-		{ "failed candidate", PATH_FAILED, true },
-		{ "under test, never announced", PATH_CHECKING, false },
-		{ "candidate under test", PATH_CHECKING, true },
+		{ "failed, never announced", PATH_FAILED, false, false, false },
+		{ "failed candidate", PATH_FAILED, true, false, false },
+		{ "under test, never announced", PATH_CHECKING, false, false, false },
+		{ "in doubt, never announced", PATH_USABLE, false, true, true },
+		{ "candidate under test", PATH_CHECKING, true, false, false },
+		{ "silent, never announced", PATH_USABLE, false, false, true },
 	};
 	struct origin fresh = direct(500);
 
@@ -426,15 +424,35 @@ static void a_full_table_gives_up_what_is_worth_least(void **state)
 			victim = (uint8_t)(20 - 2 * k); /* not by its place */
 			path(victim)->state = (uint8_t)worth[k].state;
 			path(victim)->is_candidate = worth[k].is_candidate;
+			path(victim)->is_doubtful = worth[k].is_doubtful;
+			if (worth[k].is_silent)
+				path(victim)->heard_at = NOW - CV_SEC(2);
 			path(victim)->retry_at = NOW;
 		}
 		print_message("%s\n", victim == PATHS_NONE ? "nothing" : worth[least].what);
 		assert_int_equal(paths_add(&ps, NOW, &fresh), victim);
-		if (victim == PATHS_NONE)
-			assert_int_equal(paths_find(&ps, &fresh), PATHS_NONE);
-		else
+		assert_int_equal(paths_find(&ps, &fresh), victim);
+		if (victim != PATHS_NONE)
 			assert_int_equal(path(victim)->state, PATH_CHECKING);
 	}
+}
+
+/* A router that changes its host's port often leaves many paths that look usable. */
+static void the_relay_finds_room(void **state)
+{
+	struct origin fresh = direct(500), server = relay(1);
+	uint8_t slot;
+
+	(void)state;
+	begin(DECIDES);
+	for (unsigned i = 0; i < PATHS_MAX; i++)
+		path(add(direct(i), CV_MS(20)))->heard_at = NOW - CV_SEC(10);
+	slot = paths_add(&ps, NOW, &server);
+	path(slot)->state = PATH_USABLE;
+	path(slot)->is_doubtful = true;
+	for (unsigned i = 0; i < 2 * PATHS_MAX; i++, fresh.addr.port++)
+		assert_int_not_equal(paths_add(&ps, NOW, &fresh), PATHS_NONE);
+	assert_int_equal(paths_find(&ps, &server), slot);
 }
 
 static void of_equals_the_oldest_goes(void **state)
@@ -765,6 +783,7 @@ int main(void)
 		cmocka_unit_test(is_there_another),
 		cmocka_unit_test(a_path_is_found_again),
 		cmocka_unit_test(a_full_table_gives_up_what_is_worth_least),
+		cmocka_unit_test(the_relay_finds_room),
 		cmocka_unit_test(of_equals_the_oldest_goes),
 		cmocka_unit_test(neither_the_active_path_nor_a_flight_is_given_up),
 		cmocka_unit_test(a_record_finds_its_path_or_nobody),

@@ -313,6 +313,31 @@ static void a_lost_connection_is_made_again(void **state)
 	world_free(w);
 }
 
+/* Another network, where UDP passes: its answer comes as the next connection does, so the INIT went
+ * both ways, and the server still believes in the connection of old. */
+static void udp_and_tcp_at_once(void **state)
+{
+	for (uint64_t seed = 200; seed < 220; seed++) {
+		struct world *w = joined(seed);
+		struct agent *a = &w->agents[0];
+
+		a->is_udp_cut = true;
+		rendezvous_check_now(a->rv, w->now);
+		run(w, CV_SEC(15));
+		assert_true(is_by_tcp(w, 0));
+		a->tcp.family = ADDR_NONE; /* and nobody tells the server */
+		a->addr.ip[3] ^= 0x40;
+		a->is_udp_cut = false;
+		rendezvous_on_tcp_closed(a->rv, w->now);
+		rendezvous_on_network(a->rv, w->now);
+		assert_in_range(run_until(w, is_by_udp, 0, CV_SEC(1)), CV_MS(80), CV_MS(140));
+		run(w, CV_MS(100));
+		check_relay(w);
+		world_free(w);
+	}
+	(void)state;
+}
+
 /* Nobody hears of its end: challenges do not come back. */
 static void a_silent_connection_is_given_up(void **state)
 {
@@ -631,6 +656,7 @@ int main(void)
 		cmocka_unit_test(answers_by_udp_do_not_move_the_server),
 		cmocka_unit_test(relapses_make_returns_rarer),
 		cmocka_unit_test(a_lost_connection_is_made_again),
+		cmocka_unit_test(udp_and_tcp_at_once),
 		cmocka_unit_test(a_silent_connection_is_given_up),
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(somebody_else_listens),
