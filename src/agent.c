@@ -114,13 +114,15 @@ static void tell_local_addresses(struct agent *a, cv_time now)
 static void on_network_change(void *ctx)
 {
 	struct agent *a = ctx;
+	cv_time now = clock_now();
 
 	if (a->is_stopping)
 		return;
 	resolver_network_changed(a->resolver);
 	if (a->foreign)
 		foreign_network_changed(a->foreign);
-	tell_local_addresses(a, clock_now());
+	agent_tcp_on_network_change(a->tcp, now);
+	tell_local_addresses(a, now);
 	mapping_on_network_change(&a->mapping);
 	udp_port_kick(a->port);
 }

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "net/clock.h"
+#include "net/gateway.h"
 #include "net/tcp_carrier.h"
 #include "net/tcp_dial.h"
 
@@ -25,7 +26,8 @@ struct way {
 	struct agent_tcp *owner;
 	uint32_t server;
 	bool is_wanted;
-	struct addr peer; /* of its connection; ADDR_NONE: none */
+	struct addr peer;  /* of its connection; ADDR_NONE: none */
+	struct addr local; /* likewise */
 	struct addr list[RENDEZVOUS_TCP_ADDRESSES_MAX];
 	unsigned count, next, running;
 	struct attempt attempts[RENDEZVOUS_TCP_ADDRESSES_MAX];
@@ -76,6 +78,7 @@ static void on_timer(uv_timer_t *timer)
 static void on_connected(struct way *w, struct tcp_conn *conn)
 {
 	struct addr peer = tcp_conn_peer_address(conn);
+	struct addr local = tcp_conn_local_address(conn);
 	cv_time now = clock_now();
 
 	cancel_all(w);
@@ -84,6 +87,7 @@ static void on_connected(struct way *w, struct tcp_conn *conn)
 		return;
 	}
 	w->peer = peer;
+	w->local = local;
 	endpoint_tcp_on_open(w->owner->opt.endpoint, now, w->server, &peer);
 	udp_port_kick(w->owner->opt.port);
 }
@@ -133,6 +137,13 @@ static void dial_next(struct way *w)
 	                     0);
 }
 
+static void dial(struct way *w)
+{
+	w->count = endpoint_tcp_addresses(w->owner->opt.endpoint, w->server, w->list);
+	w->next = 0;
+	dial_next(w);
+}
+
 void agent_tcp_connect(struct agent_tcp *a, uint32_t server)
 {
 	struct way *w = &a->ways[server];
@@ -140,9 +151,7 @@ void agent_tcp_connect(struct agent_tcp *a, uint32_t server)
 	CV_ASSERT(server < ENDPOINT_SERVERS_MAX);
 	CV_ASSERT(!w->is_wanted);
 	w->is_wanted = true;
-	w->count = endpoint_tcp_addresses(a->opt.endpoint, server, w->list);
-	w->next = 0;
-	dial_next(w);
+	dial(w);
 }
 
 void agent_tcp_disconnect(struct agent_tcp *a, uint32_t server)
@@ -155,6 +164,35 @@ void agent_tcp_disconnect(struct agent_tcp *a, uint32_t server)
 	if (w->peer.family != ADDR_NONE)
 		tcp_carrier_drop(a->carrier, &w->peer);
 	w->peer = (struct addr){ .family = ADDR_NONE };
+}
+
+/* ---- another network ---- */
+
+/* Packets to its server would leave from another address by now: it is silent, and TCP would find
+ * out in minutes. Without any route one is waited for, which may be the old one. */
+static bool is_stranded(const struct way *w)
+{
+	struct addr source;
+
+	return gateway_source(&w->peer, &source) == 0 && !addr_equal_ip(&source, &w->local);
+}
+
+void agent_tcp_on_network_change(struct agent_tcp *a, cv_time now)
+{
+	for (unsigned i = 0; i < ENDPOINT_SERVERS_MAX; i++) {
+		struct way *w = &a->ways[i];
+
+		if (!w->is_wanted)
+			continue;
+		if (w->peer.family == ADDR_NONE) {
+			/* What was dialled before would be repeated from the old address. */
+			cancel_all(w);
+			dial(w);
+		} else if (is_stranded(w)) {
+			agent_tcp_disconnect(a, i);
+			endpoint_tcp_on_closed(a->opt.endpoint, now, i);
+		}
+	}
 }
 
 /* ---- the carrier's owner ---- */

@@ -29,6 +29,9 @@ CV_NODISCARD int agent_tcp_open(uv_loop_t *loop, const struct agent_tcp_options 
 void agent_tcp_connect(struct agent_tcp *a, uint32_t server);
 /* ENDPOINT_EVENT_TCP_CLOSE. */
 void agent_tcp_disconnect(struct agent_tcp *a, uint32_t server);
+/* Dials again what is being dialled, and ends the connections whose own address is no longer that
+ * from which their servers are reached. The core is told of the change afterwards. */
+void agent_tcp_on_network_change(struct agent_tcp *a, cv_time now);
 void agent_tcp_send(struct agent_tcp *a, cv_time now, const struct train *t);
 /* Takes @a; what was written leaves. */
 void agent_tcp_close(struct agent_tcp *a);

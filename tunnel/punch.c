@@ -67,7 +67,7 @@ static bool has_spent_range(const struct endpoint *e, const struct punch_attempt
 static void finish(struct endpoint *e, cv_time now, struct punch_attempt *a, bool has_succeeded)
 {
 	struct session *s = e->sessions[a->peer];
-	bool leads = punch_leads(a);
+	bool leads = punch_leads(a->role);
 	cv_duration pause = RETRY_MIN << CV_MIN(s->punches_failed, 7);
 
 	trace_emit(e->core.trace, now, TRACE_PUNCH_END, a->peer, has_succeeded, a->packets);
@@ -113,7 +113,7 @@ static const char *describe(enum punch_role role)
 static struct punch_attempt *begin(struct endpoint *e, cv_time now, struct session *s,
                                    enum punch_role role)
 {
-	bool leads = punch_leads(&(struct punch_attempt){ .role = (uint8_t)role });
+	bool leads = punch_leads(role);
 	struct punch_attempt *a = NULL;
 	struct punch *p = &e->punch;
 	unsigned helps = 0;
@@ -122,7 +122,7 @@ static struct punch_attempt *begin(struct endpoint *e, cv_time now, struct sessi
 		if (p->list[i].role == PUNCH_NOBODY)
 			a = &p->list[i];
 		else
-			helps += !punch_leads(&p->list[i]);
+			helps += !punch_leads(p->list[i].role);
 	}
 	if (!a || (!leads && (helps == PUNCH_HELPS_MAX || now < s->punch_help_at)))
 		return NULL;
@@ -149,7 +149,7 @@ static bool open_sockets(struct endpoint *e, cv_time now, struct punch_attempt *
 {
 	count += has_sample;
 	release_sockets(e, now, a);
-	if (!punch_budget_take_sockets(&e->punch.budget, now, count, !punch_leads(a)))
+	if (!punch_budget_take_sockets(&e->punch.budget, now, count, !punch_leads(a->role)))
 		return false;
 	a->first = extras_take(&e->extras, count);
 	if (a->first == 0)
@@ -243,7 +243,7 @@ static struct punch_attempt *help(struct endpoint *e, cv_time now, struct sessio
 {
 	struct punch_attempt *a = find(&e->punch, s->number);
 
-	if (a && (punch_leads(a) || a->rounds == PUNCH_HELP_ROUNDS_MAX || a->number == round))
+	if (a && (punch_leads(a->role) || a->rounds == PUNCH_HELP_ROUNDS_MAX || a->number == round))
 		return NULL;
 	if (!a)
 		a = begin(e, now, s, role);
@@ -396,7 +396,7 @@ static void on_punch(struct endpoint *e, cv_time now, struct session *s,
 	if (in->address.family != ADDR_V4 || !candidate_is_allowed(&e->core.scope, &in->address))
 		return;
 	/* What each knew of the other was not the same: both lead, and the larger key gives way. */
-	if (a && in->kind != PUNCH_ANSWER && punch_leads(a) && !s->has_smaller_key) {
+	if (a && in->kind != PUNCH_ANSWER && punch_leads(a->role) && !s->has_smaller_key) {
 		uint8_t failed = s->punches_failed;
 
 		finish(e, now, a, false);
@@ -571,8 +571,9 @@ static void replan(struct endpoint *e, cv_time now, struct session *s, enum punc
 	cv_time ended_at = s->punch_ended_at;
 
 	/* Who helps goes on unless it is to lead. */
-	if (!a || role == (enum punch_role)a->role || (role == PUNCH_NOBODY && !punch_leads(a)) ||
-	    now < s->punch_replan_at || has_heard(s, now, a))
+	if (!a || role == (enum punch_role)a->role ||
+	    (role == PUNCH_NOBODY && !punch_leads(a->role)) || now < s->punch_replan_at ||
+	    has_heard(s, now, a))
 		return;
 	finish(e, now, a, false);
 	s->punches_failed = 0;
@@ -719,7 +720,7 @@ bool punch_check(const struct punch *p)
 		if (a->packets > p->budget.limits.packets_max ||
 		    a->count > p->budget.limits.sockets_max || a->rounds > PUNCH_HELP_ROUNDS_MAX)
 			return false;
-		helps += a->role != PUNCH_NOBODY && !punch_leads(a);
+		helps += a->role != PUNCH_NOBODY && !punch_leads(a->role);
 	}
 	return helps <= PUNCH_HELPS_MAX;
 }

@@ -4,10 +4,10 @@
 #include "tunnel/endpoint_inner.h"
 #include "tunnel/punch_aim.h"
 
-bool punch_leads(const struct punch_attempt *a)
+bool punch_leads(unsigned role)
 {
-	return a->role == PUNCH_LEAD_ROW || a->role == PUNCH_LEAD_RANGE ||
-	       a->role == PUNCH_LEAD_PAIR || a->role == PUNCH_LEAD_CROSS;
+	return role == PUNCH_LEAD_ROW || role == PUNCH_LEAD_RANGE || role == PUNCH_LEAD_PAIR ||
+	       role == PUNCH_LEAD_CROSS;
 }
 
 bool punch_is_preserving(const struct endpoint *e)
@@ -31,7 +31,7 @@ cv_duration punch_helping_time(const struct endpoint *e)
 
 bool punch_may_send(const struct punch *p, cv_time now, struct session *s, struct punch_attempt *a)
 {
-	a->due_at = punch_budget_ready_at(&p->budget, now, &s->punch_share, !punch_leads(a));
+	a->due_at = punch_budget_ready_at(&p->budget, now, &s->punch_share, !punch_leads(a->role));
 	if (a->packets >= p->budget.limits.packets_max || a->due_at == CV_TIME_NEVER) {
 		a->due_at = CV_TIME_NEVER;
 		a->until = cv_time_min(a->until, cv_time_after(now, PUNCH_SPRAY_TAIL));
@@ -42,7 +42,7 @@ bool punch_may_send(const struct punch *p, cv_time now, struct session *s, struc
 
 void punch_count_packet(struct punch *p, cv_time now, struct session *s, struct punch_attempt *a)
 {
-	punch_budget_take_packet(&p->budget, now, &s->punch_share, !punch_leads(a));
+	punch_budget_take_packet(&p->budget, now, &s->punch_share, !punch_leads(a->role));
 	a->packets++;
 	p->stats.packets++;
 }
@@ -196,7 +196,8 @@ bool punch_on_opened(struct endpoint *e, cv_time now, struct punch_attempt *a)
 	/* The shell opens some, from the first on, or none. */
 	if (!extras_is_open(&e->extras, a->first) || (a->has_sample && !ask_server(e, now, a)))
 		return false;
-	a->until = cv_time_after(now, PUNCH_ROUND_TIME + (punch_leads(a) ? 0 : PUNCH_HELP_TAIL));
+	a->until =
+		cv_time_after(now, PUNCH_ROUND_TIME + (punch_leads(a->role) ? 0 : PUNCH_HELP_TAIL));
 	a->due_at = now;
 	go_on(e, now, a);
 	return true;

@@ -40,7 +40,8 @@ enum {
 #define PUNCH_HELP_TAIL CV_MS(1500)     /* the next round of who leads comes after a round trip */
 #define PUNCH_RANGE_TIME_MIN CV_SEC(30) /* at a peer's wish: others may share the rate */
 
-bool punch_leads(const struct punch_attempt *a);
+/* @role: enum punch_role */
+bool punch_leads(unsigned role);
 bool punch_is_preserving(const struct endpoint *e);
 /* All that our packets allow, one after the other. */
 cv_duration punch_spending_time(const struct endpoint *e, unsigned packets);

@@ -37,8 +37,8 @@
 #define KEEPALIVE CV_SEC(25)           /* until something else is known */
 #define PROBE_INTERVAL CV_SEC(1)       /* of a keepalive: lost within 30 s of the server's death */
 #define PROBE_INTERVAL_FAST CV_MS(400) /* of a check: lost within 2 s */
-#define ASKED_SPACING                                                                              \
-	CV_MS(250)              /* a server asks as often, and may tell another address each time */
+/* A server asks as often, and may tell another address each time. */
+#define ASKED_SPACING CV_MS(250)
 #define DOUBT_SPACING CV_SEC(1) /* a hundred peers that fall silent are one reason to ask */
 #define CONFIRM_INTERVAL CV_MS(250)
 #define REKEY_RETRY CV_SEC(60)

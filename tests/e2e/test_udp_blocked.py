@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Networks that block UDP: the job goes by TCP through the server, and back when UDP returns. (E07)
 
-Blocked in silence and with ICMP, on one side and on both, from the start and in mid-transfer. What
+Blocked in silence and with ICMP, on one side and on both, from the start, in mid-transfer and in the
+next network. What
 TCP carries is measured: throughput, and the round trip of a shell beside a bulk transfer.
 """
 import collections
@@ -16,6 +17,7 @@ from world import SERVER, World, main, report
 SIZE = 24_000_000
 FIRST_BYTE_MAX = 4  # seconds, from nothing running
 MOVED_MAX = 6       # the longest stall while the session changes what carries it
+ROAMED_MAX = 4      # the longest stall when an address changes
 BACK_MAX = 45       # UDP is asked every 30 s
 ECHO = 7
 ETH_P_ALL = 3
@@ -214,6 +216,25 @@ def shell_beside_bulk(w, digest):
     stop_agents(w)
 
 
+def moves(w, digest):
+    report("a moves to another network without UDP, and back, in mid-transfer")
+    cafe = w.lab.nat("cafe", public="198.51.100.99", udp="drop")
+    w.b.host.link.set("out", rate_mbit=20, queue_kib=128)
+    w.a.start()
+    w.b.start()
+    w.a.wait_path("far", ["tcp"], 15)
+    running = w.fetch()
+    for place in (cafe, w.home):
+        running.wait_bytes(running.bytes() + (4 << 20), 30)
+        w.a.host.move(behind=place)
+    got = running.result(90)
+    assert got["error"] is None and got["sha256"] == digest, got
+    report("  longest stall of the transfer, s", got["stall_s"])
+    assert got["stall_s"] < ROAMED_MAX, got
+    w.b.host.link.set("out", rate_mbit=0)
+    stop_agents(w)
+
+
 def only_443(w, digest):
     report("the server listens on 443 alone")
     w.server.stop()
@@ -249,6 +270,7 @@ def story():
         from_the_start(w, digest)
         dies_and_returns(w, digest)
         shell_beside_bulk(w, digest)
+        moves(w, digest)
         only_443(w, digest)
 
 
