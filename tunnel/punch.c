@@ -11,9 +11,10 @@
  * between those of a row. */
 #define START_DELAY CV_MS(20)
 #define OPEN_TIME CV_SEC(1)
-#define SPACING CV_MS(2)       /* so that the router sees them in this order */
-#define HOLD_TIME CV_MS(1500)  /* something was heard: it may become a path */
-#define HOLD_MAX CV_SEC(5)     /* in this time, or it does not */
+#define SPACING CV_MS(2)      /* so that the router sees them in this order */
+#define HOLD_TIME CV_MS(1500) /* something was heard: it may become a path */
+#define HOLD_MAX CV_SEC(5)    /* in this time, or it does not */
+#define HEARD_SPACING CV_MS(250)
 #define HELP_SPACING CV_SEC(5) /* nobody leads more often */
 #define RETRY_MIN CV_SEC(20)
 #define RETRY_MAX CV_SEC(1800)
@@ -466,7 +467,7 @@ static void turn(struct endpoint *e, cv_time now, struct punch_attempt *a)
 	if (a->role == PUNCH_NOBODY || now < a->until)
 		return;
 	if (has_heard(s, now, a))
-		a->until = cv_time_after(now, CV_MS(250));
+		a->until = cv_time_after(now, HEARD_SPACING);
 	else if (a->role == PUNCH_LEAD_ROW || a->role == PUNCH_LEAD_PAIR)
 		next_round(e, now, a);
 	else
@@ -572,8 +573,11 @@ static void replan(struct endpoint *e, cv_time now, struct session *s, enum punc
 
 	/* Who helps goes on unless it is to lead. */
 	if (!a || role == (enum punch_role)a->role ||
-	    (role == PUNCH_NOBODY && !punch_leads(a->role)) || now < s->punch_replan_at ||
-	    has_heard(s, now, a))
+	    (role == PUNCH_NOBODY && !punch_leads(a->role)))
+		return;
+	if (has_heard(s, now, a))
+		s->punch_replan_at = CV_MAX(s->punch_replan_at, cv_time_after(now, HEARD_SPACING));
+	if (now < s->punch_replan_at)
 		return;
 	finish(e, now, a, false);
 	s->punches_failed = 0;

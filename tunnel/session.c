@@ -551,6 +551,8 @@ cv_time session_deadline(const struct session *s)
 	at = cv_time_min(at, liveness_linger_at(s));
 	if (s->punch_at > s->turned_at)
 		at = cv_time_min(at, s->punch_at);
+	if (s->punch_replan_at > s->turned_at)
+		at = cv_time_min(at, s->punch_replan_at);
 	at = cv_time_min(at, datagrams_deadline(s->datagrams));
 	if (!s->assoc.is_bound || !assoc_is_live(&s->assoc, s->turned_at))
 		return at;
