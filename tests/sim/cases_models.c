@@ -108,6 +108,12 @@ static void model_ports(struct sim *sim)
 	sim_expect(sim, a.family == ADDR_NONE); /* its block is full */
 	n->blocks_per_host = 2;
 	sim_expect(sim, go_out(sim, nat, inside(2, PORT), remote(2, 1)).port != 0);
+	/* All blocks are given away; those of hosts that are gone are given again. */
+	for (unsigned i = 0; i < SIM_NAT_BLOCKS; i++)
+		(void)go_out(sim, nat, inside(10 + i, PORT), remote(1, 1));
+	sim_expect(sim, go_out(sim, nat, inside(9, PORT), remote(1, 1)).family == ADDR_NONE);
+	sim_run(sim, CV_SEC(31));
+	sim_expect(sim, go_out(sim, nat, inside(9, PORT), remote(1, 1)).port != 0);
 
 	simnat_reboot(sim, nat, false);
 	n->allocation = SIM_PRESERVE;

@@ -393,12 +393,30 @@ static uint16_t next_port(struct sim_nat *n)
 	return (uint16_t)CV_MIN(CV_MAX(port, first), last);
 }
 
+/* Carriers take a block back when nothing of it is in use. */
+static void take_back_blocks(struct sim_nat_state *t)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < t->block_count; i++) {
+		bool is_used = false;
+
+		for (uint32_t m = 1; m < t->mapping_cap && !is_used; m++)
+			is_used = t->mappings[m].is_used &&
+			          addr_equal_ip(&t->mappings[m].inside, &t->blocks[i].host);
+		if (is_used)
+			t->blocks[kept++] = t->blocks[i];
+	}
+	t->block_count = kept;
+}
+
 /* One of @host's blocks; a new one if @wants_new and it may have one. 0: none. */
 static uint16_t draw_block(struct sim *sim, struct sim_nat *n, const struct addr *host,
                            bool wants_new)
 {
 	struct sim_nat_state *t = n->state;
 	unsigned blocks = (unsigned)(last_of(n) - first_of(n) + 1) / n->block_size, own = 0;
+	unsigned most = CV_MIN(blocks, (unsigned)SIM_NAT_BLOCKS);
 	uint16_t first = 0, newest = 0;
 
 	for (unsigned i = 0; i < t->block_count; i++) {
@@ -409,7 +427,9 @@ static uint16_t draw_block(struct sim *sim, struct sim_nat *n, const struct addr
 	}
 	if (own > 0 && (!wants_new || own >= CV_MAX(n->blocks_per_host, 1u)))
 		return wants_new ? 0 : newest;
-	if (t->block_count == SIM_NAT_BLOCKS || t->block_count == blocks)
+	if (t->block_count == most)
+		take_back_blocks(t);
+	if (t->block_count == most)
 		return 0;
 	for (bool is_used = true; is_used;) {
 		first = (uint16_t)(first_of(n) + n->block_size * sim_below(sim, blocks));

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "tunnel/punch_budget.h"
 
 /*
  * soak - a day in the life of six agents and one or two servers, drawn from the seed: routers of
@@ -44,6 +45,7 @@ static struct soak {
 	uint64_t live_early, live_last, live_most;
 	uint64_t unanswered_before[AGENTS], unanswered_most;
 	uint64_t punched_most; /* an hour */
+	cv_time looked_at;
 	uint64_t punched_before[AGENTS];
 	uint32_t times[SAMPLES_MAX]; /* ms from the calm until direct */
 	unsigned time_count;
@@ -515,23 +517,30 @@ static void look_at_memory(struct sim *sim, bool is_early)
 	sim_tell(sim, "live bytes", SIM_NOBODY, soak.live_last, 0);
 }
 
-/* By the hour. A restart begins to count anew. */
+/* By the hour, and a bit more. A restart begins to count anew, and its budget begins full. */
 static void look_at_packets(struct sim *sim)
 {
+	uint64_t passed_s = cv_time_since(sim->now, soak.looked_at) / CV_SEC(1);
+	uint64_t most = PUNCH_HOURLY_DEFAULT / 2 * (3600 + passed_s) / 3600 + 1;
+
 	for (int i = 0; i < AGENTS; i++) {
 		struct sim_host *h = &sim->hosts[i];
 		struct endpoint_nat_stats stats = { 0 };
+		uint64_t punched;
 
 		soak.unanswered_most =
 			CV_MAX(soak.unanswered_most, h->unanswered - soak.unanswered_before[i]);
 		soak.unanswered_before[i] = h->unanswered;
 		if (h->is_running)
 			endpoint_nat_stats(h->endpoint, sim->now, &stats);
-		if (stats.packets >= soak.punched_before[i])
-			soak.punched_most =
-				CV_MAX(soak.punched_most, stats.packets - soak.punched_before[i]);
+		punched = stats.packets;
+		if (punched >= soak.punched_before[i])
+			punched -= soak.punched_before[i];
 		soak.punched_before[i] = stats.packets;
+		soak.punched_most = CV_MAX(soak.punched_most, punched);
+		sim_expect(sim, punched <= most);
 	}
+	soak.looked_at = sim->now;
 }
 
 static int compare(const void *a, const void *b)
@@ -607,6 +616,7 @@ void soak_run(struct sim *sim)
 	cv_time hour_at = sim->now + CV_SEC(3600), early_at = sim->now + CV_SEC(7200);
 
 	memset(&soak, 0, sizeof(soak));
+	soak.looked_at = sim->now;
 	sim->events_max = UINT64_MAX;
 	sim->check_interval = 64;
 	sim->may_reset = true;
