@@ -261,8 +261,8 @@ static void test_text(void **state)
 		"rv.example.net:28583  connected      21.4 ms  udp  203.0.113.7:40001\n",
 		"    not on its list\n",
 		"nat: mapping endpoint-independent, filtering unknown, ports unknown\n",
-		"punching: attempts 2, succeeded 1, packets 300 (2772 left now; 6144 an hour), "
-		"sockets 256 (255 left now)\n",
+		"punching: attempts 2, succeeded 1, packets 300 (2772 left now; 6144 an hour), ",
+		"6144 an hour), sockets 256 (255 left now)\n",
 		"port mapping: 203.0.113.7:40001 by nat-pmp\n",
 		"proxy     127.0.0.1:1080  home\n",
 		"127.0.0.1:0     home  127.0.0.1:3000  open      127.0.0.1:8000\n",
