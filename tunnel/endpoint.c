@@ -489,12 +489,17 @@ static bool write_reply(struct endpoint *e, struct train *out)
 	return true;
 }
 
-/* The INIT in @train rides to the peer in an OPEN at every server that has no channel to it yet. */
+/* The INIT in @train rides to the peer in an OPEN at every server through which no path leads yet;
+ * also when there is a channel for which the table of paths had no room. */
 static void open_channels(struct endpoint *e, cv_time now, struct session *s,
                           const struct train *train)
 {
 	for (uint32_t i = 0; i < e->server_count; i++) {
-		if (rendezvous_channel(e->servers[i].r, s->number) != 0)
+		struct origin o = { .is_relay = true,
+			            .server = i,
+			            .channel = rendezvous_channel(e->servers[i].r, s->number) };
+
+		if (o.channel != 0 && paths_find(&s->paths, &o) != PATHS_NONE)
 			continue;
 		rendezvous_open(e->servers[i].r, now, s->number, train->bytes);
 		initiator_on_opens(&s->initiator);

@@ -48,13 +48,16 @@ static bool is_fresh(const struct path *p, cv_time now)
 
 enum { WORTH_KEEPING = 7 };
 
-/* What a slot is worth when the table is full; the least is given up, never one that surely lives.
- * Each address that a peer's router gave it once is a path, and usable until it is found to be
- * silent: they must not keep out the relay, nor where the peer is now. */
+/* What a slot is worth when the table is full; the least is given up, never one that surely lives,
+ * nor a relay's, which is all that is left when everything else has failed, and which nobody would
+ * announce again. Each address that a peer's router gave it once is a path, and usable until it is
+ * found to be silent: they must not keep out the relay, nor where the peer is now. */
 static unsigned worth(const struct path *p, cv_time now)
 {
-	bool is_stray = !p->is_candidate && !p->to.is_relay;
+	bool is_stray = !p->is_candidate;
 
+	if (p->state != PATH_FREE && p->to.is_relay)
+		return WORTH_KEEPING;
 	switch ((enum path_state)p->state) {
 	case PATH_FREE:
 		return 0;

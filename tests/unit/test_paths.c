@@ -437,7 +437,7 @@ static void a_full_table_gives_up_what_is_worth_least(void **state)
 	}
 }
 
-/* A router that changes its host's port often leaves many paths that look usable. */
+/* A router that changes its host's port often leaves many paths; a server comes back by its own. */
 static void the_relay_finds_room(void **state)
 {
 	struct origin fresh = direct(500), server = relay(1);
@@ -448,8 +448,8 @@ static void the_relay_finds_room(void **state)
 	for (unsigned i = 0; i < PATHS_MAX; i++)
 		path(add(direct(i), CV_MS(20)))->heard_at = NOW - CV_SEC(10);
 	slot = paths_add(&ps, NOW, &server);
-	path(slot)->state = PATH_USABLE;
-	path(slot)->is_doubtful = true;
+	path(slot)->state = PATH_FAILED;
+	path(slot)->is_candidate = true;
 	for (unsigned i = 0; i < 2 * PATHS_MAX; i++, fresh.addr.port++)
 		assert_int_not_equal(paths_add(&ps, NOW, &fresh), PATHS_NONE);
 	assert_int_equal(paths_find(&ps, &server), slot);
