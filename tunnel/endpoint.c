@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "tunnel/endpoint_inner.h"
+#include "tunnel/inbound.h"
 #include "tunnel/intake.h"
 #include "tunnel/liveness.h"
 #include "tunnel/traversal.h"
@@ -159,6 +160,8 @@ void endpoint_set_peer_addresses(struct endpoint *e, cv_time now, uint32_t peer,
 void endpoint_set_local_addresses(struct endpoint *e, cv_time now, const struct addr *list,
                                   unsigned count)
 {
+	struct session *s;
+
 	e->local_count = 0;
 	e->core.scope = (struct candidate_scope){ 0 };
 	for (unsigned i = 0; i < count && e->local_count < ENDPOINT_LOCAL_MAX; i++) {
@@ -167,6 +170,7 @@ void endpoint_set_local_addresses(struct endpoint *e, cv_time now, const struct 
 			e->local[e->local_count++] = list[i];
 	}
 	endpoint_announce(e, now);
+	endpoint_for_each_session(e, i, s) inbound_on_scope(s, now);
 	traversal_on_network(e, now);
 	for (uint32_t i = 0; i < e->server_count; i++)
 		rendezvous_on_network(e->servers[i].r, now);

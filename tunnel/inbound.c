@@ -50,27 +50,49 @@ static uint8_t arrival_slot(struct session *s, cv_time now, const struct origin 
 	return slot;
 }
 
+static void try_candidate(struct session *s, cv_time now, const struct addr *a)
+{
+	struct origin o = { .addr = *a };
+	uint8_t slot = paths_find(&s->paths, &o);
+
+	if (slot != PATHS_NONE)
+		s->paths.list[slot].announced_at = s->paths.announced_at;
+	if (!bucket_take(&s->candidates, now, CANDIDATES_RATE, CANDIDATES_BURST, 1))
+		return;
+	slot = paths_add(&s->paths, now, &o);
+	if (slot == PATHS_NONE)
+		return;
+	s->paths.list[slot].is_candidate = true;
+	s->paths.list[slot].announced_at = s->paths.announced_at;
+	path_check_now(&s->paths.list[slot], now);
+}
+
 static void on_candidates(struct session *s, cv_time now, const struct wire_frame *f)
 {
 	if (s->paths.is_relay_only)
 		return;
 	s->paths.announced_at = now;
+	s->unfit_count = 0;
 	for (unsigned i = 0; i < f->candidates.count; i++) {
-		struct origin o = { .addr = f->candidates.list[i].addr };
-		uint8_t slot = paths_find(&s->paths, &o);
+		const struct addr *a = &f->candidates.list[i].addr;
 
-		if (!candidate_is_allowed(&s->core->scope, &o.addr))
-			continue;
-		if (slot != PATHS_NONE)
-			s->paths.list[slot].announced_at = now;
-		if (!bucket_take(&s->candidates, now, CANDIDATES_RATE, CANDIDATES_BURST, 1))
-			continue;
-		slot = paths_add(&s->paths, now, &o);
-		if (slot == PATHS_NONE)
-			continue;
-		s->paths.list[slot].is_candidate = true;
-		s->paths.list[slot].announced_at = now;
-		path_check_now(&s->paths.list[slot], now);
+		if (candidate_is_allowed(&s->core->scope, a))
+			try_candidate(s, now, a);
+		else
+			s->unfit[s->unfit_count++] = *a;
+	}
+}
+
+void inbound_on_scope(struct session *s, cv_time now)
+{
+	unsigned count = s->unfit_count;
+
+	s->unfit_count = 0;
+	for (unsigned i = 0; i < count && !s->paths.is_relay_only; i++) {
+		if (candidate_is_allowed(&s->core->scope, &s->unfit[i]))
+			try_candidate(s, now, &s->unfit[i]);
+		else
+			s->unfit[s->unfit_count++] = s->unfit[i];
 	}
 }
 

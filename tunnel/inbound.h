@@ -22,3 +22,6 @@ void inbound_on_data(struct session *s, cv_time now, const struct origin *from, 
                      size_t size);
 void inbound_on_probe(struct session *s, cv_time now, const struct origin *from, uint8_t *bytes,
                       size_t size);
+/* Our own addresses changed, and with them what the peer may have us probe: what did not fit before
+ * may now be on our LAN, and its owner has no cause to say it again. */
+void inbound_on_scope(struct session *s, cv_time now);

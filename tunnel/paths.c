@@ -46,15 +46,22 @@ static bool is_fresh(const struct path *p, cv_time now)
 	return cv_time_since(now, p->heard_at) < FRESH;
 }
 
-enum { WORTH_KEEPING = 7 };
+/* Of candidates; what is in no list, like a relay, is announced for ever. */
+static bool is_announced(const struct paths *ps, const struct path *p)
+{
+	return p->announced_at == 0 || p->announced_at == ps->announced_at;
+}
+
+enum { WORTH_KEEPING = 9 };
 
 /* What a slot is worth when the table is full; the least is given up, never one that surely lives,
  * nor a relay's, which is all that is left when everything else has failed, and which nobody would
  * announce again. Each address that a peer's router gave it once is a path, and usable until it is
- * found to be silent: they must not keep out the relay, nor where the peer is now. */
-static unsigned worth(const struct path *p, cv_time now)
+ * found to be silent: they must not keep out the relay, nor where the peer is now, which it says
+ * but once. */
+static unsigned worth(const struct paths *ps, const struct path *p, cv_time now)
 {
-	bool is_stray = !p->is_candidate;
+	bool is_stray = !p->is_candidate, is_listed = !is_stray && is_announced(ps, p);
 
 	if (p->state != PATH_FREE && p->to.is_relay)
 		return WORTH_KEEPING;
@@ -62,9 +69,9 @@ static unsigned worth(const struct path *p, cv_time now)
 	case PATH_FREE:
 		return 0;
 	case PATH_FAILED:
-		return p->is_candidate ? 2 : 1;
+		return is_listed ? 7 : is_stray ? 1 : 2;
 	case PATH_CHECKING:
-		return p->is_candidate ? 5 : 3;
+		return is_listed ? 8 : !is_stray ? 5 : is_fresh(p, now) ? 6 : 3;
 	case PATH_VALID:
 	case PATH_USABLE:
 		if (is_stray && !is_fresh(p, now))
@@ -87,7 +94,7 @@ uint8_t paths_add(struct paths *ps, cv_time now, const struct origin *o)
 	if (slot != PATHS_NONE)
 		return slot;
 	for (uint8_t i = 0; i < PATHS_MAX; i++) {
-		unsigned w = worth(&ps->list[i], now);
+		unsigned w = worth(ps, &ps->list[i], now);
 
 		if (i == ps->active || ps->list[i].inflight > 0 || w > least)
 			continue;
@@ -273,7 +280,7 @@ bool paths_may_ask(struct paths *ps, cv_time now, struct path *p, size_t size)
 		return false;
 	if (cv_time_since(now, named_at(p)) < STRANGER_NEW)
 		reserve = 0;
-	else if (p->announced_at != 0 && p->announced_at != ps->announced_at)
+	else if (!is_announced(ps, p))
 		reserve *= 2; /* of an older list: what is left when the newest has been asked */
 	if (reserve > 0 && bucket_ready_at(&ps->strangers, now, STRANGER_RATE, STRANGER_BURST,
 	                                   cost + reserve) > now)
@@ -338,8 +345,7 @@ void paths_on_deadline(struct paths *ps, cv_time now)
 		if (p->state != PATH_FAILED || now < p->retry_at)
 			continue;
 		/* Relays, and what else is in no list, are tried for ever. */
-		if (p->is_candidate &&
-		    (p->announced_at == 0 || p->announced_at == ps->announced_at))
+		if (p->is_candidate && is_announced(ps, p))
 			path_retry(p, now);
 		else if (!p->is_candidate && i != ps->active && p->inflight == 0)
 			paths_remove(ps, i);

@@ -166,11 +166,13 @@ struct session {
 	struct bucket strangers; /* paths made for sources that nobody announced */
 	bool must_settle; /* ACKs were read in this batch: loss, congestion and windows are due */
 	struct bucket candidates; /* new addresses that the peer may have us probe (T40) */
-	cv_time hint_at;          /* newest continuing INIT that a doubt caused */
-	bool has_lost_mapping;    /* the peer sees us at another port than before */
-	bool wants_ping;          /* as soon as there is a path */
-	cv_time relayed_at;       /* since when all goes by a relay; 0: it does not */
-	cv_time held_at;   /* other ways were last asked for by somebody who waits for them */
+	struct addr unfit[FRAME_CANDIDATES_MAX]; /* of its newest list, out of our scope */
+	unsigned unfit_count;
+	cv_time hint_at;       /* newest continuing INIT that a doubt caused */
+	bool has_lost_mapping; /* the peer sees us at another port than before */
+	bool wants_ping;       /* as soon as there is a path */
+	cv_time relayed_at;    /* since when all goes by a relay; 0: it does not */
+	cv_time held_at;       /* other ways were last asked for by somebody who waits for them */
 	bool asks_servers; /* a way died: perhaps we have another address now, and they see it */
 	cv_time wanted_at;
 	bool wants_servers;    /* streams wait: no server is left alone for a minute */

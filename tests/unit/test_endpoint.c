@@ -433,6 +433,23 @@ static const struct path *path_to(unsigned side, const struct addr *to)
 	return slot == PATHS_NONE ? NULL : &pair_session(&p, side)->paths.list[slot];
 }
 
+/* Who had no LAN when the peer named its own asks there once it has one: the peer has no cause to
+ * say it again. */
+static void a_lan_that_comes_later(void **state)
+{
+	const struct addr *own = &p.side[B].addr[PAIR_LAN];
+
+	(void)state;
+	pair_init(&p, 11);
+	p.side[A].announced = 1 << PAIR_LAN;
+	pair_start(&p);
+	pair_run(&p, CV_SEC(3));
+	assert_null(path_to(B, &p.side[A].addr[PAIR_LAN]));
+	endpoint_set_local_addresses(p.side[B].e, p.now, own, 1);
+	assert_non_null(path_to(B, &p.side[A].addr[PAIR_LAN]));
+	pair_deinit(&p);
+}
+
 static void a_port_mapping_is_a_way_in(void **state)
 {
 	struct addr list[ENDPOINT_MAPPED_MAX] = { addr_v4(100, 64, 0, 9, 4000),
@@ -639,6 +656,7 @@ int main(void)
 		cmocka_unit_test(a_ping_waits_for_a_path),
 		cmocka_unit_test(a_policy_of_direct_holds_streams),
 		cmocka_unit_test(candidates_lead_to_the_lan),
+		cmocka_unit_test(a_lan_that_comes_later),
 		cmocka_unit_test(a_port_mapping_is_a_way_in),
 		cmocka_unit_test(what_stun_tells_is_a_candidate),
 		cmocka_unit_test(what_a_server_saw_ends_with_it),

@@ -396,101 +396,6 @@ static void a_path_is_found_again(void **state)
 	assert_int_equal(path(slot)->tries, 4);
 }
 
-/* Every slot is worth something, in this order; the one that is worth least goes. */
-static void a_full_table_gives_up_what_is_worth_least(void **state)
-{
-	static const struct {
-		const char *what;
-		enum path_state state;
-		bool is_candidate, is_doubtful, is_silent;
-	} worth[] = {
-		{ "failed, never announced", PATH_FAILED, false, false, false },
-		{ "failed candidate", PATH_FAILED, true, false, false },
-		{ "under test, never announced", PATH_CHECKING, false, false, false },
-		{ "in doubt, never announced", PATH_USABLE, false, true, true },
-		{ "candidate under test", PATH_CHECKING, true, false, false },
-		{ "silent, never announced", PATH_USABLE, false, false, true },
-	};
-	struct origin fresh = direct(500);
-
-	(void)state;
-	for (unsigned least = 0; least <= CV_ARRAY_SIZE(worth); least++) {
-		uint8_t victim = PATHS_NONE;
-
-		begin(DECIDES);
-		for (unsigned i = 0; i < PATHS_MAX; i++)
-			(void)add(direct(i), CV_MS(20));
-		for (unsigned k = CV_ARRAY_SIZE(worth); k-- > least;) {
-			victim = (uint8_t)(20 - 2 * k); /* not by its place */
-			path(victim)->state = (uint8_t)worth[k].state;
-			path(victim)->is_candidate = worth[k].is_candidate;
-			path(victim)->is_doubtful = worth[k].is_doubtful;
-			if (worth[k].is_silent)
-				path(victim)->heard_at = NOW - CV_SEC(2);
-			path(victim)->retry_at = NOW;
-		}
-		print_message("%s\n", victim == PATHS_NONE ? "nothing" : worth[least].what);
-		assert_int_equal(paths_add(&ps, NOW, &fresh), victim);
-		assert_int_equal(paths_find(&ps, &fresh), victim);
-		if (victim != PATHS_NONE)
-			assert_int_equal(path(victim)->state, PATH_CHECKING);
-	}
-}
-
-/* A router that changes its host's port often leaves many paths; a server comes back by its own. */
-static void the_relay_finds_room(void **state)
-{
-	struct origin fresh = direct(500), server = relay(1);
-	uint8_t slot;
-
-	(void)state;
-	begin(DECIDES);
-	for (unsigned i = 0; i < PATHS_MAX; i++)
-		path(add(direct(i), CV_MS(20)))->heard_at = NOW - CV_SEC(10);
-	slot = paths_add(&ps, NOW, &server);
-	path(slot)->state = PATH_FAILED;
-	path(slot)->is_candidate = true;
-	for (unsigned i = 0; i < 2 * PATHS_MAX; i++, fresh.addr.port++)
-		assert_int_not_equal(paths_add(&ps, NOW, &fresh), PATHS_NONE);
-	assert_int_equal(paths_find(&ps, &server), slot);
-}
-
-static void of_equals_the_oldest_goes(void **state)
-{
-	struct origin fresh = direct(500);
-
-	(void)state;
-	begin(DECIDES);
-	for (unsigned i = 0; i < PATHS_MAX; i++)
-		path(add(direct(i), CV_MS(20)))->made_at = NOW - CV_SEC(i);
-	for (uint8_t i = 2; i < 9; i++) {
-		path(i)->state = PATH_CHECKING;
-		path(i)->is_candidate = true;
-	}
-	for (uint8_t i = 8; i >= 2; i--) {
-		assert_int_equal(paths_add(&ps, NOW + 1, &fresh), i);
-		path(i)->is_candidate = true;
-		fresh.addr.port++;
-	}
-}
-
-static void neither_the_active_path_nor_a_flight_is_given_up(void **state)
-{
-	struct origin fresh = direct(500);
-
-	(void)state;
-	begin(DECIDES);
-	for (unsigned i = 0; i < PATHS_MAX; i++)
-		(void)add(direct(i), CV_MS(20));
-	ps.active = 4;
-	path_fail(path(4), NOW);
-	path_fail(path(6), NOW);
-	path(6)->inflight = 1;
-	assert_int_equal(paths_add(&ps, NOW, &fresh), PATHS_NONE);
-	path(6)->inflight = 0;
-	assert_int_equal(paths_add(&ps, NOW, &fresh), 6);
-}
-
 static void a_record_finds_its_path_or_nobody(void **state)
 {
 	struct origin a = direct(0), b = direct(1);
@@ -625,6 +530,7 @@ static void strangers_have_a_budget(void **state)
 			probes++;
 	}
 	heard = paths_add(&ps, now, &(struct origin){ .addr = addr_v4(99, 1, 1, 1, 9999) });
+	path(heard)->is_candidate = true;
 	assert_true(paths_probe_due(&ps, now, &rng, false, &slot, &out));
 	assert_int_equal(slot, heard);
 	for (unsigned i = 0; i < 300; i++) {
@@ -782,10 +688,6 @@ int main(void)
 		cmocka_unit_test(flight_is_to_what_was_heard_lately),
 		cmocka_unit_test(is_there_another),
 		cmocka_unit_test(a_path_is_found_again),
-		cmocka_unit_test(a_full_table_gives_up_what_is_worth_least),
-		cmocka_unit_test(the_relay_finds_room),
-		cmocka_unit_test(of_equals_the_oldest_goes),
-		cmocka_unit_test(neither_the_active_path_nor_a_flight_is_given_up),
 		cmocka_unit_test(a_record_finds_its_path_or_nobody),
 		cmocka_unit_test(removal_forgets_the_path_but_not_the_peer),
 		cmocka_unit_test(failed_candidates_are_tried_again_others_forgotten),
