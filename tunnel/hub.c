@@ -491,8 +491,12 @@ static void on_relay(struct hub *h, cv_time now, struct arrival *from, const uin
                      size_t size)
 {
 	struct relay_port *owner;
+	enum relay_verdict verdict =
+		relay_on_datagram(&h->relay, now, from->socket, &from->from, bytes, size, &owner);
 
-	switch (relay_on_datagram(&h->relay, now, from->socket, &from->from, bytes, size, &owner)) {
+	if (owner && verdict != RELAY_WRONG_SOURCE)
+		hub_session_stays(h, list_entry(owner, struct hub_session, port));
+	switch (verdict) {
 	case RELAY_FORWARDED:
 		return;
 	case RELAY_MALFORMED:

@@ -178,6 +178,7 @@ void hub_session_move(struct hub *h, cv_time now, struct hub_session *s, uint16_
 	}
 	s->port.path = *from;
 	s->port.socket = socket;
+	s->port.strayed_at = 0;
 	/* A NAT may have given the address of a silent session to this one: the newer has it. */
 	r = idmap_add(&h->by_addr, path_key(h, socket, from), s->number);
 	CV_ASSERT(r == 0); /* reserved: one address a session */
@@ -300,12 +301,12 @@ void hub_session_wake(struct hub *h, struct hub_session *s)
 
 /* ---- paths ---- */
 
-void hub_session_doubt(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
+bool hub_session_doubt(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
                        const struct addr *from, size_t budget)
 {
 	if (budget < LIGHT_PROBE_MIN ||
 	    !bucket_take(&s->challenges, now, CHALLENGE_RATE, CHALLENGE_RATE, 1))
-		return;
+		return false;
 	/* Every challenge to one address asks the same: the answer to the first of them may cross
 	 * the next, and would else be too late. */
 	if (s->doubtful_socket != socket || !addr_equal(&s->doubtful, from))
@@ -314,16 +315,43 @@ void hub_session_doubt(struct hub *h, cv_time now, struct hub_session *s, uint16
 	s->doubtful_socket = socket;
 	s->is_challenge_due = true;
 	hub_session_wake(h, s);
+	return true;
 }
 
+void hub_session_stays(struct hub *h, struct hub_session *s)
+{
+	if (s->port.strayed_at == 0)
+		return;
+	s->port.strayed_at = 0;
+	hub_session_wake(h, s); /* with what was held back */
+}
+
+static void begin_check(struct hub *h, cv_time now, struct hub_session *s)
+{
+	s->check_count = 0;
+	s->was_refused_again = false;
+	s->check_at = now;
+	hub_session_on_deadline(h, now, s);
+}
+
+/* What comes from elsewhere may be copies: while the path answers they change nothing. */
 void hub_session_on_opened(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
                            const struct addr *from, size_t budget)
 {
+	bool is_here = relay_port_is_at(&s->port, now, socket, from);
+
 	s->port.heard_at = now;
-	s->check_at = CV_TIME_NEVER; /* it lives */
-	s->is_check_due = false;
-	if (!relay_port_is_at(&s->port, now, socket, from))
-		hub_session_doubt(h, now, s, socket, from, budget);
+	if (is_here || s->port.strayed_at == 0) {
+		s->check_at = CV_TIME_NEVER; /* it lives */
+		s->is_check_due = false;
+	}
+	if (is_here) {
+		hub_session_stays(h, s);
+	} else if (hub_session_doubt(h, now, s, socket, from, budget) && s->port.strayed_at == 0 &&
+	           s->port.path.family != ADDR_NONE) {
+		s->port.strayed_at = now;
+		begin_check(h, now, s);
+	}
 }
 
 void hub_session_on_answer(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
@@ -362,10 +390,7 @@ void hub_session_on_refused(struct hub *h, cv_time now, struct hub_session *s)
 		s->was_refused_again = true;
 		return;
 	}
-	s->check_count = 0;
-	s->was_refused_again = false;
-	s->check_at = now;
-	hub_session_on_deadline(h, now, s);
+	begin_check(h, now, s);
 }
 
 /* ---- messages ---- */
@@ -562,6 +587,12 @@ static cv_time lapse_at(const struct hub_session *s)
 	return cv_time_after(s->port.heard_at, CV_MAX(LAPSE_TIME, told));
 }
 
+/* One that it may have left is asked, and told nothing until it answers. */
+static bool has_path(const struct hub_session *s)
+{
+	return s->port.path.family != ADDR_NONE && s->port.strayed_at == 0;
+}
+
 void hub_session_plan(struct hub *h, struct hub_session *s)
 {
 	cv_time at = lapse_at(s);
@@ -571,7 +602,7 @@ void hub_session_plan(struct hub *h, struct hub_session *s)
 	at = cv_time_min(at, s->resume_at);
 	at = cv_time_min(at, assoc_dead_at(&s->light.assoc));
 	/* What is ready is written before any time passes; without a path nothing is. */
-	if (!list_is_linked(&s->ready) && s->port.path.family != ADDR_NONE)
+	if (!list_is_linked(&s->ready) && has_path(s))
 		at = cv_time_min(at, link_deadline(&s->light.link));
 	/* A later lapse is found out when the earlier one comes. */
 	if (s->due.slot == HEAP_OUT || at < s->due.at)
@@ -585,7 +616,7 @@ static bool turn_check(struct hub *h, cv_time now, struct hub_session *s)
 		return true;
 	if (s->check_count == CHECKS) {
 		s->check_at = CV_TIME_NEVER;
-		return !s->was_refused_again;
+		return !s->was_refused_again || s->port.strayed_at != 0;
 	}
 	s->check_count++;
 	s->check_at = cv_time_after(now, CHECK_INTERVAL);
@@ -705,7 +736,7 @@ bool hub_session_write(struct hub *h, cv_time now, struct hub_session *s, struct
 	if (write_challenge(h, now, s, out) || write_later(now, s, out))
 		return true;
 	take_news(h, now, s);
-	if (e && s->port.path.family != ADDR_NONE && link_has_output(&s->light.link, now) &&
+	if (e && has_path(s) && link_has_output(&s->light.link, now) &&
 	    link_write(&s->light.link, now, &w) > 0)
 		return emit(out, s->port.socket, &s->port.path,
 		            light_seal(&s->light, e, out->bytes, wr_size(&w)));

@@ -160,9 +160,11 @@ void hub_session_on_closed(struct hub *h, struct hub_session *s);
 /* Something opened under its keys, from @from; @budget: bytes that may go back there unproven. */
 void hub_session_on_opened(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
                            const struct addr *from, size_t budget);
-/* Sends a challenge to @from, where the session may have moved. */
-void hub_session_doubt(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
+/* Sends a challenge to @from, where the session may have moved; false: not now. */
+bool hub_session_doubt(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,
                        const struct addr *from, size_t budget);
+/* Something came by its path: it has not left it. */
+void hub_session_stays(struct hub *h, struct hub_session *s);
 /* A challenge that says nothing of the session's path: it is answered where it came from, at once
  * or after its seconds. False: at once, which the caller does. */
 bool hub_session_on_aside(struct hub *h, cv_time now, struct hub_session *s, uint16_t socket,

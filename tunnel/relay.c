@@ -27,6 +27,8 @@ enum {
 
 #define NONE UINT32_MAX
 #define SILENT_AFTER CV_SEC(30)
+/* Three questions to a path take so long. */
+#define LEFT_AFTER CV_MS(1500)
 
 struct relay_end {
 	uint64_t number;
@@ -180,6 +182,11 @@ bool relay_port_is_at(const struct relay_port *p, cv_time now, uint16_t socket,
 	if (p->socket == socket && addr_equal(&p->path, from))
 		return true;
 	return socket == SOCKET_TCP && now < p->before_until && addr_equal(&p->before, from);
+}
+
+bool relay_port_is_left(const struct relay_port *p, cv_time now)
+{
+	return p->strayed_at != 0 && cv_time_since(now, p->strayed_at) > LEFT_AFTER;
 }
 
 void relay_port_lose(struct relay *r, struct relay_port *p)
@@ -347,7 +354,8 @@ static bool is_silent(const struct relay_port *p, cv_time now)
 {
 	cv_duration patience = CV_MAX(SILENT_AFTER, CV_SEC((cv_duration)p->silence_s));
 
-	return p->path.family == ADDR_NONE || cv_time_since(now, p->heard_at) > patience;
+	return p->path.family == ADDR_NONE || relay_port_is_left(p, now) ||
+	       cv_time_since(now, p->heard_at) > patience;
 }
 
 enum relay_verdict relay_on_datagram(struct relay *r, cv_time now, uint16_t socket,

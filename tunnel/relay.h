@@ -37,7 +37,7 @@ enum {
 	RELAY_SMALL_RATE = 20, /* ... so many a second and channel: rekeys and punching */
 };
 
-/* One agent; embedded in its session. Its owner writes path and heard_at. */
+/* One agent; embedded in its session. Its owner writes path, heard_at and strayed_at. */
 struct relay_port {
 	struct addr path; /* validated; ADDR_NONE: lost, and nothing passes */
 	uint16_t socket;
@@ -45,7 +45,8 @@ struct relay_port {
 	/* A TCP connection that it has left for another path: what is in its queue still comes. */
 	struct addr before;
 	cv_time before_until;
-	cv_time heard_at;       /* something opened */
+	cv_time heard_at;   /* something opened */
+	cv_time strayed_at; /* since when what opens comes from elsewhere only; 0: it does not */
 	struct bucket from, to; /* what it sends, what it gets */
 	struct list channels;   /* ends */
 	struct list ready;      /* in relay.ready while packets wait */
@@ -121,6 +122,9 @@ void relay_describe(const struct relay *r, struct list *node, struct relay_end_i
 /* True when what comes from there is @p's own: its path, or for a moment the one before. */
 bool relay_port_is_at(const struct relay_port *p, cv_time now, uint16_t socket,
                       const struct addr *from);
+/* Nothing comes from @p's path any more, though its agent lives: what goes there opens no router,
+ * and makes those that ban who was not asked refuse us where the agent is now. */
+bool relay_port_is_left(const struct relay_port *p, cv_time now);
 /* Its path is lost: what waits for it is dropped, and nothing passes until it has another. */
 void relay_port_lose(struct relay *r, struct relay_port *p);
 

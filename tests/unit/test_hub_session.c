@@ -214,6 +214,71 @@ static void an_answer_comes_later_and_elsewhere(void **state)
 	world_free(w);
 }
 
+/* Datagrams on their way to @to in the next @d, looked for every 5 ms of 20 that they take. */
+static unsigned sent_to(struct world *w, const struct addr *to, cv_duration d)
+{
+	unsigned count = 0, seen = 0;
+
+	for (cv_time end = w->now + d; w->now < end; run(w, CV_MS(5))) {
+		unsigned now = 0;
+
+		for (unsigned i = 0; i < w->flight_count; i++)
+			now += addr_equal(&w->flights[i].to, to);
+		count += now > seen ? now - seen : 0;
+		seen = now;
+	}
+	return count;
+}
+
+/* An agent speaks from elsewhere, and no more from where it was: that is asked three times, and
+ * then left in peace, whatever there is for the agent. A router may refuse whoever goes on. */
+static void a_path_that_was_left_is_left_alone(void **state)
+{
+	struct world *w = pair_new(47);
+	struct addr home = w->agents[0].addr, away = addr_v4(203, 0, 113, 9, 9);
+	struct hub_session *s = hub_session_at(w->hub, SOCKET_MAIN, &home);
+
+	(void)state;
+	w->agents[0].is_cut = true; /* it wakes somewhere where nothing reaches it yet */
+	hub_session_on_opened(w->hub, w->now, s, SOCKET_MAIN, &away, LIGHT_PROBE_MIN);
+	restart_agent(w, 1, 0); /* news for it */
+	/* Nobody is at home; but it lives. */
+	hub_on_refused(w->hub, w->now, SOCKET_MAIN, &home);
+	assert_in_range(sent_to(w, &home, CV_MS(1600)), 3, 3);
+	assert_ptr_equal(hub_session_at(w->hub, SOCKET_MAIN, &home), s);
+	assert_true(relay_port_is_left(&s->port, w->now));
+	for (unsigned i = 0; i < 10; i++) {
+		hub_session_on_opened(w->hub, w->now, s, SOCKET_MAIN, &away, LIGHT_PROBE_MIN);
+		assert_int_equal(sent_to(w, &home, CV_SEC(1)), 0);
+	}
+	assert_true(s->light.link.queued > 0);
+	/* What was waiting goes where it is heard again. */
+	hub_session_on_opened(w->hub, w->now, s, SOCKET_MAIN, &home, LIGHT_PROBE_MIN);
+	assert_false(relay_port_is_left(&s->port, w->now));
+	assert_true(sent_to(w, &home, CV_SEC(1)) > 0);
+	world_free(w);
+}
+
+/* Whoever copies what an agent sends, however often, does not part it from its path. */
+static void copies_do_not_part_an_agent_from_its_path(void **state)
+{
+	struct world *w = pair_new(48);
+	struct addr home = w->agents[0].addr, away = addr_v4(203, 0, 113, 9, 9);
+	struct hub_session *s = hub_session_at(w->hub, SOCKET_MAIN, &home);
+
+	(void)state;
+	for (unsigned i = 0; i < 50; i++) {
+		hub_session_on_opened(w->hub, w->now, s, SOCKET_MAIN, &away, LIGHT_PROBE_MIN);
+		run(w, CV_MS(200));
+		assert_int_equal(s->port.strayed_at, 0); /* it was asked, and answered */
+	}
+	/* So does what it sends to others. */
+	s->port.strayed_at = w->now;
+	hub_session_stays(w->hub, s);
+	assert_int_equal(s->port.strayed_at, 0);
+	world_free(w);
+}
+
 /* Numbers that an agent may name, and an answer from where nobody was asked. */
 static void what_an_agent_says_has_bounds(void **state)
 {
@@ -484,6 +549,8 @@ int main(void)
 		cmocka_unit_test(silence_for_a_minute_is_absence),
 		cmocka_unit_test(announced_silence_is_no_absence),
 		cmocka_unit_test(an_answer_comes_later_and_elsewhere),
+		cmocka_unit_test(a_path_that_was_left_is_left_alone),
+		cmocka_unit_test(copies_do_not_part_an_agent_from_its_path),
 		cmocka_unit_test(what_an_agent_says_has_bounds),
 		cmocka_unit_test(a_closed_agent_is_gone_at_once),
 		cmocka_unit_test(a_refusing_port_is_gone_within_two_seconds),

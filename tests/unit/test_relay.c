@@ -123,6 +123,12 @@ static void whatever_is_wrong_goes_nowhere(void **state)
 	now += 1;
 	assert_int_equal(send(&ports[0], a_number, 10, WIRE_DATA), RELAY_SILENT);
 	ports[1].heard_at = now;
+	ports[1].strayed_at = now - CV_MS(1500);
+	assert_int_equal(send(&ports[0], a_number, 10, WIRE_DATA), RELAY_FORWARDED);
+	ports[1].strayed_at--;
+	assert_int_equal(send(&ports[0], a_number, 10, WIRE_DATA), RELAY_SILENT);
+	ports[1].strayed_at = 0;
+	assert_int_equal(send(&ports[0], a_number, 10, WIRE_DATA), RELAY_FORWARDED);
 	ports[1].path = (struct addr){ 0 };
 	assert_int_equal(send(&ports[0], a_number, 10, WIRE_DATA), RELAY_SILENT);
 }
