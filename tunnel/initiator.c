@@ -28,6 +28,13 @@ void initiator_start(struct initiator *i, cv_time now)
 	i->version_seen = 0;
 }
 
+void initiator_hasten(struct initiator *i, cv_time now)
+{
+	CV_ASSERT(i->is_running);
+	i->send_at = now;
+	i->interval = INTERVAL_FIRST;
+}
+
 /* The INIT in hand is over: its index goes back unless an epoch took it. */
 static void discard(struct initiator *i, cv_time now, struct assoc *a)
 {

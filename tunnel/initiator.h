@@ -44,6 +44,8 @@ struct initiator {
 void initiator_init(struct initiator *i);
 /* Begins an attempt now, unless one runs: then the next repeat goes out at once. */
 void initiator_start(struct initiator *i, cv_time now);
+/* What runs is repeated at once, and then as often as at first. */
+void initiator_hasten(struct initiator *i, cv_time now);
 /* Ends it: nothing more is sent; an index not used is freed. */
 void initiator_stop(struct initiator *i, cv_time now, struct assoc *a);
 /* When an INIT is due; CV_TIME_NEVER when none runs. */

@@ -43,10 +43,12 @@
 #define CONFIRM_INTERVAL CV_MS(250)
 #define REKEY_RETRY CV_SEC(60)
 #define RESTART_SPREAD CV_SEC(5)
+#define CHANGES_MAX 5 /* of the network, in one attempt, for which TCP has to wait */
 #define TO(state) (1u << (state))
 static const unsigned edges[] = {
 	[STATE_RESOLVING] = TO(STATE_CONNECTING) | TO(STATE_CLOSED),
-	[STATE_CONNECTING] = TO(STATE_UP) | TO(STATE_PAUSED) | TO(STATE_HELD) | TO(STATE_CLOSED),
+	[STATE_CONNECTING] = TO(STATE_CONNECTING) | TO(STATE_UP) | TO(STATE_PAUSED) |
+	                     TO(STATE_HELD) | TO(STATE_CLOSED),
 	[STATE_UP] = TO(STATE_CONNECTING) | TO(STATE_PAUSED) | TO(STATE_HELD) | TO(STATE_CLOSED),
 	[STATE_PAUSED] = TO(STATE_PAUSED) | TO(STATE_HELD) | TO(STATE_CONNECTING) |
 	                 TO(STATE_RESOLVING) | TO(STATE_UP) | TO(STATE_CLOSED),
@@ -86,6 +88,7 @@ void rendezvous_enter(struct rendezvous *r, cv_time now, enum rendezvous_state n
 		r->up_since = now;
 		r->is_refused = false;
 		r->has_failed = false;
+		r->changes = 0;
 		r->probe_at = now; /* at once: it brings our address and the RTT */
 		r->probe_interval = PROBE_INTERVAL;
 		r->is_checking = false;
@@ -126,6 +129,7 @@ static void pause_for(struct rendezvous *r, cv_time now)
 	cv_duration pause = r->pause;
 
 	r->has_failed = true;
+	r->changes = 0;
 	rendezvous_tcp_give_up(r, now);
 	rendezvous_enter(r, now, STATE_PAUSED);
 	r->resume_at = cv_time_after(now, pause - rng_below(r->opt.rng, pause / 4));
@@ -489,9 +493,24 @@ void rendezvous_check_now(struct rendezvous *r, cv_time now)
 	CV_UNREACHABLE();
 }
 
+/* What runs was begun in another network: UDP comes first again, and TCP when that has had its
+ * time. Not for ever: where something changes all the time TCP has its turn, too. */
+static void begin_anew(struct rendezvous *r, cv_time now)
+{
+	if (r->changes++ >= CHANGES_MAX)
+		return;
+	rendezvous_tcp_leave(r);
+	if (r->state == STATE_PAUSED || !r->initiator.is_running)
+		return;
+	rendezvous_enter(r, now, STATE_CONNECTING);
+	initiator_hasten(&r->initiator, now);
+}
+
 void rendezvous_on_network(struct rendezvous *r, cv_time now)
 {
 	rendezvous_tcp_forgive(r, now);
+	if (r->state == STATE_CONNECTING || r->state == STATE_PAUSED)
+		begin_anew(r, now);
 	rendezvous_check_now(r, now);
 }
 

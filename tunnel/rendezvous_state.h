@@ -130,7 +130,8 @@ struct rendezvous {
 	unsigned event_first, event_count;
 	bool wants_addresses; /* the rest of what next_event() has to tell */
 	bool was_up;
-	bool has_failed; /* an attempt, since it was up */
+	bool has_failed;  /* an attempt, since it was up */
+	unsigned changes; /* of the network, in this attempt */
 	bool is_address_new;
 	bool is_leg_new;
 	bool is_refusal_new;
@@ -171,6 +172,8 @@ cv_time rendezvous_tcp_deadline(const struct rendezvous *r);
 void rendezvous_tcp_on_deadline(struct rendezvous *r, cv_time now);
 /* What was found out about TCP may be true no longer. */
 void rendezvous_tcp_forgive(struct rendezvous *r, cv_time now);
+/* Another network, and TCP is not the path: what there is of a connection is given up. */
+void rendezvous_tcp_leave(struct rendezvous *r);
 /* The attempt failed, or the connection is silent: it is given up. */
 void rendezvous_tcp_give_up(struct rendezvous *r, cv_time now);
 /* Something was heard by UDP. */

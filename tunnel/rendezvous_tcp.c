@@ -87,6 +87,12 @@ void rendezvous_tcp_give_up(struct rendezvous *r, cv_time now)
 	punish(r, now);
 }
 
+void rendezvous_tcp_leave(struct rendezvous *r)
+{
+	if (!is_on_tcp(r))
+		close_tcp(r);
+}
+
 void rendezvous_tcp_forgive(struct rendezvous *r, cv_time now)
 {
 	r->tcp.pause = 0;
@@ -115,8 +121,9 @@ void rendezvous_tcp_on_state(struct rendezvous *r, cv_time now)
 		return;
 	case STATE_UP:
 		r->tcp.close_at = now;
+		/* UDP was not slow, perhaps: there was no network yet. */
 		if (is_on_tcp(r))
-			r->tcp.trial_at = cv_time_after(now, TRIAL_FIRST);
+			r->tcp.trial_at = r->changes > 0 ? now : cv_time_after(now, TRIAL_FIRST);
 		return;
 	case STATE_HELD:
 	case STATE_RESOLVING:

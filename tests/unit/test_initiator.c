@@ -139,6 +139,26 @@ static void start_again_repeats_at_once(void **state)
 	assert_memory_equal(init, first, sizeof(first));
 }
 
+static void what_is_hastened_is_repeated_as_at_first(void **state)
+{
+	uint8_t first[WIRE_INIT_SIZE];
+
+	(void)state;
+	initiator_start(&initiator, now);
+	assert_true(turn());
+	memcpy(first, init, sizeof(first));
+	for (unsigned i = 0; i < 4; i++) {
+		now = initiator_deadline(&initiator);
+		assert_true(turn());
+	}
+	assert_true(initiator_deadline(&initiator) > now + CV_MS(250));
+	initiator_hasten(&initiator, now);
+	assert_int_equal(initiator_deadline(&initiator), now);
+	assert_true(turn());
+	assert_in_range(initiator_deadline(&initiator) - now, CV_MS(197), CV_MS(250));
+	assert_memory_equal(init, first, sizeof(first));
+}
+
 static void resp_ends_the_attempt(void **state)
 {
 	uint8_t resp[WIRE_RESP_SIZE], old[WIRE_RESP_SIZE];
@@ -298,6 +318,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(repeats_are_the_same_bytes),
 		TEST(start_again_repeats_at_once),
+		TEST(what_is_hastened_is_repeated_as_at_first),
 		TEST(resp_ends_the_attempt),
 		TEST(a_dropped_object_remakes_the_init),
 		TEST(cookies_belong_to_paths),

@@ -207,6 +207,95 @@ static void a_change_of_the_network_asks_udp_at_once(void **state)
 	world_free(w);
 }
 
+/* An agent that was started @ms ago, before there was a network. */
+static struct world *without_network(unsigned ms)
+{
+	struct world *w = world_new(91);
+
+	w->has_tcp = true;
+	make_agent(w, 0);
+	w->agents[0].is_udp_cut =
+		true; /* TCP may be just in time: it is made as the network comes */
+	run(w, CV_MS(ms));
+	return w;
+}
+
+/* Before TCP is tried, while it is being made and when it is: UDP has its time again, and wins. */
+static void a_network_that_appears_is_asked_by_udp_first(void **state)
+{
+	unsigned count = 0;
+
+	(void)state;
+	for (unsigned ms = 900; ms < 2500; ms += 10, count++) {
+		struct world *w = without_network(ms);
+		struct agent *a = &w->agents[0];
+		bool is_too_late = a->leg == LEG_TCP;
+
+		a->is_udp_cut = is_too_late;
+		rendezvous_on_network(a->rv, w->now);
+		if (is_too_late) {
+			world_free(w);
+			break;
+		}
+		/* INIT, COOKIE, INIT, RESP, the first DATA and its answer: 6 ways of 20 ms. */
+		assert_in_range(run_until(w, is_by_udp, 0, CV_SEC(1)), CV_MS(120), CV_MS(130));
+		run(w, CV_SEC(60));
+		assert_int_equal(a->legs, 0);
+		assert_int_equal(a->tcp.family, ADDR_NONE);
+		world_free(w);
+	}
+	assert_in_range(count, 15, 25); /* tried after 1 s, made by 1040 ms, answered by 1080 */
+}
+
+/* By TCP is RESP, and the session not up yet: it will be, and UDP is asked then, not 5 s later. */
+static void a_network_that_appears_too_late_is_asked_at_once(void **state)
+{
+	struct world *w = without_network(1100);
+	struct agent *a = &w->agents[0];
+
+	(void)state;
+	assert_int_equal(a->leg, LEG_TCP);
+	assert_false(rv_stats(w, 0).is_up);
+	a->is_udp_cut = false;
+	rendezvous_on_network(a->rv, w->now);
+	run_until(w, is_by_tcp, 0, CV_MS(50));
+	assert_in_range(run_until(w, is_by_udp, 0, CV_SEC(10)), CV_SEC(2), CV_MS(2200));
+	world_free(w);
+}
+
+/* Between two attempts, while what was dialled in the first may still come about: likewise. */
+static void a_network_that_appears_in_a_pause_is_asked_by_udp_first(void **state)
+{
+	struct world *w = without_network(1010);
+	struct agent *a = &w->agents[0];
+
+	(void)state;
+	a->tcp_at = CV_TIME_NEVER;
+	run(w, CV_MS(9200)); /* two attempts, 5 s each; then the first pause that lasts */
+	assert_int_equal(a->tcp_opens, 1);
+	a->is_udp_cut = false;
+	a->tcp_at = w->now;
+	rendezvous_on_network(a->rv, w->now);
+	assert_in_range(run_until(w, is_by_udp, 0, CV_SEC(1)), CV_MS(120), CV_MS(130));
+	assert_int_equal(a->legs, 0);
+	world_free(w);
+}
+
+/* Something changes all the time, and UDP does not pass: TCP has its turn all the same. */
+static void a_restless_network_does_not_keep_tcp_away(void **state)
+{
+	struct world *w = without_network(500);
+
+	(void)state;
+	for (unsigned i = 0; i < 100 && !is_by_tcp(w, 0); i++) {
+		rendezvous_on_network(w->agents[0].rv, w->now);
+		run(w, CV_MS(900));
+	}
+	assert_true(is_by_tcp(w, 0));
+	assert_in_range(w->now - CV_SEC(1000), CV_SEC(5), CV_MS(6500));
+	world_free(w);
+}
+
 /* One answer is not "steadily": every second one gets lost. */
 static void udp_that_comes_and_goes_is_not_taken(void **state)
 {
@@ -652,6 +741,10 @@ int main(void)
 		cmocka_unit_test(both_may_use_it),
 		cmocka_unit_test(udp_takes_over_again),
 		cmocka_unit_test(a_change_of_the_network_asks_udp_at_once),
+		cmocka_unit_test(a_network_that_appears_is_asked_by_udp_first),
+		cmocka_unit_test(a_network_that_appears_too_late_is_asked_at_once),
+		cmocka_unit_test(a_network_that_appears_in_a_pause_is_asked_by_udp_first),
+		cmocka_unit_test(a_restless_network_does_not_keep_tcp_away),
 		cmocka_unit_test(udp_that_comes_and_goes_is_not_taken),
 		cmocka_unit_test(answers_by_udp_do_not_move_the_server),
 		cmocka_unit_test(relapses_make_returns_rarer),
