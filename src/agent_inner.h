@@ -36,6 +36,7 @@ struct agent_lookup {
 	uint64_t id;     /* of the resolver; 0: none runs */
 	uint32_t number; /* the core's, of the peer or server */
 	bool is_server;
+	bool is_wanted_again; /* asked for while it ran: should it fail, the next one at once */
 };
 
 /* A peer, or a server, by its number in the core, which it keeps over reloads. */

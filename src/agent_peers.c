@@ -37,22 +37,37 @@ static void set_addresses(struct agent_lookup *l, cv_time now, const struct addr
 	udp_port_kick(l->agent->port);
 }
 
+static void start_lookup(struct agent_lookup *l, const struct hostport *host);
+
 static void on_lookup(void *ctx, uint64_t id, enum resolver_verdict verdict,
                       const struct addr *list, unsigned count)
 {
 	struct agent_lookup *l = ctx;
 	const struct config_host *address = address_of(l->agent, l);
+	bool is_wanted_again = l->is_wanted_again;
 
 	(void)id;
 	l->id = 0;
 	if (!address)
 		return;
+	if (verdict != RESOLVER_OK && is_wanted_again) {
+		/* Most of its time may have gone by in another network. */
+		start_lookup(l, &address->host);
+		return;
+	}
 	if (verdict != RESOLVER_OK) {
 		log_warn("%s does not resolve: %s", address->text,
 		         verdict == RESOLVER_NOT_FOUND ? "no such name" : "no answer");
 		count = 0;
 	}
 	set_addresses(l, clock_now(), list, count);
+}
+
+static void start_lookup(struct agent_lookup *l, const struct hostport *host)
+{
+	l->is_wanted_again = false;
+	l->id = resolver_start(l->agent->resolver, UINT64_MAX, host->text, host->port, on_lookup,
+	                       l);
 }
 
 void agent_peers_resolve(struct agent *a, cv_time now, bool is_server, uint32_t number)
@@ -67,8 +82,9 @@ void agent_peers_resolve(struct agent *a, cv_time now, bool is_server, uint32_t 
 		addr.port = host->port;
 		set_addresses(p->lookup, now, &addr, 1);
 	} else if (host && host->kind == HOST_NAME && p->lookup->id == 0) {
-		p->lookup->id = resolver_start(a->resolver, UINT64_MAX, host->text, host->port,
-		                               on_lookup, p->lookup);
+		start_lookup(p->lookup, host);
+	} else if (host && host->kind == HOST_NAME) {
+		p->lookup->is_wanted_again = true;
 	}
 }
 

@@ -497,6 +497,7 @@ void rendezvous_check_now(struct rendezvous *r, cv_time now)
  * time. Not for ever: where something changes all the time TCP has its turn, too. */
 static void begin_anew(struct rendezvous *r, cv_time now)
 {
+	r->wants_addresses = true; /* a name may mean another address there */
 	if (r->changes++ >= CHANGES_MAX)
 		return;
 	rendezvous_tcp_leave(r);

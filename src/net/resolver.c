@@ -573,6 +573,11 @@ static void on_timer(uv_timer_t *timer)
 void resolver_network_changed(struct resolver *r)
 {
 	r->is_stale = true;
+	if (r->count == 0)
+		return;
+	/* What was asked in the network before may find no answer any more. */
+	refresh(r, clock_now());
+	arm_timer(r, 0);
 }
 
 uint32_t resolver_count(const struct resolver *r)

@@ -57,8 +57,9 @@ uint64_t resolver_start(struct resolver *r, uint64_t owner, const char *name, ui
                         resolver_done done, void *ctx);
 /* Its done does not come. An id that is unknown (answered already) is ignored. */
 void resolver_cancel(struct resolver *r, uint64_t id);
-/* Reads the system's configuration again before the next lookup; also happens by itself when
- * /etc/resolv.conf changes. */
+/* The system's configuration is read again; what is in flight is asked once more, at once, within
+ * the time that it has. Reading it again also happens by itself, at the next lookup, when
+ * /etc/resolv.conf has changed. */
 void resolver_network_changed(struct resolver *r);
 /* Lookups in flight. */
 uint32_t resolver_count(const struct resolver *r);

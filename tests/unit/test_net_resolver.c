@@ -381,6 +381,31 @@ static void a_change_keeps_what_is_wanted(void **state)
 	room_close(&room);
 }
 
+/* And nobody need ask for anything else: from another socket, which the new network's are. */
+static void a_change_asks_at_once(void **state)
+{
+	struct resolver_options opt = { .timeout = CV_SEC(5) };
+	struct sockaddr_storage before;
+	struct room room;
+	uint64_t id;
+
+	(void)state;
+	room_open(&room, &opt);
+	room.is_mute = true;
+	id = ask(&room, 1, "both.test");
+	RUN_UNTIL(&room.t, room.queries == 2);
+	before = room.held_from;
+	resolver_network_changed(room.r);
+	RUN_UNTIL(&room.t, room.queries == 4);
+	assert_memory_not_equal(&room.held_from, &before, room.held_from_size);
+	room.is_mute = false;
+	resolver_network_changed(room.r);
+	RUN_UNTIL(&room.t, room.answer_count == 1);
+	assert_int_equal(last(&room, id)->verdict, RESOLVER_OK);
+	assert_int_equal(resolver_count(room.r), 0);
+	room_close(&room);
+}
+
 /* A callback that begins the next lookup at once leaves the loop its turns. */
 static void chains_take_turns(void **state)
 {
@@ -431,6 +456,7 @@ int main(void)
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(cancelled_is_silent_and_counts),
 		cmocka_unit_test(a_change_keeps_what_is_wanted),
+		cmocka_unit_test(a_change_asks_at_once),
 		cmocka_unit_test(chains_take_turns),
 		cmocka_unit_test(bad_servers_are_refused),
 		cmocka_unit_test(the_system_is_the_default),

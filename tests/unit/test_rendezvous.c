@@ -194,6 +194,24 @@ static void without_an_address_it_asks_again(void **state)
 	lone_deinit(&l, now);
 }
 
+/* Its name may mean another address there, whether it has one by now or not. */
+static void another_network_is_asked_for_the_name(void **state)
+{
+	static struct lone l;
+	cv_time now = CV_SEC(100);
+
+	(void)state;
+	for (unsigned count = 0; count < 2; count++) {
+		lone_init(&l, now);
+		lone_run(&l, &now, now + CV_SEC(1), count);
+		assert_int_equal(l.resolves, 1);
+		rendezvous_on_network(l.r, now);
+		lone_run(&l, &now, now + CV_MS(1), count);
+		assert_int_equal(l.resolves, 2);
+		lone_deinit(&l, now);
+	}
+}
+
 static void nothing_leaves_after_goodbye(void **state)
 {
 	static struct lone l;
@@ -434,6 +452,7 @@ int main(void)
 		cmocka_unit_test(pauses_grow_to_a_minute),
 		cmocka_unit_test(news_end_a_pause),
 		cmocka_unit_test(without_an_address_it_asks_again),
+		cmocka_unit_test(another_network_is_asked_for_the_name),
 		cmocka_unit_test(nothing_leaves_after_goodbye),
 		cmocka_unit_test(others_are_not_heard),
 		cmocka_unit_test(a_copied_response_moves_nothing),
