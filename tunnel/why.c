@@ -110,10 +110,22 @@ static void append_retry(const char *what, cv_time now, cv_time at, char out[END
 	append_seconds(out, at - now);
 }
 
+/* Whether we have an address of that family: by any other its packets do not even leave. While none
+ * is known nothing is said of it. */
+static bool has_family(const struct session_core *c, uint8_t family)
+{
+	for (unsigned i = 0; i < c->candidate_count; i++) {
+		if (c->candidates[i].addr.family == family)
+			return true;
+	}
+	return c->candidate_count == 0;
+}
+
 /* The plain probes, and what became of them; when they begin again, or 0 while they run. */
 static cv_time read_probes(const struct session *s, char out[ENDPOINT_WHY_MAX])
 {
 	unsigned checking = 0, failed = 0, narrow = 0;
+	uint8_t foreign = ADDR_NONE;
 	cv_time retry_at = CV_TIME_NEVER;
 
 	for (unsigned i = 0; i < PATHS_MAX; i++) {
@@ -121,6 +133,10 @@ static cv_time read_probes(const struct session *s, char out[ENDPOINT_WHY_MAX])
 
 		if (p->state == PATH_FREE || p->to.is_relay)
 			continue;
+		if (!has_family(s->core, p->to.addr.family)) {
+			foreign = p->to.addr.family;
+			continue;
+		}
 		/* What has failed once is being tried again, and again: it is known. */
 		checking += (p->state == PATH_CHECKING && p->retry_interval == PATH_RETRY_MIN) ||
 		            p->state == PATH_VALID;
@@ -135,6 +151,10 @@ static cv_time read_probes(const struct session *s, char out[ENDPOINT_WHY_MAX])
 		append(out, "a direct path passes small packets only");
 	else if (failed > 0)
 		append(out, "no direct address answered");
+	else if (foreign != ADDR_NONE)
+		append(out, foreign == ADDR_V6
+		                    ? "no address family in common: IPv4 here, IPv6 at the peer"
+		                    : "no address family in common: IPv6 here, IPv4 at the peer");
 	else
 		append(out, "no direct address is known yet");
 	return checking > 0 ? 0 : retry_at;

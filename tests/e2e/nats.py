@@ -47,6 +47,7 @@ OTHERS = {
     "blacklisting routers": (STRICT, STRICT, "cone"),
     "random NATs, IPv6 firewalls": (*[End([{**RANDOM, **FIREWALL6}], ipv6=True)] * 2, "cone"),
     "IPv6 firewalls only": (*[End([FIREWALL6], ipv4=False, ipv6=True)] * 2, "cone"),
+    "IPv4 only × IPv6 only": (ENDS["EIM/APDF"], End([FIREWALL6], ipv4=False, ipv6=True), None),
     "UDP to port 53 only": (*[End([{"filtering": APDM, "udp": "drop", "udp_ports": [53]}])] * 2,
                             None),
 }
@@ -112,9 +113,9 @@ class Pair(World):
         self.a.config["peers"] = {"far": {"key": self.b.key}}
         self.a.config["proxies"] = [{"listen": f"{PROXY[0]}:{PROXY[1]}", "peer": "far"}]
         self.b.config["peers"] = {"near": {"key": self.a.key, "allow": ["localhost:*"]}}
-        address = SERVER if host_a.has_ipv4 else f"[{ADDRESSES6['server']}]"
-        servers = [{"address": f"{address}:28583", "key": self.server.key}]
-        self.a.config["servers"] = self.b.config["servers"] = servers
+        for agent in (self.a, self.b):
+            address = SERVER if agent.host.has_ipv4 else f"[{ADDRESSES6['server']}]"
+            agent.config["servers"] = [{"address": f"{address}:28583", "key": self.server.key}]
         lab.start()
 
     def _end(self, name, public, end):

@@ -56,6 +56,19 @@ def story():
         got = pair.measure(limit=4)
     report("  why", got["why"])
     assert got["connected"] and got["kind"] == "relay" and got["why"], got
+    no_family_in_common()
+
+
+def no_family_in_common():
+    """Both say so, as soon as they have heard of each other's addresses."""
+    x = "IPv4 only × IPv6 only"
+    report(x)
+    with nats.Pair(x) as pair:
+        got = pair.measure(limit=1)
+        assert got["connected"] and got["kind"] == "relay", got
+        for agent, peer, here, there in ((pair.a, "far", 4, 6), (pair.b, "near", 6, 4)):
+            why = f"no address family in common: IPv{here} here, IPv{there} at the peer"
+            pair.wait_until(lambda: agent.path(peer)["why"] == why, 5, f"{agent.name} says: {why}")
 
 
 main(story)

@@ -171,6 +171,47 @@ static void plain_probes(void **state)
 	assert_string_equal(relayed(), "no direct address answered");
 }
 
+/* Addresses of a family that we have none of: nothing leaves for them, whatever their state. */
+static void families_that_are_not_shared(void **state)
+{
+	static const struct {
+		uint8_t ours, theirs;
+		const char *why;
+	} rows[] = {
+		{ ADDR_V4, ADDR_V6, "no address family in common: IPv4 here, IPv6 at the peer" },
+		{ ADDR_V6, ADDR_V4, "no address family in common: IPv6 here, IPv4 at the peer" },
+		{ ADDR_V4, ADDR_V4, NULL },
+		{ ADDR_V6, ADDR_V6, NULL },
+	};
+	static const enum path_state states[] = { PATH_CHECKING, PATH_VALID, PATH_FAILED };
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows) * CV_ARRAY_SIZE(states); i++) {
+		const char *why = rows[i / CV_ARRAY_SIZE(states)].why;
+		struct path *p;
+
+		fresh();
+		core.candidates[0].addr.family = rows[i / CV_ARRAY_SIZE(states)].ours;
+		p = add_path(1, states[i % CV_ARRAY_SIZE(states)]);
+		p->to.addr.family = rows[i / CV_ARRAY_SIZE(states)].theirs;
+		p->retry_at = NOW + CV_SEC(3);
+		/* Of ourselves nothing is known yet. */
+		assert_null(strstr(relayed(), "family"));
+		core.candidate_count = 1;
+		if (!why) {
+			assert_null(strstr(relayed(), "family"));
+			continue;
+		}
+		assert_string_equal(relayed(), why);
+		/* One that we have is being tried beside it, and then it is what counts. */
+		p = add_path(2, PATH_CHECKING);
+		p->to.addr.family = core.candidates[0].addr.family;
+		assert_string_equal(relayed(), "direct addresses are being tried");
+		p->retry_interval = PATH_RETRY_MIN + 1;
+		assert_string_equal(relayed(), "no direct address answered");
+	}
+}
+
 static void know_routers(enum nat_ports ours, enum nat_ports theirs)
 {
 	core.nat_version = 1;
@@ -286,10 +327,15 @@ static void never_too_long(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(no_session_at_all), cmocka_unit_test(next_try_is_told),
-		cmocka_unit_test(policies),          cmocka_unit_test(plain_probes),
-		cmocka_unit_test(routers_are_named), cmocka_unit_test(legs_of_tcp),
-		cmocka_unit_test(never_too_long),    cmocka_unit_test(nobody_to_ask),
+		cmocka_unit_test(no_session_at_all),
+		cmocka_unit_test(next_try_is_told),
+		cmocka_unit_test(policies),
+		cmocka_unit_test(plain_probes),
+		cmocka_unit_test(families_that_are_not_shared),
+		cmocka_unit_test(routers_are_named),
+		cmocka_unit_test(legs_of_tcp),
+		cmocka_unit_test(never_too_long),
+		cmocka_unit_test(nobody_to_ask),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
