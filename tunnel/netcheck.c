@@ -69,6 +69,9 @@ void netcheck_set_local(struct netcheck *n, const struct addr *list, unsigned co
 	n->local_count = CV_MIN(count, (unsigned)CV_ARRAY_SIZE(n->local));
 	if (n->local_count > 0)
 		memcpy(n->local, list, n->local_count * sizeof(list[0]));
+	n->scope = (struct candidate_scope){ 0 };
+	for (unsigned i = 0; i < count; i++)
+		candidate_scope_add(&n->scope, &list[i]);
 }
 
 /* ---- questions ---- */
@@ -92,6 +95,13 @@ static struct netcheck_question *ask(struct netcheck *n, cv_time now, enum purpo
 	};
 	rng_fill(n->rng, q->id, sizeof(q->id));
 	return q;
+}
+
+/* To where a server says: it must not be able to point us at a victim (T40). */
+static struct netcheck_question *ask_told(struct netcheck *n, cv_time now, enum purpose purpose,
+                                          uint16_t socket, unsigned place, const struct addr *to)
+{
+	return candidate_is_allowed(&n->scope, to) ? ask(n, now, purpose, socket, place, to) : NULL;
 }
 
 static const struct netcheck_question *find(const struct netcheck *n, enum purpose purpose,
@@ -237,10 +247,10 @@ static void ask_round(struct netcheck *n, cv_time now)
 	    nat_mapping(&n->view) == NAT_ADDRESS_AND_PORT_DEPENDENT)
 		return;
 	p = &n->places[heard->place];
-	q = ask(n, now, ROUND_THERE, NETCHECK_MAIN, heard->place, &heard->seen);
+	q = ask_told(n, now, ROUND_THERE, NETCHECK_MAIN, heard->place, &heard->seen);
 	if (q)
 		q->tries_max = TRIES_TEST;
-	q = ask(n, now, ROUND_BACK, NETCHECK_HAIRPIN, heard->place, &p->seen);
+	q = ask_told(n, now, ROUND_BACK, NETCHECK_HAIRPIN, heard->place, &p->seen);
 	if (q)
 		q->tries_max = TRIES_TEST;
 }
@@ -385,7 +395,9 @@ static void on_answer(struct netcheck *n, cv_time now, struct netcheck_question 
 		return;
 	p->is_answered = true;
 	p->seen = m->mapped;
-	p->other = m->other;
+	/* One where we would not ask tells nothing by its silence either. */
+	if (candidate_is_allowed(&n->scope, &m->other))
+		p->other = m->other;
 	if (!has_other_ip(p))
 		return;
 	/* A second address tells what the address does to the mapping, and two ports of it what the
@@ -394,7 +406,7 @@ static void on_answer(struct netcheck *n, cv_time now, struct netcheck_question 
 	(void)ask(n, now, OTHER, q->socket, q->place, &other);
 	other.port = p->address.port;
 	if (!p->is_own)
-		(void)ask(n, now, OTHER, q->socket, q->place, &other);
+		(void)ask_told(n, now, OTHER, q->socket, q->place, &other);
 }
 
 /* Our own request, that a router has sent back to another of our sockets. */

@@ -12,6 +12,9 @@
  *	TESTING  from fresh sockets: eight in order; and those of the next step hear their server
  *	LAST     answers from another port, from another address, round the router; sizes
  *
+ * Where a server says that it, or we, can be reached is asked only if a peer could have us probe it
+ * (tunnel/candidate).
+ *
  * A step ends when each question is answered or has been asked often enough.
  */
 
@@ -23,6 +26,7 @@
 #include "base/ratelimit.h"
 #include "base/rng.h"
 #include "base/time.h"
+#include "tunnel/candidate.h"
 #include "tunnel/nat.h"
 #include "tunnel/train.h"
 
@@ -86,6 +90,7 @@ struct netcheck {
 	uint16_t ports[NETCHECK_SOCKETS]; /* local; 0: not open */
 	struct addr local[NAT_SEEN_MAX];  /* addresses of interfaces */
 	unsigned local_count;
+	struct candidate_scope scope; /* of those, and all others */
 	struct netcheck_question questions[NETCHECK_QUESTIONS_MAX];
 	unsigned question_count, written; /* the last one written */
 	struct nat_view view, view6;      /* of the main sockets */

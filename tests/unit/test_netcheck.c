@@ -669,6 +669,77 @@ static void test_strangers(void **state)
 	world_free(w);
 }
 
+/* One server that tells this to every question: how many of ours went anywhere else. */
+static unsigned sent_elsewhere(const struct addr *server, const struct stun_told *told)
+{
+	struct world *w = world_new(NAT_ENDPOINT_INDEPENDENT, NAT_ENDPOINT_INDEPENDENT);
+	struct addr local = inside_address();
+	uint8_t bytes[2048];
+	struct train t = { .bytes = bytes };
+	unsigned count = 0;
+
+	add_servers(w, 0, false);
+	assert_true(netcheck_add(&w->n, server, false));
+	netcheck_set_local(&w->n, &local, 1);
+	for (unsigned i = 0; i < NETCHECK_SOCKETS; i++)
+		netcheck_set_socket(&w->n, i, (uint16_t)(40000 + i));
+	netcheck_start(&w->n, w->now);
+	while (!netcheck_is_done(&w->n)) {
+		while (netcheck_write(&w->n, w->now, &t)) {
+			struct stun_message m;
+			uint8_t answer[STUN_ANSWER_MAX];
+
+			if (!addr_equal(&t.to, server)) {
+				count++;
+				continue;
+			}
+			assert_true(stun_read(t.bytes, t.size, &m));
+			netcheck_on_datagram(&w->n, w->now, t.socket, server, answer,
+			                     stun_write_answer(answer, sizeof(answer), &m, told));
+		}
+		w->now = CV_MAX(w->now, CV_MIN(netcheck_deadline(&w->n), w->now + CV_SEC(1)));
+		netcheck_on_deadline(&w->n, w->now);
+	}
+	world_free(w);
+	return count;
+}
+
+/* T40: what a server tells is no reason to send to whom a peer could not have us probe. */
+static void test_pointed_at_victims(void **state)
+{
+	static const struct {
+		uint8_t ip[4];
+		uint16_t port;
+		bool is_allowed;
+	} rows[] = {
+		{ { 203, 0, 114, 9 }, 4000, true },  { { 192, 168, 1, 9 }, 4000, true },
+		{ { 127, 0, 0, 1 }, 4000, false },   { { 169, 254, 169, 254 }, 4000, false },
+		{ { 224, 0, 0, 1 }, 4000, false },   { { 255, 255, 255, 255 }, 4000, false },
+		{ { 10, 0, 0, 9 }, 4000, false },    { { 172, 16, 0, 9 }, 4000, false },
+		{ { 203, 0, 114, 9 }, 1900, false },
+	};
+	struct addr server = server_address(0, 0, 3478), at_dns = server_address(0, 0, 53);
+	struct addr us = outside_address(40000);
+	struct stun_told told = { .mapped = us };
+	unsigned usual = sent_elsewhere(&server, &told); /* to ourselves, round the router */
+
+	(void)state;
+	assert_true(usual > 0);
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		const uint8_t *ip = rows[i].ip;
+		struct addr a = addr_v4(ip[0], ip[1], ip[2], ip[3], rows[i].port);
+
+		told = (struct stun_told){ .mapped = a };
+		assert_int_equal(sent_elsewhere(&server, &told), rows[i].is_allowed ? usual : 0);
+		/* On the port that it tells, and on the one that was asked. */
+		told = (struct stun_told){ .mapped = us, .other = a };
+		assert_int_equal(sent_elsewhere(&server, &told),
+		                 usual + (rows[i].is_allowed ? 2 * NETCHECK_TRIES_MAX : 0));
+	}
+	told.other = addr_v4(203, 0, 114, 9, 4000);
+	assert_int_equal(sent_elsewhere(&at_dns, &told), usual + NETCHECK_TRIES_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -687,6 +758,7 @@ int main(void)
 		cmocka_unit_test(test_foreign_mappings),
 		cmocka_unit_test(test_far_away),
 		cmocka_unit_test(test_hairpin_in_doubt),
+		cmocka_unit_test(test_pointed_at_victims),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
