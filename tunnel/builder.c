@@ -38,16 +38,11 @@ static bool has_frames_waiting(const struct session *s)
 	       (!s->paths.is_relay_only && punch_talk_is_due(&s->punch, s->core->nat_version));
 }
 
-/* Flows wait where the policy is `direct` and only the relay exists (rule 5.10). */
-static bool flows_may_use(const struct session *s, const struct path *p)
-{
-	return !(session_policy(s) == POLICY_DIRECT && p->to.is_relay);
-}
-
 static bool has_work(const struct session *s, const struct path *p)
 {
-	return has_frames_waiting(s) || (flows_may_use(s, p) && (streams_has_data(s->streams) ||
-	                                                         datagrams_has_data(s->datagrams)));
+	return has_frames_waiting(s) ||
+	       (session_lets_flow(s, p) &&
+	        (streams_has_data(s->streams) || datagrams_has_data(s->datagrams)));
 }
 
 static void write_candidates(struct session *s, struct wr *w)
@@ -369,7 +364,7 @@ bool builder_write(struct session *s, cv_time now, struct train *train, struct s
 		return false;
 	k.p = &s->paths.list[k.slot];
 	/* A confirmation stays small: its path may have become too narrow for data. */
-	k.may_carry = flows_may_use(s, k.p) && e != assoc_confirm_epoch(&s->assoc, now);
+	k.may_carry = session_lets_flow(s, k.p) && e != assoc_confirm_epoch(&s->assoc, now);
 	/* Nothing answers an ACK: without a question now and then what it tells, and the records
 	 * of those sent, would pile up between the window updates of who only receives. */
 	if (s->acks_alone >= ALONE_MAX && acks_are_due(&s->acks, now))
@@ -387,7 +382,7 @@ bool builder_write(struct session *s, cv_time now, struct train *train, struct s
 		k.slot = ack_slot(s, now);
 		k.p = &s->paths.list[k.slot];
 	}
-	k.packet_size = k.packet_max = k.p->pmtud.size - path_overhead(k.p);
+	k.packet_size = k.packet_max = path_packet_max(k.p);
 	start_train(train, k.p, out);
 	train->ecn = ecn_mark(&k.p->ecn);
 	fill_train(&k, now, may_elicit);

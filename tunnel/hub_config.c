@@ -40,8 +40,18 @@ static void drop_unlisted(struct hub *h, cv_time now)
 	}
 }
 
+/* By agents that wait for a direct path, and by those that now have to. */
+static void tell_grants(struct hub *h)
+{
+	for (uint32_t i = 0; i < h->opt.agents_max; i++) {
+		if (h->sessions[i])
+			hub_session_tell_others(h, h->sessions[i]);
+	}
+}
+
 int hub_change(struct hub *h, cv_time now, const struct hub_options *opt)
 {
+	bool is_lent_anew = h->opt.relay_enabled != opt->relay_enabled;
 	struct idmap access;
 	int r = hub_list_access(h, opt, &access);
 
@@ -60,5 +70,7 @@ int hub_change(struct hub *h, cv_time now, const struct hub_options *opt)
 	h->relay.rate = opt->relay_rate;
 	h->relay.is_small_only = !opt->relay_enabled;
 	drop_unlisted(h, now);
+	if (is_lent_anew)
+		tell_grants(h);
 	return 0;
 }

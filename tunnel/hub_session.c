@@ -45,9 +45,9 @@ enum {
 	/* 4,096 tags take 86 messages; each may cost a walk over what was registered before. */
 	REGISTER_RATE = 10,
 	REGISTER_BURST = 100,
-	/* A relay that is not lent still carries handshakes: RELAY_SMALL_RATE packets. */
-	SMALL_KBIT = RELAY_SMALL_RATE * RELAY_SMALL_MAX * 8 / 1000,
 };
+_Static_assert(RELAY_SMALL_RATE *RELAY_SMALL_MAX * 8 / 1000 == (int)MESSAGE_RATE_SMALL,
+               "what passes where the relay is not lent is what agents are told");
 
 /* ---- finding ---- */
 
@@ -152,8 +152,8 @@ static void leave_path(struct hub *h, struct hub_session *s)
 		(void)idmap_remove(&h->by_addr, key);
 }
 
-/* Those at the other ends of its channels must know how patient to be. */
-static void tell_leg(struct hub *h, struct hub_session *s)
+/* Those at the other ends of its channels must know how patient to be, and how fast. */
+void hub_session_tell_others(struct hub *h, struct hub_session *s)
 {
 	struct relay_end_info end;
 	struct list *pos, *tmp;
@@ -185,7 +185,7 @@ void hub_session_move(struct hub *h, cv_time now, struct hub_session *s, uint16_
 	leave_prefix(h, s->prefix);
 	enter_prefix(h, s, prefix_of(h, from));
 	if (was_tcp != (socket == SOCKET_TCP))
-		tell_leg(h, s);
+		hub_session_tell_others(h, s);
 	hub_session_wake(h, s); /* it may have had none */
 }
 
@@ -400,7 +400,9 @@ static uint32_t granted_kbit(const struct hub *h)
 	uint64_t kbit = h->opt.relay_rate * 8 / 1000;
 
 	if (!h->opt.relay_enabled)
-		return SMALL_KBIT;
+		return MESSAGE_RATE_SMALL;
+	if (kbit == MESSAGE_RATE_SMALL)
+		kbit++; /* it is lent all the same */
 	return (uint32_t)CV_MIN(kbit, UINT32_MAX);
 }
 

@@ -12,7 +12,10 @@ enum {
 	LOOPBACK_V6 = 65536 - 48, /* of IPv4: the largest that there is */
 };
 
-enum { CLAIM_FACTOR = 3 }; /* RFC 9000, 8.1 */
+enum {
+	CLAIM_FACTOR = 3, /* RFC 9000, 8.1 */
+	SCANT_MAX = 600,  /* of a relay that is not lent: PROTOCOL.md, 15 */
+};
 
 /* Largest UDP payload that an Ethernet carries, by family; a relay takes a little less. */
 static uint32_t usual(const struct origin *to)
@@ -104,6 +107,11 @@ bool path_is_to(const struct path *p, const struct origin *o)
 	if (o->is_relay)
 		return p->to.server == o->server && p->to.channel == o->channel;
 	return p->to.socket == o->socket && addr_equal(&p->to.addr, &o->addr);
+}
+
+size_t path_packet_max(const struct path *p)
+{
+	return p->is_scant ? (size_t)SCANT_MAX : p->pmtud.size - path_overhead(p);
 }
 
 bool path_can_carry(const struct path *p, cv_time now)
@@ -342,8 +350,10 @@ bool path_probe_due(struct path *p, cv_time now, const struct rng *rng, bool is_
 			return false;
 		}
 		p->tries++;
-		out->size = padded;
-		out->flags = PROBE_FLAG_PAD_ANSWER;
+		if (!p->is_scant) {
+			out->size = padded;
+			out->flags = PROBE_FLAG_PAD_ANSWER;
+		}
 		p->probe_at = cv_time_after(now, path_patience(p) * p->tries);
 		break;
 	case PATH_USABLE:
@@ -426,13 +436,14 @@ bool path_on_answer(struct path *p, cv_time now, uint64_t token, uint32_t size)
 		p->is_claimed = false;
 		p->tries = 0;
 		p->probe_at = now;
-	} else if (p->state == PATH_VALID && found->size >= WIRE_DATAGRAM_BASE &&
-	           size >= WIRE_DATAGRAM_BASE) {
+	} else if (p->state == PATH_VALID && (p->is_scant || (found->size >= WIRE_DATAGRAM_BASE &&
+	                                                      size >= WIRE_DATAGRAM_BASE))) {
 		p->state = PATH_USABLE;
 		p->tries = 0;
 		p->retry_interval = PATH_RETRY_MIN;
 		p->probe_at = cv_time_after(now, PATH_BEAT_BUSY);
-		pmtud_start(&p->pmtud, now);
+		if (!p->is_scant)
+			pmtud_start(&p->pmtud, now);
 	} else if (p->state == PATH_USABLE) {
 		p->probe_at = cv_time_after(now, PATH_BEAT_BUSY);
 	}

@@ -16,6 +16,9 @@
  * any longer. Where the handshake went by other ways as well, whoever read it there may only claim
  * to be here: such a path stays in CHECKING, and until a challenge is answered it carries three
  * times what came by it and no more (RFC 9000, 8.1).
+ *
+ * A relay that its server does not lend carries 600 bytes: there a small answer makes it USABLE,
+ * for all but flows.
  */
 
 #include <stdbool.h>
@@ -111,7 +114,8 @@ struct path {
 	uint8_t tries, beats_missed, refusals;
 	bool is_tcp_here;  /* relay: our own leg */
 	bool is_tcp_there; /* and the peer's */
-	bool is_blocked;   /* the connection takes no more now: nothing is built for it */
+	bool is_scant;   /* relay: its server does not lend it, only small packets pass: no flows */
+	bool is_blocked; /* the connection takes no more now: nothing is built for it */
 	struct origin to;
 	struct addr seen; /* whence the peer says that our probes come */
 	struct path_token tokens[PATH_TOKENS];
@@ -160,6 +164,8 @@ static inline uint32_t path_overhead(const struct path *p)
 {
 	return p->to.is_relay ? WIRE_RELAY_HEADER : 0;
 }
+/* The most that it carries behind that header. */
+size_t path_packet_max(const struct path *p);
 /* May carry data now. */
 bool path_can_carry(const struct path *p, cv_time now);
 /* An authenticated packet came by it. */

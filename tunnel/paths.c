@@ -166,6 +166,8 @@ static bool is_better(const struct path *a, const struct path *b)
 {
 	if (a->is_claimed != b->is_claimed)
 		return b->is_claimed;
+	if (a->is_scant != b->is_scant)
+		return b->is_scant;
 	if (a->kind != b->kind)
 		return a->kind > b->kind;
 	if ((a->state == PATH_USABLE) != (b->state == PATH_USABLE))

@@ -202,10 +202,15 @@ enum path_policy session_policy(const struct session *s)
 	return (enum path_policy)s->policy;
 }
 
+bool session_lets_flow(const struct session *s, const struct path *p)
+{
+	return !p->to.is_relay || (!p->is_scant && session_policy(s) != POLICY_DIRECT);
+}
+
 bool session_is_held(const struct session *s)
 {
-	return s->paths.active != PATHS_NONE && s->paths.list[s->paths.active].to.is_relay &&
-	       session_policy(s) == POLICY_DIRECT && !session_policies_clash(s);
+	return s->paths.active != PATHS_NONE &&
+	       !session_lets_flow(s, &s->paths.list[s->paths.active]) && !session_policies_clash(s);
 }
 
 bool session_policies_clash(const struct session *s)
@@ -289,13 +294,16 @@ void session_add_relay(struct session *s, cv_time now, uint32_t server, uint64_t
                        uint32_t rate_kbit, uint8_t leg)
 {
 	struct origin o = { .is_relay = true, .server = server, .channel = channel };
+	bool is_scant = rate_kbit == MESSAGE_RATE_SMALL;
 	uint8_t slot = paths_find(&s->paths, &o);
 
-	if (slot == PATHS_NONE) {
+	/* Lent now, or no longer: what was found out about it is about another way. */
+	if (slot == PATHS_NONE || s->paths.list[slot].is_scant != is_scant) {
 		session_drop_relay(s, now, server);
 		slot = paths_add(&s->paths, now, &o);
 		if (slot == PATHS_NONE)
 			return;
+		s->paths.list[slot].is_scant = is_scant;
 		trace_emit(s->core->trace, now, TRACE_CHANNEL_OPENED, s->number, server, 0);
 		/* Until an epoch lives INIT is the probe (rule 3.10). */
 		if (s->initiator.is_running)

@@ -277,7 +277,10 @@ bool session_next_stream_event(struct session *s, struct streams **streams,
 enum peer_state session_state(const struct session *s, cv_time now);
 enum path_policy session_policy(const struct session *s);
 bool session_is_busy(const struct session *s);
-/* Streams wait: one side says `direct`, and only a relay is there. */
+/* Whether streams and datagrams may take @p: not a relay where the policy is `direct` (rule 5.10),
+ * nor one that is not lent. */
+bool session_lets_flow(const struct session *s, const struct path *p);
+/* Streams wait: the path that there is does not let them flow. */
 bool session_is_held(const struct session *s);
 bool session_check(const struct session *s);
 

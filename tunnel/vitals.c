@@ -57,7 +57,7 @@ static void read_path(const struct session *s, struct endpoint_peer_stats *out)
 	out->path_kind = path_kind_name((enum path_kind)p->kind);
 	out->path_address = p->to.addr; /* the endpoint fills in a relay's */
 	out->rtt = p->probe_rtt ? p->probe_rtt : (p->rtt.has_sample ? p->rtt.smoothed : 0);
-	out->mtu = p->pmtud.size;
+	out->mtu = (uint32_t)path_packet_max(p) + path_overhead(p);
 }
 
 void vitals_read(struct session *s, cv_time now, enum why_servers servers,

@@ -172,8 +172,11 @@ void why_tcp(const struct path *p, char out[ENDPOINT_WHY_MAX])
 void why_relayed(const struct session *s, cv_time now, char out[ENDPOINT_WHY_MAX])
 {
 	struct punch_plan plan = { .kind = PUNCH_PLAN_NONE };
+	bool is_scant = s->paths.active != PATHS_NONE && s->paths.list[s->paths.active].is_scant;
 	cv_time retry_at;
 
+	if (is_scant)
+		append(out, "the server lends no relay, so streams wait: ");
 	if (s->policy == POLICY_RELAY) {
 		append(out, "the configuration says path: relay");
 		return;
@@ -182,7 +185,7 @@ void why_relayed(const struct session *s, cv_time now, char out[ENDPOINT_WHY_MAX
 		append(out, "the peer's configuration says path: relay");
 		return;
 	}
-	if (session_is_held(s))
+	if (!is_scant && session_is_held(s))
 		append(out, "path: direct, so streams wait: ");
 	if (s->core->nat_version != 0 && s->punch.has_peer)
 		plan = punch_plan(&s->core->nat, &s->punch.peer, s->has_smaller_key);

@@ -344,6 +344,10 @@ enum {
 
 enum leg_kind { LEG_UDP = 0, LEG_TCP = 1 };
 
+/* Instead of a rate in kbit/s: the relay is not lent, and small packets alone pass. It is what they
+ * come to, 20 a second of 600 bytes. */
+enum { MESSAGE_RATE_SMALL = 96 };
+
 struct wire_message {
 	uint8_t type;
 	bool is_first;      /* REGISTER: forget the tags registered before */
@@ -353,7 +357,7 @@ struct wire_message {
 	uint8_t tags[MESSAGE_TAGS_MAX][TAG_SIZE];
 	uint8_t tag[TAG_SIZE]; /* OPEN, PRESENT, ABSENT, OFFER, OPENED */
 	uint64_t channel;      /* OFFER, OPENED, CLOSE_CHANNEL, CHANNEL_GONE */
-	uint32_t rate_kbit;    /* OFFER, OPENED: granted relay rate */
+	uint32_t rate_kbit;    /* OFFER, OPENED: granted relay rate; 0: no cap; or the above */
 	const uint8_t *init;   /* OPEN, OFFER: WIRE_INIT_SIZE bytes or NULL (none); borrowed */
 	char text[MESSAGE_TEXT_MAX + 1]; /* REFUSED */
 };

@@ -6,6 +6,7 @@ Streams that wait go on when a direct path comes in time; `direct` against `rela
 on both sides; and so is a peer without a server whose address does not answer, and a server
 that is not reached. P3.
 """
+import json
 import re
 import time
 
@@ -113,6 +114,34 @@ def against_relay():
             report("  log", lines[0])
 
 
+def not_lent():
+    """A server that lends no relay: as if both said path: direct, and the session is quiet."""
+    report("a server with relay: { enabled: false }")
+    with World() as w:
+        w.serve_files()
+        w.server.config["server"]["relay"] = {"enabled": False}
+        cut(w, True)
+        w.start(wait=["relay"])
+        code, seconds = ask(w)
+        report("  SOCKS reply, s", f"{code}, {seconds:.2f}")
+        assert code == GENERAL_FAILURE and seconds < HELD_MAX, (code, seconds)
+        for why in (refused(w.a)[0], w.a.path("far")["why"], w.b.path("near")["why"]):
+            assert why.startswith("the server lends no relay, so streams wait: "), why
+        report("  log", refused(w.a)[0])
+        got = w.a.ask("ping", "far", "-n", "3")
+        assert got.returncode == 0 and "0 % lost" in got.stdout, got
+        for agent, peer in ((w.a, "far"), (w.b, "near")):
+            assert [kind for _, kind in agent.paths(peer)] == ["relay"], agent.log()
+        report("  lent by a reload")
+        w.server.config["server"]["relay"] = {"enabled": True}
+        w.server.file.write_text(json.dumps(w.server.config))
+        assert w.server.ask("reload", "--server").returncode == 0
+        digest = w.file(1_000_000)
+        w.wait_until(lambda: "lends no" not in w.a.path("far")["why"], 5, "a knows")
+        got = w.fetch().result(20)
+        assert got["error"] is None and got["sha256"] == digest, got
+
+
 def without_anything():
     report("path: direct, no server, and nobody at the address")
     with World(with_server=False) as w:
@@ -174,6 +203,7 @@ def story():
     only_a_relay("b")
     released()
     against_relay()
+    not_lent()
     without_anything()
     without_a_server()
     ping()

@@ -280,11 +280,48 @@ static void quota(struct sim *sim)
 	simworld_check_whole(sim);
 }
 
+/* A server that lends no relay: agents that cannot meet stay in touch, quietly, for as long as it
+ * takes; not a byte of a stream goes before there is a direct way, or the server lends it after
+ * all.
+ */
+static void not_lent(struct sim *sim)
+{
+	bool is_direct_in_the_end = sim_variant(sim, 2);
+	struct endpoint_peer_stats stats;
+
+	simworld_add(sim, SIM_ROOT, SIM_ROOT, &MIDDLE, &MIDDLE);
+	sim->hosts[2].lends_no_relay = true;
+	block(sim, true);
+	simhost_start_all(sim);
+	if (!sim_until(sim, CV_SEC(2), simworld_is_relayed, "a session"))
+		return;
+	simworld_transfer(sim, 0, 1, 100000, 100000);
+	for (unsigned i = 0; i < 600 && !sim->has_failed; i++) {
+		sim_run(sim, CV_SEC(1));
+		sim_expect(sim, simworld_is_relayed(sim));
+		for (int k = 0; k < 2; k++) {
+			simhost_stats(sim, &sim->hosts[k], &sim->hosts[!k], &stats);
+			sim_expect(sim, strstr(stats.why, "the server lends no relay") != NULL);
+		}
+	}
+	sim_expect(sim, sim->flows[0].side[1].read == 0);
+	sim_expect(sim, sim->hosts[0].ups[1] == 1 && sim->hosts[0].downs[1] == 0);
+	if (is_direct_in_the_end) {
+		block(sim, false);
+		sim_until(sim, CV_SEC(65), simworld_is_direct, "a direct path");
+	} else {
+		simhost_lend_relay(sim, &sim->hosts[2]);
+	}
+	sim_until(sim, CV_SEC(5), simapp_are_done, "the transfer");
+	simworld_check_whole(sim);
+}
+
 const struct sim_case CASES_PATHS[] = {
 	{ "nat-pairs", nat_pairs, "S20: endpoint-independent NATs become direct", 27 },
 	{ "nat-symmetric", nat_symmetric, "S20: random ports on both sides: relay", 0 },
 	{ "nat-nested", nat_nested, "S20: behind two NATs; behind the same ones", 2 },
 	{ "relay-only", relay_only, "policy relay: not a byte goes directly", 2 },
+	{ "relay-not-lent", not_lent, "a server without a relay: quiet, and nothing flows", 2 },
 	{ "relay-rebinds", relay_rebinds, "new addresses of a relayed agent", 2 },
 	{ "direct-rebinds", direct_rebinds, "S18: new addresses on a direct path", 2 },
 	{ "server-stops", server_stops, "S15: a direct path needs no server", 2 },

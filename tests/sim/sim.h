@@ -313,6 +313,7 @@ struct sim_host {
 	enum cc_kind congestion;
 	uint64_t pool_size;  /* bytes of buffers it may have; 0: 64 MiB */
 	uint64_t relay_rate; /* hub */
+	bool lends_no_relay; /* hub */
 	bool has_tcp;        /* hub: listens to TCP; agents then may use it */
 
 	struct endpoint *endpoint;
@@ -548,6 +549,8 @@ void simhost_start_all(struct sim *sim);
 void simhost_kill(struct sim *sim, struct sim_host *h, bool is_polite);
 void simhost_sleep(struct sim_host *h);
 void simhost_wake(struct sim *sim, struct sim_host *h);
+/* The server's configuration is read again, and its relay is lent. */
+void simhost_lend_relay(struct sim *sim, struct sim_host *h);
 /* Into the network behind another NAT; its process sees its interface change. */
 void simhost_move(struct sim *sim, struct sim_host *h, int zone);
 void simhost_on_event(struct sim *sim, const struct sim_event *event);

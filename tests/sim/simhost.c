@@ -198,19 +198,34 @@ void simhost_close_socket(struct sim *sim, struct sim_host *h, uint16_t socket)
 
 /* ---- life ---- */
 
-static void start_hub(struct sim *sim, struct sim_host *h)
+static struct hub_options hub_options(const struct sim_host *h)
 {
-	struct hub_options opt = {
+	return (struct hub_options){
 		.me = &h->me,
 		.rng = &h->rng,
 		.trace = &h->trace,
 		.agents_max = 64,
 		.agents_per_address_max = 64,
-		.relay_enabled = true,
+		.relay_enabled = !h->lends_no_relay,
 		.relay_rate = h->relay_rate,
 		.access_anyone = true,
 		.stun = BINDING_PADDED,
 	};
+}
+
+void simhost_lend_relay(struct sim *sim, struct sim_host *h)
+{
+	struct hub_options opt;
+
+	h->lends_no_relay = false;
+	opt = hub_options(h);
+	CV_ASSERT(hub_change(h->hub, sim->now, &opt) == 0);
+	simhost_poke(sim, h);
+}
+
+static void start_hub(struct sim *sim, struct sim_host *h)
+{
+	struct hub_options opt = hub_options(h);
 	struct binding_place places[2] = {
 		{ .socket = 0, .local = h->address, .real = h->address },
 		{ .socket = 1, .local = h->address, .real = h->address }

@@ -44,6 +44,7 @@ struct agent {
 	bool was_gone[AGENTS];
 	unsigned absents[AGENTS];
 	uint64_t channel[AGENTS];
+	uint32_t rate_kbit[AGENTS];
 	uint8_t offered[WIRE_INIT_SIZE];
 	unsigned offers;
 	unsigned relayed;
@@ -200,6 +201,7 @@ static inline void take_event(struct world *w, struct agent *a, const struct ren
 	case RENDEZVOUS_EVENT_OFFER:
 		a->channel[e->peer] = e->channel;
 		a->peer_leg[e->peer] = e->leg;
+		a->rate_kbit[e->peer] = e->rate_kbit;
 		a->offers++;
 		if (e->init)
 			memcpy(a->offered, e->init, WIRE_INIT_SIZE);
@@ -207,6 +209,7 @@ static inline void take_event(struct world *w, struct agent *a, const struct ren
 	case RENDEZVOUS_EVENT_CHANNEL:
 		a->channel[e->peer] = e->channel;
 		a->peer_leg[e->peer] = e->leg;
+		a->rate_kbit[e->peer] = e->rate_kbit;
 		return;
 	case RENDEZVOUS_EVENT_CHANNEL_GONE:
 		a->channel[e->peer] = 0;

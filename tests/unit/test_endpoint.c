@@ -389,6 +389,53 @@ static void a_policy_of_direct_holds_streams(void **state)
 	pair_deinit(&p);
 }
 
+static uint8_t relayed_by(struct session *s, uint32_t server)
+{
+	struct origin o = { .is_relay = true, .server = server, .channel = 70 + server };
+
+	return paths_find(&s->paths, &o);
+}
+
+/* Streams wait where only small packets pass, and go on when the relay is lent, or another is. */
+static void a_relay_that_is_not_lent_holds_streams(void **state)
+{
+	struct session *s;
+	cv_duration since;
+	uint8_t direct;
+
+	(void)state;
+	meet(13);
+	s = pair_session(&p, A);
+	direct = s->paths.active;
+	for (uint32_t i = 0; i < 2; i++) {
+		session_add_relay(s, p.now, i, 70 + i, i ? 50000 : MESSAGE_RATE_SMALL,
+		                  i ? LEG_TCP : LEG_UDP);
+		path_on_handshake(&s->paths.list[relayed_by(s, i)], p.now, true);
+	}
+	assert_true(s->paths.list[relayed_by(s, 0)].is_scant);
+	assert_false(s->paths.list[relayed_by(s, 1)].is_scant);
+	paths_remove(&s->paths, direct);
+	session_rechoose(s, p.now);
+	/* A slow way is one, and that is none. */
+	assert_int_equal(s->paths.active, relayed_by(s, 1));
+	assert_false(endpoint_peer_is_held(p.side[A].e, p.now, p.side[A].peer, &since));
+	session_drop_relay(s, p.now, 1);
+	assert_int_equal(s->paths.active, relayed_by(s, 0));
+	assert_true(endpoint_peer_is_held(p.side[A].e, p.now, p.side[A].peer, &since));
+	/* The same channel, lent by now: another way. */
+	session_add_relay(s, p.now, 0, 70, 0, LEG_UDP);
+	assert_false(s->paths.list[relayed_by(s, 0)].is_scant);
+	path_on_handshake(&s->paths.list[relayed_by(s, 0)], p.now, true);
+	session_rechoose(s, p.now);
+	assert_int_equal(s->paths.active, relayed_by(s, 0));
+	assert_false(endpoint_peer_is_held(p.side[A].e, p.now, p.side[A].peer, &since));
+	/* Said again, nothing changes. */
+	session_add_relay(s, p.now, 0, 70, 0, LEG_UDP);
+	assert_int_equal(s->paths.active, relayed_by(s, 0));
+	session_drop_relay(s, p.now, 0);
+	pair_deinit(&p);
+}
+
 /* ---- ways ---- */
 
 static void candidates_lead_to_the_lan(void **state)
@@ -655,6 +702,7 @@ int main(void)
 		cmocka_unit_test(a_ping_is_answered_once),
 		cmocka_unit_test(a_ping_waits_for_a_path),
 		cmocka_unit_test(a_policy_of_direct_holds_streams),
+		cmocka_unit_test(a_relay_that_is_not_lent_holds_streams),
 		cmocka_unit_test(candidates_lead_to_the_lan),
 		cmocka_unit_test(a_lan_that_comes_later),
 		cmocka_unit_test(a_port_mapping_is_a_way_in),

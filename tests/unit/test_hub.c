@@ -288,6 +288,41 @@ static void without_relay_only_small_packets_pass(void **state)
 	world_free(w);
 }
 
+/* Both ends hear how fast the relay is, what is no rate, and when either becomes the other. */
+static void agents_know_what_is_lent(void **state)
+{
+	static const struct {
+		bool is_lent;
+		uint64_t rate; /* bytes */
+		uint32_t kbit;
+	} rows[] = {
+		{ true, 6250000, 50000 },
+		{ false, 6250000, MESSAGE_RATE_SMALL },
+		{ true, 6250000, 50000 },
+		{ false, 0, MESSAGE_RATE_SMALL },
+		{ true, 0, 0 },
+		{ false, 0, MESSAGE_RATE_SMALL },
+		{ true, (uint64_t)MESSAGE_RATE_SMALL * 125, MESSAGE_RATE_SMALL + 1 },
+	};
+	struct world *w = pair_new(12);
+	uint64_t channel;
+
+	(void)state;
+	rendezvous_open(w->agents[0].rv, w->now, 1, NULL);
+	run(w, CV_MS(200));
+	channel = w->agents[0].channel[1];
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		w->opt.relay_enabled = rows[i].is_lent;
+		w->opt.relay_rate = rows[i].rate;
+		assert_int_equal(hub_change(w->hub, w->now, &w->opt), 0);
+		run(w, CV_MS(200));
+		assert_int_equal(w->agents[0].rate_kbit[1], rows[i].kbit);
+		assert_int_equal(w->agents[1].rate_kbit[0], rows[i].kbit);
+	}
+	assert_int_equal(w->agents[0].channel[1], channel);
+	world_free(w);
+}
+
 /* A NAT forgets: the relay is black for two round trips, not until the next keepalive (rule 2.4).
  */
 static void rebinding_is_noticed_by_a_relayed_packet(void **state)
@@ -467,6 +502,7 @@ int main(void)
 		cmocka_unit_test(a_full_queue_drops_its_oldest),
 		cmocka_unit_test(a_spent_quota_lets_small_packets_pass),
 		cmocka_unit_test(without_relay_only_small_packets_pass),
+		cmocka_unit_test(agents_know_what_is_lent),
 		cmocka_unit_test(rebinding_is_noticed_by_a_relayed_packet),
 		cmocka_unit_test(a_copier_is_not_followed),
 		cmocka_unit_test(a_repeat_from_elsewhere_moves_nothing),

@@ -38,6 +38,37 @@ static void a_small_exchange_then_a_padded_one(void **state)
 	}
 }
 
+/* A relay that is not lent would drop what is padded: it is known to be narrow, and good for what
+ * it is for. */
+static void where_little_passes_little_is_asked(void **state)
+{
+	struct origin to = relay();
+
+	(void)state;
+	begin(&to);
+	assert_int_equal(path_packet_max(&w.p), WIRE_DATAGRAM_BASE - WIRE_RELAY_HEADER);
+	w.p.is_scant = true;
+	assert_int_equal(path_packet_max(&w.p), 600);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_false(path_can_carry(&w.p, w.now));
+		assert_true(next());
+		assert_int_equal(last()->probe.size, WIRE_PROBE_MIN);
+		assert_int_equal(last()->probe.flags, 0);
+		assert_true(answer(WIRE_PROBE_MIN));
+	}
+	assert_int_equal(w.p.state, PATH_USABLE);
+	assert_true(path_can_carry(&w.p, w.now));
+	/* And nothing larger is ever tried. */
+	for (unsigned i = 0; i < 50; i++) {
+		if (!next())
+			continue;
+		assert_int_equal(last()->probe.size, WIRE_PROBE_MIN);
+		assert_true(answer(WIRE_PROBE_MIN));
+	}
+	assert_int_equal(path_packet_max(&w.p), 600);
+	assert_int_equal(w.p.state, PATH_USABLE);
+}
+
 static void only_our_token_counts_and_only_once(void **state)
 {
 	struct origin to = direct();
@@ -692,6 +723,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_small_exchange_then_a_padded_one),
+		cmocka_unit_test(where_little_passes_little_is_asked),
 		cmocka_unit_test(only_our_token_counts_and_only_once),
 		cmocka_unit_test(the_answer_must_be_as_large_as_the_question),
 		cmocka_unit_test(a_late_answer_to_a_small_check_is_no_padded_one),

@@ -212,6 +212,24 @@ static void families_that_are_not_shared(void **state)
 	}
 }
 
+/* Whatever else there is to say, streams wait. */
+static void a_relay_that_is_not_lent(void **state)
+{
+	(void)state;
+	fresh();
+	s.paths.active = 0;
+	add_path(0, PATH_USABLE)->to.is_relay = true;
+	s.paths.list[0].is_scant = true;
+	assert_string_equal(relayed(), "the server lends no relay, so streams wait: "
+	                               "no direct address is known yet");
+	s.policy = POLICY_DIRECT;
+	assert_string_equal(relayed(), "the server lends no relay, so streams wait: "
+	                               "no direct address is known yet");
+	s.policy = POLICY_RELAY;
+	assert_string_equal(relayed(), "the server lends no relay, so streams wait: "
+	                               "the configuration says path: relay");
+}
+
 static void know_routers(enum nat_ports ours, enum nat_ports theirs)
 {
 	core.nat_version = 1;
@@ -331,6 +349,7 @@ int main(void)
 		cmocka_unit_test(next_try_is_told),
 		cmocka_unit_test(policies),
 		cmocka_unit_test(plain_probes),
+		cmocka_unit_test(a_relay_that_is_not_lent),
 		cmocka_unit_test(families_that_are_not_shared),
 		cmocka_unit_test(routers_are_named),
 		cmocka_unit_test(legs_of_tcp),
