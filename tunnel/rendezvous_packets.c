@@ -278,9 +278,9 @@ void rendezvous_on_datagram(struct rendezvous *r, cv_time now, uint16_t socket,
 		on_resp(r, now, &heard, bytes, size);
 		return;
 	case WIRE_COOKIE:
+		/* By TCP nobody asks for one; and then it does no harm. */
 		if (initiator_on_cookie(&r->initiator, now, &r->server, path_of(socket, from),
-		                        bytes, size) &&
-		    socket != SOCKET_TCP)
+		                        bytes, size))
 			rendezvous_tcp_on_udp(r, now);
 		return;
 	case WIRE_VERSION:

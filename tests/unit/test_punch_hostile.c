@@ -107,6 +107,55 @@ static void long_rows(void **state)
 	world_deinit(&w);
 }
 
+/* An answer changes the aim of who has asked, and once: not of who helps at the peer's wish, nor of
+ * who is sending already. */
+static void answers_that_nobody_waits_for(void **state)
+{
+	static const struct {
+		enum punch_kind wish;
+		enum punch_role role;
+	} rows[] = {
+		{ PUNCH_ROW, PUNCH_HELP_SPRAY },
+		{ PUNCH_RANGE, PUNCH_HELP_SPRAY },
+		{ PUNCH_CROSS, PUNCH_HELP_CROSS },
+	};
+	struct wire_punch p, said = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		meet(LARGER,
+		     rows[i].wish == PUNCH_CROSS ? world_hard(NAT_PORTS_REGULAR) : world_easy(),
+		     world_hard(NAT_PORTS_RANDOM));
+		p = asks(rows[i].wish, 1);
+		if (rows[i].wish == PUNCH_CROSS)
+			p.port_high = 20255;
+		world_says_punch(&w, &p);
+		world_run(&w, CV_MS(100));
+		assert_int_equal(role_now(), rows[i].role);
+		p = asks(PUNCH_ANSWER, 1);
+		p.address.port = 40000;
+		world_says_punch(&w, &p);
+		world_run(&w, CV_SEC(6));
+		assert_true(w.probe_count > 0);
+		for (uint64_t k = 0; k < w.probe_count; k++)
+			assert_in_range(probe(k)->to.port, 20000, 20999);
+		world_deinit(&w);
+	}
+	meet(SMALLER, world_hard(NAT_PORTS_REGULAR), world_hard(NAT_PORTS_REGULAR));
+	world_run(&w, CV_MS(500));
+	assert_int_equal(role_now(), PUNCH_LEAD_PAIR);
+	assert_true(world_said(&w, &said));
+	p = asks(PUNCH_ANSWER, said.round);
+	world_says_punch(&w, &p);
+	p.address.port = 40000;
+	world_says_punch(&w, &p);
+	world_run(&w, CV_MS(500));
+	assert_true(w.probe_count > 0);
+	for (uint64_t k = 0; k < w.probe_count; k++)
+		assert_in_range(probe(k)->to.port, 20000, 20999);
+	world_deinit(&w);
+}
+
 /* As often as it can, whatever it says: the world keeps rate and hours. */
 static void storm_of_wishes(void **state)
 {
@@ -458,6 +507,7 @@ int main(void)
 		cmocka_unit_test(forbidden_addresses),
 		cmocka_unit_test(empty_wishes),
 		cmocka_unit_test(long_rows),
+		cmocka_unit_test(answers_that_nobody_waits_for),
 		cmocka_unit_test(storm_of_wishes),
 		cmocka_unit_test(hours_of_wishes),
 		cmocka_unit_test(storm_of_news),
