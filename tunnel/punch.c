@@ -65,10 +65,19 @@ static bool has_spent_range(const struct endpoint *e, const struct punch_attempt
 	       a->packets > e->punch.budget.limits.packets_max / 2;
 }
 
+/* Before that the ports of an earlier attempt are not free again. */
+static cv_time ports_at(const struct endpoint *e, const struct session *s, enum punch_role role)
+{
+	if (role == PUNCH_LEAD_CROSS)
+		return CV_MAX(s->range_at, e->punch.cross_at);
+	return role == PUNCH_LEAD_RANGE ? s->range_at : 0;
+}
+
 static void finish(struct endpoint *e, cv_time now, struct punch_attempt *a, bool has_succeeded)
 {
 	struct session *s = e->sessions[a->peer];
-	bool leads = punch_leads(a->role);
+	enum punch_role role = (enum punch_role)a->role;
+	bool leads = punch_leads(role);
 	cv_duration pause = RETRY_MIN << CV_MIN(s->punches_failed, 7);
 
 	trace_emit(e->core.trace, now, TRACE_PUNCH_END, a->peer, has_succeeded, a->packets);
@@ -85,7 +94,9 @@ static void finish(struct endpoint *e, cv_time now, struct punch_attempt *a, boo
 		e->punch.stats.succeeded += leads;
 		s->punches_failed = 0;
 	} else if (leads) {
-		s->punch_at = cv_time_after(now, CV_MIN(pause, RETRY_MAX));
+		/* What the user is told, too. */
+		s->punch_at =
+			CV_MAX(cv_time_after(now, CV_MIN(pause, RETRY_MAX)), ports_at(e, s, role));
 		s->punches_failed = (uint8_t)CV_MIN(s->punches_failed + 1, UINT8_MAX);
 	}
 	endpoint_touch_session(e, s);
@@ -606,14 +617,6 @@ static struct punch_cost weigh(const struct endpoint *e, struct session *s, stru
 		plan->leads = false;
 	}
 	return (struct punch_cost){ cross.leader.sockets, cross.leader.packets };
-}
-
-/* Before that the ports of an earlier attempt are not free again. */
-static cv_time ports_at(const struct endpoint *e, const struct session *s, enum punch_role role)
-{
-	if (role == PUNCH_LEAD_CROSS)
-		return CV_MAX(s->range_at, e->punch.cross_at);
-	return role == PUNCH_LEAD_RANGE ? s->range_at : 0;
 }
 
 void punch_consider(struct endpoint *e, cv_time now, struct session *s)

@@ -118,7 +118,8 @@ static void range_is_told_and_spent(void **state)
 	/* Each socket's turn comes. */
 	for (unsigned i = 0; i < 256; i++)
 		assert_int_equal(probe(i)->socket, SOCKET_EXTRA + i);
-	/* Not again before routers have forgotten it. */
+	/* Not again before routers have forgotten it, as the user is told. */
+	assert_true(w.s->range_at > w.now && w.s->punch_at >= w.s->range_at);
 	world_run(&w, CV_SEC(70));
 	assert_int_equal(w.e->punch.stats.attempts, 1);
 	world_run(&w, CV_SEC(30));
