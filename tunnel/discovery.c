@@ -97,6 +97,8 @@ void discovery_set_foreign(struct discovery *d, cv_time now, const struct addr *
 /* Whatever it found out by now. */
 static void end_round(struct discovery *d)
 {
+	for (uint16_t i = 0; d->samples && i < DISCOVERY_SAMPLES; i++)
+		d->sampled[i] = extras_port(d->extras, (uint16_t)(d->samples + i));
 	d->state = IDLE;
 	d->until = d->turn_at = CV_TIME_NEVER;
 	if (d->filter)
@@ -382,16 +384,31 @@ static bool is_filter_known(const struct discovery *d, cv_time now, uint8_t *fil
 	return true;
 }
 
+/* By the round before: a socket with that port may have the mapping of that time, which is not in
+ * the order of the others. */
+static bool was_sampled(const struct discovery *d, uint16_t local)
+{
+	for (unsigned i = 0; i < DISCOVERY_SAMPLES; i++) {
+		if (d->sampled[i] == local)
+			return true;
+	}
+	return false;
+}
+
 static void read_samples(const struct discovery *d, struct nat_profile *out)
 {
 	struct nat_samples samples = { 0 };
 
 	for (unsigned i = 0; i < DISCOVERY_QUESTIONS_MAX; i++) {
 		const struct discovery_question *q = &d->questions[i];
+		uint16_t local;
 
 		if (q->purpose != SAMPLE || !q->is_answered)
 			continue;
-		samples.list[samples.count].local = extras_port(d->extras, q->socket);
+		local = extras_port(d->extras, q->socket);
+		if (was_sampled(d, local))
+			continue;
+		samples.list[samples.count].local = local;
 		samples.list[samples.count++].seen = q->seen.port;
 	}
 	nat_read_samples(&samples, out);

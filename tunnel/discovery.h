@@ -70,6 +70,7 @@ struct discovery {
 	cv_time began_at, until;  /* the present round */
 	cv_time turn_at;          /* an answer came */
 	uint16_t filter, samples; /* sockets taken for the round, the first of them; 0: none */
+	uint16_t sampled[DISCOVERY_SAMPLES]; /* local ports of the round before */
 	unsigned answering; /* bit a server, then bit a foreign one: it answered in the newest round
 	                     */
 	struct bucket rounds;

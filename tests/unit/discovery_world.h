@@ -74,6 +74,9 @@ struct world {
 	unsigned refuses;    /* the shell opens no sockets */
 	unsigned open;
 	struct addr sent_to[SENT_MAX];
+	uint16_t sampled;     /* local port of the newest sample */
+	struct mapping again; /* the second of the next samples gets that, and has this mapping
+	                       * already; .port 0: none */
 	uint8_t last[STUN_REQUEST_MAX]; /* request */
 	size_t last_size;
 };
@@ -287,6 +290,13 @@ static inline void serve_sockets(struct world *w)
 		}
 		for (unsigned i = 0; i < wish.count; i++)
 			ports[i] = (uint16_t)(40000 + rng_below(&w->rng, 20000));
+		if (wish.count == DISCOVERY_SAMPLES && w->again.port != 0) {
+			ports[1] = w->sampled;
+			w->again.socket = (uint16_t)(wish.first + 1);
+			w->mappings[w->mapping_count++] = w->again;
+		}
+		if (wish.count == DISCOVERY_SAMPLES)
+			w->sampled = ports[DISCOVERY_SAMPLES - 1];
 		extras_on_opened(&w->x, wish.first, wish.count, w->refuses ? 0 : wish.count, ports);
 		w->open += w->refuses ? 0 : wish.count;
 	}

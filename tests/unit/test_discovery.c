@@ -434,6 +434,25 @@ static void filtering_is_kept_meanwhile(void **state)
 	assert_int_equal(w.d.profile.filtering, NAT_ADDRESS_AND_PORT_DEPENDENT);
 }
 
+/* A sample from a port that was sampled before is not in order: the mapping may be the one of that
+ * time. */
+static void reused_port_is_no_sample(void **state)
+{
+	static struct world w;
+
+	(void)state;
+	init(&w, &HARD);
+	cast(&w, OWN);
+	tell(&w);
+	run(&w, CV_SEC(5));
+	w.again = w.mappings[w.mapping_count - 1];
+	w.next_port = (uint16_t)(w.next_port + 100);
+	discovery_restart(&w.d, w.now);
+	run(&w, CV_SEC(5));
+	expect(&w, NAT_ADDRESS_AND_PORT_DEPENDENT, NAT_ADDRESS_AND_PORT_DEPENDENT,
+	       NAT_PORTS_REGULAR);
+}
+
 static size_t forge(const struct world *w, uint8_t *out, const uint8_t id[STUN_ID_SIZE])
 {
 	struct stun_told told = { .mapped = addr_v4(192, 0, 2, 66, 666) };
@@ -583,6 +602,7 @@ int main(void)
 		cmocka_unit_test(liar_is_expensive_to_nobody),
 		cmocka_unit_test(suspicion_takes_samples),
 		cmocka_unit_test(filtering_is_kept_meanwhile),
+		cmocka_unit_test(reused_port_is_no_sample),
 		cmocka_unit_test(forgeries_are_refused),
 		cmocka_unit_test(same_port_is_no_other),
 		cmocka_unit_test(questions_run_out),
