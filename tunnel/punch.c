@@ -22,9 +22,9 @@
 /* A router that keeps 1,024 entries has room for one range; what nobody answered goes within a
  * minute (RFC 4787 asks for two, netfilter takes half of one). */
 #define RANGE_SPACING CV_SEC(75)
-/* Half of a carrier's block is taken by one cross. Who was in it may not be in the next that soon:
- * others come in between. */
-#define CROSS_SPACING CV_SEC(60)
+/* Half of a carrier's block is taken by one cross: a second one before the router has forgotten the
+ * first, after RFC 4787's two minutes, would leave the user's other connections no port. */
+#define CROSS_SPACING CV_SEC(125)
 #define HINTED_TIME CV_SEC(4) /* plain probes have had this time */
 #define WAIT_TIME CV_SEC(1)   /* for what an attempt needs */
 #define SWEEP_SPACING CV_SEC(10)

@@ -82,9 +82,9 @@ static void row_is_aimed_at(void **state)
 		assert_true(w.s->range_at > w.now && w.e->punch.cross_at > w.now);
 		/* When it is tried again is known at once: the user is told. */
 		assert_true(w.s->punch_at >= CV_MAX(w.s->range_at, w.e->punch.cross_at));
-		world_run(&w, CV_SEC(60));
+		world_run(&w, CV_SEC(110));
 		assert_int_equal(w.e->punch.stats.attempts, 1);
-		world_run(&w, CV_SEC(30));
+		world_run(&w, CV_SEC(10));
 		assert_int_equal(w.e->punch.stats.attempts, 2);
 		world_deinit(&w);
 	}
