@@ -44,6 +44,9 @@ OTHERS = {
         "predicted"),
     "EIM/APDF × a carrier's blocks of 512 ports": (
         ENDS["EIM/APDF"], End([{**RANDOM, "allocation": "block"}]), "birthday"),
+    "APDM sequential × a carrier's block of 256 ports": (  # half of the attempts meet
+        ENDS["APDM sequential"], End([{**RANDOM, "allocation": "block", "port_block": 256}]),
+        None),
     "blacklisting routers": (STRICT, STRICT, "cone"),
     "random NATs, IPv6 firewalls": (*[End([{**RANDOM, **FIREWALL6}], ipv6=True)] * 2, "cone"),
     "IPv6 firewalls only": (*[End([FIREWALL6], ipv4=False, ipv6=True)] * 2, "cone"),
@@ -200,7 +203,7 @@ class Pair(World):
                         for two in zip(mappings, before[1])]
         return packets, mappings
 
-    def _first_direct(self, agent, peer):
+    def first_direct(self, agent, peer):
         """When its log first tells of a direct path; the log costs the agent nothing to read."""
         return next((at for at, kind in agent.paths(peer) if kind in DIRECT), None)
 
@@ -208,7 +211,7 @@ class Pair(World):
         def both():
             for agent in (self.a, self.b):
                 assert agent.is_running, f"{agent.name} ended: {agent.log()}"
-            times = [self._first_direct(self.a, "far"), self._first_direct(self.b, "near")]
+            times = [self.first_direct(self.a, "far"), self.first_direct(self.b, "near")]
             return times if None not in times else None
         with contextlib.suppress(AssertionError):
             return max(self.wait_until(both, limit, "both paths are direct", 0.02)) - begin
