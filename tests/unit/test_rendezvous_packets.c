@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Goal: what comes by one way says nothing of the other, whatever a server sends where. Method:
- * hub_world, one agent whose path is TCP; packets of its server's own keys, put where the test
- * wants them.
+ * Goal: what comes by one way says nothing of the other, whatever a server sends where; and what a
+ * change of the network does to an attempt. Method: hub_world, one agent; packets of its server's
+ * own keys, put where the test wants them.
  */
 #include "hub_world.h"
 #include "tunnel/rendezvous_state.h"
@@ -118,6 +118,79 @@ static void what_comes_by_a_connection_given_up_is_not_heard(void **state)
 	(void)state;
 }
 
+static bool has_init(const struct world *w)
+{
+	for (unsigned i = 0; i < w->flight_count; i++) {
+		if ((w->flights[i].bytes[0] & WIRE_KIND_MASK) == WIRE_INIT)
+			return true;
+	}
+	return false;
+}
+
+/* What is as good as done is not begun anew. */
+static void a_change_after_the_answer_is_no_new_attempt(void **state)
+{
+	struct world *w = world_new(305);
+	struct rendezvous *r;
+
+	(void)state;
+	make_agent(w, 0);
+	r = w->agents[0].rv;
+	while (r->initiator.is_running || r->state == STATE_RESOLVING)
+		run(w, CV_MS(1));
+	assert_int_equal(r->state, STATE_CONNECTING);
+	rendezvous_on_network(r, w->now);
+	run(w, CV_MS(1));
+	assert_false(has_init(w));
+	run(w, CV_MS(100));
+	assert_int_equal(r->state, STATE_UP);
+	world_free(w);
+}
+
+/* The first INIT of the new network gets lost: the next is not a second away. */
+static void a_new_attempt_is_repeated_as_at_first(void **state)
+{
+	struct world *w = world_new(306);
+	struct agent *a = &w->agents[0];
+
+	(void)state;
+	make_agent(w, 0);
+	a->is_udp_cut = true;
+	run(w, CV_SEC(4));
+	rendezvous_on_network(a->rv, w->now);
+	run(w, CV_MS(1));
+	a->is_udp_cut = false;
+	run(w, CV_MS(250 + 130)); /* and six ways */
+	assert_int_equal(a->rv->state, STATE_UP);
+	world_free(w);
+}
+
+/* A connection that is being made when the network changes is given up, each time, for how many
+ * times it may be is counted anew whenever the server was there. */
+static void changes_of_one_attempt_are_counted(void **state)
+{
+	struct world *w = world_new(307);
+	struct agent *a = &w->agents[0];
+
+	(void)state;
+	w->has_tcp = true;
+	make_agent(w, 0);
+	run(w, CV_SEC(2));
+	for (unsigned i = 0; i < 10; i++) {
+		assert_int_equal(a->rv->state, STATE_UP);
+		a->is_cut = true;
+		rendezvous_check_now(a->rv, w->now);
+		while (a->rv->state != STATE_CONNECTING || a->tcp_at == CV_TIME_NEVER)
+			run(w, CV_MS(1));
+		a->is_cut = false;
+		rendezvous_on_network(a->rv, w->now);
+		run(w, CV_MS(1));
+		assert_true(a->tcp_at == CV_TIME_NEVER);
+		run(w, CV_SEC(20));
+	}
+	world_free(w);
+}
+
 /* The smallest challenge that can be read is smaller than an answer: it gets none. */
 static void a_challenge_smaller_than_its_answer_is_not_answered(void **state)
 {
@@ -157,6 +230,9 @@ int main(void)
 		cmocka_unit_test(a_trial_is_not_answered_by_tcp),
 		cmocka_unit_test(what_comes_by_udp_does_not_keep_tcp_alive),
 		cmocka_unit_test(what_comes_by_a_connection_given_up_is_not_heard),
+		cmocka_unit_test(a_change_after_the_answer_is_no_new_attempt),
+		cmocka_unit_test(a_new_attempt_is_repeated_as_at_first),
+		cmocka_unit_test(changes_of_one_attempt_are_counted),
 		cmocka_unit_test(a_challenge_smaller_than_its_answer_is_not_answered),
 	};
 
