@@ -9,77 +9,7 @@
 
 static const struct sim_link LINK = { .delay = CV_MS(10) };
 
-enum { SERVER = 2, TARGETS_MAX = 16384, TARGET_BUCKETS = 4096, FIRST_FREE = 5 };
-
-/* An address that somebody was pointed at. */
-struct target {
-	struct addr addr;
-	uint32_t next;
-	unsigned packets;
-	uint64_t bytes;
-	cv_time last_at;
-};
-
-static struct target targets[TARGETS_MAX];
-static uint32_t target_heads[TARGET_BUCKETS], target_count;
-static uint64_t target_packets, target_bytes;
-
-static void forget_targets(void)
-{
-	memset(target_heads, 0, sizeof(target_heads));
-	target_count = 0;
-	target_packets = target_bytes = 0;
-}
-
-static struct target *target_of(const struct addr *a)
-{
-	uint32_t *head = &target_heads[addr_hash(a, 0) % TARGET_BUCKETS], i = *head;
-
-	while (i != 0 && !addr_equal(&targets[i].addr, a))
-		i = targets[i].next;
-	if (i == 0) {
-		i = ++target_count;
-		CV_ASSERT(i < TARGETS_MAX);
-		targets[i] = (struct target){ .addr = *a, .next = *head };
-		*head = i;
-	}
-	return &targets[i];
-}
-
-/* What leaves host 0 for where nobody is: at most one a second each, after the first five. */
-static bool count_targets(struct sim *sim, const struct sim_datagram *d)
-{
-	struct target *t;
-
-	if (d->from != 0)
-		return false;
-	for (int i = 0; i < sim->host_count; i++) {
-		if (addr_equal_ip(&sim->hosts[i].address, &d->dst))
-			return false;
-	}
-	t = target_of(&d->dst);
-	if (t->packets >= FIRST_FREE && cv_time_since(sim->now, t->last_at) < CV_SEC(1) - CV_MS(1))
-		sim_fail(sim,
-		         "T40: %u packets to one address that never answered, two within %llu ms",
-		         t->packets + 1,
-		         (unsigned long long)(cv_time_since(sim->now, t->last_at) / CV_MS(1)));
-	t->packets++;
-	t->bytes += d->size;
-	t->last_at = sim->now;
-	target_packets++;
-	target_bytes += d->size;
-	return false;
-}
-
-/* Candidates that may be probed at all. */
-static struct addr draw_victim(struct sim *sim)
-{
-	return addr_v4((uint8_t)(20 + sim_below(sim, 80)), (uint8_t)sim_below(sim, 256),
-	               (uint8_t)sim_below(sim, 256), (uint8_t)(1 + sim_below(sim, 250)),
-	               (uint16_t)(20000 + sim_below(sim, 40000)));
-}
-
-enum { LIST = 12 };
+enum { SERVER = 2, LIST = 12 };
 
 /* Its own core takes what it is told for its interfaces and announces it. */
 static void announce(struct sim *sim, uint64_t left)
@@ -88,7 +18,7 @@ static void announce(struct sim *sim, uint64_t left)
 	struct addr list[LIST];
 
 	for (unsigned i = 0; i < LIST; i++)
-		list[i] = draw_victim(sim);
+		list[i] = simtarget_draw(sim);
 	if (evil->is_running) {
 		endpoint_on_turn(evil->endpoint, sim->now);
 		endpoint_set_local_addresses(evil->endpoint, sim->now, list, LIST);
@@ -104,11 +34,10 @@ static void announce(struct sim *sim, uint64_t left)
 static void flood(struct sim *sim)
 {
 	bool dies = sim_variant(sim, 2) == 1;
-	uint64_t early;
+	struct sim_targets early, all;
 
-	forget_targets();
 	simworld_add(sim, SIM_ROOT, SIM_ROOT, &LINK, &LINK);
-	sim->tap = count_targets;
+	simtarget_begin(sim, 1u << 0, false);
 	sim->hosts[1].is_silent = true;
 	/* There is no direct way: nothing ends the search. */
 	sim->blocked[0][1] = sim->blocked[1][0] = true;
@@ -117,15 +46,16 @@ static void flood(struct sim *sim)
 	sim_run(sim, CV_SEC(3));
 	sim_at(sim, sim->now, announce, 10000 / LIST);
 	sim_run(sim, CV_SEC(36));
-	early = target_bytes;
-	sim_most(sim, "packets during the flood", target_packets, 256, 256);
-	sim_most(sim, "addresses", target_count, 0, 0);
+	simtarget_seen(0, &early);
+	sim_most(sim, "packets during the flood", early.packets, 256, 256);
+	sim_most(sim, "addresses", early.addresses, 0, 0);
 	if (dies) {
 		simworld_transfer(sim, 0, 1, UINT64_C(1) << 32, 1000)->may_reset = true;
 		simhost_kill(sim, &sim->hosts[1], false);
 	}
 	sim_run(sim, CV_SEC(600));
-	sim_most(sim, "bytes in the ten minutes after it", target_bytes - early,
+	simtarget_seen(0, &all);
+	sim_most(sim, "bytes in the ten minutes after it", all.bytes - early.bytes,
 	         256 * 64 + 600 * 64, 256 * 64 + 600 * 64);
 	if (dies)
 		return;
@@ -140,7 +70,7 @@ static const struct addr VICTIM = { .family = ADDR_V4, .port = 26666, .ip = { 66
 static void announce_one(struct sim *sim, uint64_t left)
 {
 	struct sim_host *evil = &sim->hosts[1];
-	struct addr list[2] = { VICTIM, draw_victim(sim) };
+	struct addr list[2] = { VICTIM, simtarget_draw(sim) };
 
 	if (evil->is_running) {
 		endpoint_on_turn(evil->endpoint, sim->now);
@@ -154,16 +84,15 @@ static void announce_one(struct sim *sim, uint64_t left)
 
 static void one_victim(struct sim *sim)
 {
-	forget_targets();
 	simworld_add(sim, SIM_ROOT, SIM_ROOT, &LINK, &LINK);
-	sim->tap = count_targets;
+	simtarget_begin(sim, 1u << 0, false);
 	sim->blocked[0][1] = sim->blocked[1][0] = true;
 	simhost_start_all(sim);
 	simworld_transfer(sim, 0, 1, 1000, 1000);
 	sim_run(sim, CV_SEC(3));
 	sim_at(sim, sim->now, announce_one, 240);
 	sim_run(sim, CV_SEC(300));
-	sim_most(sim, "bytes to the victim in five minutes", target_of(&VICTIM)->bytes, 256 * 64,
+	sim_most(sim, "bytes to the victim in five minutes", simtarget_bytes(&VICTIM), 256 * 64,
 	         256 * 64);
 }
 
@@ -182,16 +111,15 @@ static void false_address(struct sim *sim)
 {
 	int nat = simnat_add(sim, SIM_EI, SIM_APD, SIM_ROOT);
 
-	forget_targets();
 	simworld_add(sim, nat, SIM_ROOT, &LINK, &LINK);
-	sim->tap = count_targets;
+	simtarget_begin(sim, 1u << 0, false);
 	sim->mangle = lie;
 	sim->blocked[0][1] = sim->blocked[1][0] = true;
 	simhost_start_all(sim);
 	simworld_transfer(sim, 0, 1, 1000000, 1000000);
 	sim_run(sim, CV_SEC(1800));
 	sim_expect(sim, simworld_is_relayed(sim));
-	sim_most(sim, "bytes to the victim in half an hour", target_of(&VICTIM)->bytes, 256 * 64,
+	sim_most(sim, "bytes to the victim in half an hour", simtarget_bytes(&VICTIM), 256 * 64,
 	         256 * 64);
 	simworld_check_whole(sim);
 }

@@ -636,6 +636,20 @@ void simwatch_add_victim(struct sim *sim, const struct addr *victim);
 void simload_init(struct sim *sim, const struct sim_load_spec *spec);
 /* The same without waiting: links may be changed. */
 void simload_build(struct sim *sim, const struct sim_load_spec *spec);
+/* simtarget.c: what agents send to addresses that nobody has */
+struct sim_targets {
+	uint64_t packets, bytes;
+	uint32_t addresses;
+};
+/* From now on, of these hosts (bits), as sim->tap; one address gets more than five packets only at
+ * one a second, unless they may punch: then it is the sum that counts. */
+void simtarget_begin(struct sim *sim, unsigned hosts, bool they_may_punch);
+bool simtarget_tap(struct sim *sim, const struct sim_datagram *d);
+void simtarget_seen(int from, struct sim_targets *out);
+uint64_t simtarget_bytes(const struct addr *a);
+/* An address that nobody has, and that may be probed. */
+struct addr simtarget_draw(struct sim *sim);
+
 void simload_connect(struct sim *sim);
 /* Without end from host 2 @pair; sampled from now on. */
 struct sim_flow *simload_bulk(struct sim *sim, unsigned pair);
