@@ -21,7 +21,8 @@
 int endpoint_new(struct endpoint **out, cv_time now, const struct endpoint_options *opt)
 {
 	struct endpoint *e = cv_zalloc(sizeof(*e));
-	int r = -ENOMEM;
+	uint64_t seed;
+	int r;
 
 	if (!e)
 		return -ENOMEM;
@@ -43,7 +44,9 @@ int endpoint_new(struct endpoint **out, cv_time now, const struct endpoint_optio
 		.candidate_version = 1,
 	};
 	traversal_init(e, opt);
-	r = indexes_init(&e->indexes, rng_u64(opt->rng));
+	seed = rng_u64(opt->rng);
+	asked_init(&e->core.asked, ~seed);
+	r = indexes_init(&e->indexes, seed);
 	if (r == 0)
 		r = pendings_init(&e->pendings, PENDINGS_MAX);
 	if (r == 0)

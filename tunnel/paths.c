@@ -21,7 +21,8 @@ enum {
 /* Somebody else may have the address by then; as long as streams wait. */
 #define STRANGER_AFTER CV_SEC(300)
 
-void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key, uint64_t seed)
+void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key, uint64_t seed,
+                struct asked *asked)
 {
 	*ps = (struct paths){
 		.active = PATHS_NONE,
@@ -29,6 +30,7 @@ void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key,
 		.seed = seed,
 		.keepalive = PATH_KEEPALIVE,
 		.has_smaller_key = has_smaller_key,
+		.asked = asked,
 	};
 }
 
@@ -271,14 +273,22 @@ bool paths_may_ask(struct paths *ps, cv_time now, struct path *p, size_t size)
 {
 	uint64_t cost = (size + STRANGER_UNIT - 1) / STRANGER_UNIT, reserve = STRANGER_RESERVE;
 	bool was_heard = p->heard_at != 0 && cv_time_since(now, p->heard_at) < STRANGER_AFTER;
-	bool is_quick = size == WIRE_PROBE_MIN && p->asked_count <= PATH_CHECK_SLOW;
+	struct asked_entry *all;
+	unsigned count;
+	cv_time at;
 
-	if (was_heard || p->to.is_relay)
+	if (p->to.is_relay)
 		return true;
+	if (was_heard) {
+		asked_forget(ps->asked, &p->to.addr);
+		return true;
+	}
+	all = asked_find(ps->asked, now, &p->to.addr);
+	count = CV_MAX(p->asked_count, all->count);
+	at = CV_MAX(p->asked_at, all->at);
 	/* One a second, whatever it is, after the first few; one in ten seconds after many. */
-	if (!is_quick && p->asked_at != 0 &&
-	    cv_time_since(now, p->asked_at) <
-	            (p->asked_count < STRANGER_MANY ? STRANGER_WAIT : STRANGER_WAIT_LONG))
+	if ((size != WIRE_PROBE_MIN || count > PATH_CHECK_SLOW) && at != 0 &&
+	    cv_time_since(now, at) < (count < STRANGER_MANY ? STRANGER_WAIT : STRANGER_WAIT_LONG))
 		return false;
 	if (cv_time_since(now, named_at(p)) < STRANGER_NEW)
 		reserve = 0;
@@ -289,9 +299,11 @@ bool paths_may_ask(struct paths *ps, cv_time now, struct path *p, size_t size)
 		return false;
 	if (!bucket_take(&ps->strangers, now, STRANGER_RATE, STRANGER_BURST, cost))
 		return false;
-	p->asked_at = now;
+	p->asked_at = all->at = now;
 	if (p->asked_count < STRANGER_MANY)
 		p->asked_count++;
+	if (all->count < STRANGER_MANY)
+		all->count++;
 	return true;
 }
 

@@ -15,6 +15,7 @@
 #include "base/ratelimit.h"
 #include "base/rng.h"
 #include "base/time.h"
+#include "tunnel/asked.h"
 #include "tunnel/path.h"
 
 enum { PATHS_MAX = 24, PATHS_NONE = 0xff };
@@ -31,9 +32,11 @@ struct paths {
 	cv_time heard_at;      /* newest of the paths that are gone: silence does not begin anew */
 	cv_time announced_at;  /* the newest list of candidates came */
 	struct bucket strangers; /* what goes to where nothing was ever heard (T40) */
+	struct asked *asked;     /* borrowed: and what all sessions have sent there */
 };
 
-void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key, uint64_t seed);
+void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key, uint64_t seed,
+                struct asked *asked);
 /* The slot of a path to @o, or PATHS_NONE. */
 uint8_t paths_find(const struct paths *ps, const struct origin *o);
 /* Finds or adds; a full table gives up a failed or the oldest unvalidated path. PATHS_NONE when

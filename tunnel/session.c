@@ -95,7 +95,8 @@ int session_new(struct session **out, cv_time now, struct session_core *core, ui
 			   .has_smaller_key = s->has_smaller_key,
 		   },
 	           core->rng);
-	paths_init(&s->paths, core->congestion, s->has_smaller_key, rng_u64(core->rng));
+	paths_init(&s->paths, core->congestion, s->has_smaller_key, rng_u64(core->rng),
+	           &core->asked);
 	s->paths.datagram_max = core->datagram_max;
 	paths_set_keepalive(&s->paths, now, core->keepalive);
 	s->paths.is_relay_only = s->policy == POLICY_RELAY;

@@ -79,6 +79,7 @@ struct session_core {
 	struct nat_profile nat;
 	uint64_t nat_version;
 	struct recvbuf_loans loans;
+	struct asked asked;
 };
 
 /* Things that the endpoint turns into events. */

@@ -23,6 +23,7 @@
 static struct paths ps;
 static struct rng_seeded seeded;
 static struct rng rng;
+static struct asked asked;
 
 static struct origin direct(unsigned i)
 {
@@ -41,9 +42,10 @@ static struct origin relay(unsigned i)
 
 static void begin(bool decides)
 {
+	asked_init(&asked, 7);
 	rng_seeded_init(&seeded, 9);
 	rng = rng_from_seeded(&seeded);
-	paths_init(&ps, CC_CUBIC, decides, 1);
+	paths_init(&ps, CC_CUBIC, decides, 1, &asked);
 	assert_int_equal(ps.active, PATHS_NONE);
 	assert_null(paths_active(&ps));
 	assert_int_equal(paths_heard_at(&ps), 0);
@@ -535,6 +537,7 @@ static void strangers_have_a_budget(void **state)
 	assert_int_equal(slot, heard);
 	for (unsigned i = 0; i < 300; i++) {
 		path(heard)->asked_at = 0;
+		asked_forget(&asked, &path(heard)->to.addr);
 		fresh += paths_may_ask(&ps, now, path(heard), WIRE_PROBE_MIN);
 	}
 	assert_in_range(fresh, 50, 56);
@@ -572,28 +575,6 @@ static void older_lists_are_left_alone(void **state)
 	assert_true(paths_check(&ps));
 	paths_check_now(&ps, NOW + CV_SEC(61));
 	assert_int_equal(path(old)->state, PATH_CHECKING);
-}
-
-/* One that never answers is asked more and more rarely, however often it is announced. */
-static void nobody_is_asked_for_ever(void **state)
-{
-	struct path_probe out;
-	unsigned probes = 0;
-	uint8_t slot, i;
-
-	(void)state;
-	begin(DECIDES);
-	i = paths_add(&ps, NOW, &(struct origin){ .addr = addr_v4(20, 1, 1, 1, 9999) });
-	path(i)->is_candidate = true;
-	for (cv_time now = NOW; now < NOW + CV_SEC(300); now += CV_MS(100)) {
-		path(i)->announced_at = ps.announced_at = now;
-		path_check_now(path(i), now);
-		paths_on_deadline(&ps, now);
-		probes += paths_probe_due(&ps, now, &rng, false, &slot, &out);
-	}
-	assert_in_range(probes, 64, 110);
-	path_on_heard(path(i), NOW);
-	assert_int_equal(path(i)->asked_count, 0);
 }
 
 /* Heard 40 s ago, as the keepalive was long: it is asked at once, and no dead path meanwhile. */
@@ -694,7 +675,6 @@ int main(void)
 		cmocka_unit_test(news_make_every_path_answer),
 		cmocka_unit_test(strangers_have_a_budget),
 		cmocka_unit_test(older_lists_are_left_alone),
-		cmocka_unit_test(nobody_is_asked_for_ever),
 		cmocka_unit_test(many_questions_are_one_beat),
 	};
 
