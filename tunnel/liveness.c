@@ -54,11 +54,27 @@ static bool is_refused_everywhere(const struct session *s)
 	return any || s->gone_servers != 0;
 }
 
+/* A server says that the peer's process has ended: a hint like others, so that the peer is asked,
+ * and an answer is the end of it. An idle session may not have heard anything for long, and what
+ * was said a moment after the last hint would else hold until some later silence. */
+static bool was_asked(struct session *s, cv_time now)
+{
+	if (s->gone_asked_at < s->gone_at) {
+		attempt_doubt(s, now);
+		if (s->hint_at >= s->gone_at)
+			s->gone_asked_at = s->hint_at;
+	}
+	return s->gone_asked_at >= s->gone_at &&
+	       cv_time_since(now, s->gone_asked_at) >= SESSION_REFUSED_SILENCE;
+}
+
 /* Silence for seconds, and every way refuses or its server saw the process end: not a network that
  * is away, a peer that is gone. */
 void liveness_consider_gone(struct session *s, cv_time now)
 {
 	if (!s->assoc.is_bound)
+		return;
+	if (s->gone_servers && !was_asked(s, now))
 		return;
 	if (cv_time_since(now, paths_heard_at(&s->paths)) < SESSION_REFUSED_SILENCE)
 		return;
@@ -84,6 +100,8 @@ void liveness_on_presence(struct session *s, cv_time now, uint32_t server, bool 
 	if (s->absent_servers == 0)
 		s->absent_at = now;
 	s->absent_servers |= bit;
+	if (is_gone && s->gone_servers == 0)
+		s->gone_at = now;
 	if (is_gone)
 		s->gone_servers |= bit;
 	if (s->assoc.is_bound) {

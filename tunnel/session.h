@@ -123,6 +123,8 @@ struct session {
 	uint64_t absent_servers;  /* bit a server: it says the peer is absent */
 	cv_time absent_at;        /* the first of them said so */
 	uint64_t gone_servers;    /* bit a server: it saw the peer's process end */
+	cv_time gone_at;          /* the first of them said so */
+	cv_time gone_asked_at;    /* and the peer was asked whether it is so */
 	uint8_t address_refusals; /* static address without a path: ICMP says nobody listens */
 	cv_time address_refused_at;
 	uint16_t down_code; /* enum wire_close_code of the last goodbye */

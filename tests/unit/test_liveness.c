@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/endpoint_pair.h"
+#include "tunnel/attempt.h"
 #include "tunnel/liveness.h"
 
 enum { A = 0, B = 1 };
@@ -170,6 +171,42 @@ static void a_server_may_lie(void **state)
 	pair_deinit(&p);
 }
 
+/* All ways have refused, and a server says that the process has ended. */
+static void claim(struct session *s)
+{
+	for (unsigned i = 0; i < PATHS_MAX; i++)
+		s->paths.list[i].refusals = PATH_REFUSALS;
+	liveness_on_presence(s, p.now, 3, false, true);
+	pair_poke(&p, A);
+}
+
+/* An idle session has heard nothing for long: the peer is asked before it is given up. */
+static void who_is_said_to_be_gone_is_asked(void **state)
+{
+	struct pair_flow *f;
+	struct session *s;
+
+	(void)state;
+	f = meet(14);
+	s = pair_session(&p, A);
+	pair_run(&p, CV_SEC(10));
+	attempt_doubt(s, p.now);
+	pair_poke(&p, A);
+	for (unsigned i = 0; i < 10; i++) { /* the first just after a hint: not asked at once */
+		claim(s);
+		pair_run(&p, CV_SEC(3) - CV_MS(100));
+	}
+	assert_int_equal(p.side[A].downs, 0);
+	assert_true(f->stream != NULL);
+	cut(true);
+	claim(s);
+	pair_run(&p, SESSION_REFUSED_SILENCE - CV_MS(100));
+	assert_int_equal(p.side[A].downs, 0);
+	pair_run(&p, CV_SEC(2));
+	assert_int_equal(p.side[A].downs, 1);
+	pair_deinit(&p);
+}
+
 static void without_streams_nothing_lingers(void **state)
 {
 	(void)state;
@@ -270,6 +307,7 @@ int main(void)
 		cmocka_unit_test(but_not_for_ever),
 		cmocka_unit_test(a_minute_where_a_server_says_that_it_is_absent),
 		cmocka_unit_test(a_server_may_lie),
+		cmocka_unit_test(who_is_said_to_be_gone_is_asked),
 		cmocka_unit_test(without_streams_nothing_lingers),
 		cmocka_unit_test(streams_survive_sleep),
 		cmocka_unit_test(both_may_sleep),
