@@ -17,7 +17,7 @@ struct contact {
 	struct list leaving;  /* in contacts.gone */
 	uint64_t channel;     /* 0: none */
 	uint64_t was_channel; /* the one that ended with the session */
-	cv_time asked_at;     /* when in .asked */
+	cv_time asked_at;     /* last */
 	bool is_registered;
 	bool is_asked; /* which of the two lists */
 	bool has_init;
@@ -173,7 +173,7 @@ static bool is_same_init(const uint8_t *a, const uint8_t *b)
 	return memcmp(a, b, WIRE_INIT_SIZE - MAC_SIZE) == 0;
 }
 
-void contacts_open(struct contacts *c, uint32_t peer, const uint8_t *init)
+void contacts_open(struct contacts *c, cv_time now, uint32_t peer, const uint8_t *init)
 {
 	struct contact *p = find(c, &c->by_peer, peer);
 
@@ -182,11 +182,11 @@ void contacts_open(struct contacts *c, uint32_t peer, const uint8_t *init)
 	/* What was asked and not answered is not asked again: the link repeats it, and so do we. */
 	if (p->is_asked && (!init || (p->has_init && is_same_init(p->init, init))))
 		return;
+	if (p->channel != 0 && (!init || cv_time_since(now, p->asked_at) < ASK_AGAIN_AFTER))
+		return;
 	if (init) {
 		memcpy(p->init, init, WIRE_INIT_SIZE);
 		p->has_init = true;
-	} else if (p->channel != 0) {
-		return;
 	}
 	ask(c, p);
 }

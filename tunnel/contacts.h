@@ -59,8 +59,9 @@ void contacts_deinit(struct contacts *c);
 CV_NODISCARD int contacts_add(struct contacts *c, uint32_t peer, const uint8_t tag[TAG_SIZE]);
 void contacts_remove(struct contacts *c, uint32_t peer);
 bool contacts_has(const struct contacts *c, uint32_t peer);
-/* Wants a channel to @peer; @init (may be NULL) is copied. */
-void contacts_open(struct contacts *c, uint32_t peer, const uint8_t *init);
+/* Wants a channel to @peer; @init (may be NULL) is copied. Where there is one, only an INIT is a
+ * reason to ask for it again, every 5 s at most. */
+void contacts_open(struct contacts *c, cv_time now, uint32_t peer, const uint8_t *init);
 /* 0: none. */
 uint64_t contacts_channel(const struct contacts *c, uint32_t peer);
 bool contacts_find_channel(const struct contacts *c, uint64_t channel, uint32_t *peer);

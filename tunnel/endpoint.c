@@ -496,17 +496,24 @@ static bool write_reply(struct endpoint *e, struct train *out)
 	return true;
 }
 
-/* The INIT in @train rides to the peer in an OPEN at every server through which no path leads yet;
- * also when there is a channel for which the table of paths had no room. */
+enum { TRUSTED_TRIES = 3 /* a second of INITs that nobody answered */ };
+
+/* A number that is a lie, or a mistake, is never heard; and there may be one for which the table of
+ * paths had no room. */
+static bool trusts_channel(const struct session *s, cv_time now, uint32_t server, uint64_t channel)
+{
+	struct origin o = { .is_relay = true, .server = server, .channel = channel };
+
+	return channel != 0 && paths_find(&s->paths, &o) != PATHS_NONE &&
+	       (s->initiator.tries <= TRUSTED_TRIES || paths_hear(&s->paths, now, &o));
+}
+
+/* The INIT in @train rides to the peer in an OPEN at every server through which no way leads. */
 static void open_channels(struct endpoint *e, cv_time now, struct session *s,
                           const struct train *train)
 {
 	for (uint32_t i = 0; i < e->server_count; i++) {
-		struct origin o = { .is_relay = true,
-			            .server = i,
-			            .channel = rendezvous_channel(e->servers[i].r, s->number) };
-
-		if (o.channel != 0 && paths_find(&s->paths, &o) != PATHS_NONE)
+		if (trusts_channel(s, now, i, rendezvous_channel(e->servers[i].r, s->number)))
 			continue;
 		rendezvous_open(e->servers[i].r, now, s->number, train->bytes);
 		initiator_on_opens(&s->initiator);

@@ -48,6 +48,13 @@ static bool is_fresh(const struct path *p, cv_time now)
 	return cv_time_since(now, p->heard_at) < FRESH;
 }
 
+bool paths_hear(const struct paths *ps, cv_time now, const struct origin *o)
+{
+	uint8_t slot = paths_find(ps, o);
+
+	return slot != PATHS_NONE && is_fresh(&ps->list[slot], now);
+}
+
 /* Of candidates; what is in no list, like a relay, is announced for ever. */
 static bool is_announced(const struct paths *ps, const struct path *p)
 {

@@ -39,6 +39,8 @@ void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key,
                 struct asked *asked);
 /* The slot of a path to @o, or PATHS_NONE. */
 uint8_t paths_find(const struct paths *ps, const struct origin *o);
+/* There is a path to @o, and something came by it within 2 s. */
+bool paths_hear(const struct paths *ps, cv_time now, const struct origin *o);
 /* Finds or adds; a full table gives up a failed or the oldest unvalidated path. PATHS_NONE when
  * every slot is worth more. */
 uint8_t paths_add(struct paths *ps, cv_time now, const struct origin *o);

@@ -274,8 +274,7 @@ void rendezvous_remove_peer(struct rendezvous *r, cv_time now, uint32_t peer)
 
 void rendezvous_open(struct rendezvous *r, cv_time now, uint32_t peer, const uint8_t *init)
 {
-	(void)now;
-	contacts_open(&r->contacts, peer, init);
+	contacts_open(&r->contacts, now, peer, init);
 }
 
 uint64_t rendezvous_channel(const struct rendezvous *r, uint32_t peer)

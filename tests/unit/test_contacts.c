@@ -129,7 +129,7 @@ static void those_to_be_opened_come_first(void **state)
 	(void)state;
 	for (uint32_t i = 0; i < 100; i++)
 		add(i);
-	contacts_open(&c, 90, init);
+	contacts_open(&c, now, 90, init);
 	flush();
 	tag(90, wanted);
 	assert_memory_equal(got[0].tags[0], wanted, TAG_SIZE);
@@ -147,16 +147,16 @@ static void one_question_until_it_is_answered(void **state)
 
 	(void)state;
 	add(1);
-	contacts_open(&c, 1, init);
+	contacts_open(&c, now, 1, init);
 	flush();
 	assert_int_equal(got_count, 2);
 	init[WIRE_INIT_SIZE - 1] = 1; /* a repeat with another mac2 */
-	contacts_open(&c, 1, init);
-	contacts_open(&c, 1, NULL);
+	contacts_open(&c, now, 1, init);
+	contacts_open(&c, now, 1, NULL);
 	flush();
 	assert_int_equal(got_count, 0);
 	init[1] = 8; /* made anew */
-	contacts_open(&c, 1, init);
+	contacts_open(&c, now, 1, init);
 	flush();
 	assert_int_equal(got_count, 1);
 	assert_int_equal(contacts_deadline(&c), now + CV_SEC(5));
@@ -166,12 +166,12 @@ static void one_question_until_it_is_answered(void **state)
 	assert_int_equal(got_count, 1);
 	assert_int_equal(say(MESSAGE_ABSENT, 1, 0, &e), CONTACTS_ABSENT);
 	assert_int_equal(contacts_deadline(&c), CV_TIME_NEVER);
-	contacts_open(&c, 1, init);
+	contacts_open(&c, now, 1, init);
 	flush();
 	assert_int_equal(got_count, 1);
 	assert_int_equal(say(MESSAGE_OPENED, 1, 55, &e), CONTACTS_CHANNEL);
 	assert_int_equal(e.channel, 55);
-	contacts_open(&c, 1, NULL); /* there is one */
+	contacts_open(&c, now, 1, NULL); /* there is one */
 	flush();
 	assert_int_equal(got_count, 0);
 }
@@ -201,6 +201,33 @@ static void numbers_are_not_mixed_up(void **state)
 	assert_int_equal(say(MESSAGE_REGISTER, 1, 0, &e), CONTACTS_NOTHING);
 }
 
+static void a_channel_may_be_doubted(void **state)
+{
+	uint8_t init[WIRE_INIT_SIZE] = { 0x40, 7 };
+	struct contacts_event e;
+
+	(void)state;
+	add(1);
+	contacts_open(&c, now, 1, init);
+	flush();
+	(void)say(MESSAGE_OPENED, 1, 55, &e);
+	now += CV_SEC(5) - 1;
+	contacts_open(&c, now, 1, init);
+	flush();
+	assert_int_equal(got_count, 0);
+	now += 1;
+	contacts_open(&c, now, 1, NULL);
+	flush();
+	assert_int_equal(got_count, 0);
+	contacts_open(&c, now, 1, init);
+	flush();
+	assert_int_equal(got_count, 1);
+	assert_int_equal(got[0].type, MESSAGE_OPEN);
+	assert_int_equal(contacts_channel(&c, 1), 55);
+	assert_int_equal(say(MESSAGE_OPENED, 1, 57, &e), CONTACTS_CHANNEL);
+	assert_int_equal(contacts_channel(&c, 1), 57);
+}
+
 static void a_new_session_asks_for_everything_again(void **state)
 {
 	struct contacts_event e;
@@ -208,7 +235,7 @@ static void a_new_session_asks_for_everything_again(void **state)
 	(void)state;
 	add(1);
 	add(2);
-	contacts_open(&c, 2, NULL);
+	contacts_open(&c, now, 2, NULL);
 	flush();
 	(void)say(MESSAGE_OPENED, 1, 55, &e);
 	contacts_reset(&c);
@@ -266,6 +293,7 @@ int main(void)
 		TEST(those_to_be_opened_come_first),
 		TEST(one_question_until_it_is_answered),
 		TEST(numbers_are_not_mixed_up),
+		TEST(a_channel_may_be_doubted),
 		TEST(a_new_session_asks_for_everything_again),
 		TEST(who_is_removed_is_forgotten_by_the_server),
 		TEST(of_many_a_removed_one_stays_until_the_next_session),
