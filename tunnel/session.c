@@ -312,6 +312,10 @@ void session_add_relay(struct session *s, cv_time now, uint32_t server, uint64_t
 	}
 	s->paths.list[slot].is_candidate = true;
 	set_legs(s, now, slot, s->paths.list[slot].is_tcp_here, leg == LEG_TCP);
+	/* So much passes every relay, whatever it grants; and a server that lies about it, while
+	 * another one is honest, must not be obeyed beyond sense. */
+	if (rate_kbit != 0)
+		rate_kbit = CV_MAX(rate_kbit, (uint32_t)MESSAGE_RATE_SMALL);
 	pacer_set_cap(&s->paths.list[slot].pacer, (uint64_t)rate_kbit * 125);
 	path_check_now(&s->paths.list[slot], now);
 }

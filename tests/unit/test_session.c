@@ -582,6 +582,27 @@ static void a_flood_of_candidates_is_a_trickle_of_probes(void **state)
 	pair_deinit(&p);
 }
 
+/* A server that grants next to nothing is not obeyed. */
+static void a_relay_has_a_least_rate(void **state)
+{
+	static const struct {
+		uint32_t kbit;
+		uint64_t cap;
+	} rows[] = { { 0, 0 }, { 1, 12000 }, { 96, 12000 }, { 97, 12125 }, { 50000, 6250000 } };
+	struct origin o = { .is_relay = true, .channel = 77 };
+	struct session *s;
+
+	(void)state;
+	meet(31);
+	s = pair_session(&p, A);
+	for (size_t i = 0; i < CV_ARRAY_SIZE(rows); i++) {
+		session_add_relay(s, p.now, 0, o.channel, rows[i].kbit, LEG_UDP);
+		assert_int_equal(s->paths.list[paths_find(&s->paths, &o)].pacer.cap, rows[i].cap);
+	}
+	session_drop_relay(s, p.now, 0); /* there is no such server */
+	pair_deinit(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -603,6 +624,7 @@ int main(void)
 		cmocka_unit_test(dangerous_candidates_are_never_probed),
 		cmocka_unit_test(a_flood_of_candidates_is_a_trickle_of_probes),
 		cmocka_unit_test(one_candidate_told_for_ever_is_a_probe_now_and_then),
+		cmocka_unit_test(a_relay_has_a_least_rate),
 	};
 
 	return cmocka_run_group_tests_name("session", tests, NULL, NULL);
