@@ -13,7 +13,8 @@
  *	simapp.c    streams with known contents
  *	simgram.c   datagrams of flows, each known
  *	simworld.c  two agents and a server
- *	simwatch.c  oracles that look at every datagram
+ *	simwatch.c  oracles that look at every datagram; simtarget.c what goes to nobody
+ *	simmalice.c a server with bad intentions: its own header
  *	simload.c   pairs of hosts that compete for one bottleneck, and what they get
  *	soak.c      a day
  *	swarm.c     a world drawn from a seed; cases_*.c the named scenarios; matrix.c the matrix
@@ -493,6 +494,8 @@ cv_time simlink_pass(struct sim *sim, struct sim_link *l, struct sim_datagram *d
 void simlink_change_at(struct sim *sim, cv_time at, struct sim_link *l, const struct sim_link *to);
 /* How long all but @permille of the datagrams waited at most; to 1/16. */
 cv_duration simlink_wait(const struct sim_meter *m, unsigned permille);
+/* A bit flipped, or cut short; behind a RELAY header. */
+void simlink_damage(struct sim *sim, struct sim_datagram *d);
 uint64_t simlink_digest(const uint8_t *bytes, size_t size, uint64_t h);
 
 /* simnet.c */
@@ -505,6 +508,8 @@ void simnet_send(struct sim *sim, struct sim_host *h, const struct train *t);
 /* As if @as had sent it: replays and forgeries. */
 void simnet_inject(struct sim *sim, int from, const struct addr *as, const struct addr *to,
                    const uint8_t *bytes, size_t size);
+/* A copy of what has left its host goes on @later, past filter and mangle's eyes. */
+void simnet_delay(struct sim *sim, const struct sim_datagram *d, cv_duration later);
 void simnet_route(struct sim *sim, struct sim_datagram *d);
 void simnet_refuse(struct sim *sim, const struct sim_datagram *d);
 
@@ -631,11 +636,6 @@ void simwatch_forget(struct sim *sim);
 /* Bytes that went to an address that nobody has: a victim's. */
 void simwatch_add_victim(struct sim *sim, const struct addr *victim);
 
-/* simload.c */
-/* Builds the world, starts it, and waits until every pair is connected. */
-void simload_init(struct sim *sim, const struct sim_load_spec *spec);
-/* The same without waiting: links may be changed. */
-void simload_build(struct sim *sim, const struct sim_load_spec *spec);
 /* simtarget.c: what agents send to addresses that nobody has */
 struct sim_targets {
 	uint64_t packets, bytes;
@@ -650,6 +650,11 @@ uint64_t simtarget_bytes(const struct addr *a);
 /* An address that nobody has, and that may be probed. */
 struct addr simtarget_draw(struct sim *sim);
 
+/* simload.c */
+/* Builds the world, starts it, and waits until every pair is connected. */
+void simload_init(struct sim *sim, const struct sim_load_spec *spec);
+/* The same without waiting: links may be changed. */
+void simload_build(struct sim *sim, const struct sim_load_spec *spec);
 void simload_connect(struct sim *sim);
 /* Without end from host 2 @pair; sampled from now on. */
 struct sim_flow *simload_bulk(struct sim *sim, unsigned pair);
@@ -735,7 +740,7 @@ static inline unsigned sim_variant(const struct sim *sim, unsigned variants)
 }
 extern const struct sim_case CASES_START[], CASES_PATHS[], CASES_STREAMS[], CASES_LIVES[];
 extern const struct sim_case CASES_LINKS[], CASES_RETURNS[], CASES_MODELS[], CASES_NATS[];
-extern const struct sim_case CASES_OUTAGES[], CASES_ATTACKS[];
+extern const struct sim_case CASES_OUTAGES[], CASES_ATTACKS[], CASES_MALICE[];
 extern const struct sim_case CASES_PUNCH[], CASES_TCP[], CASES_IDLE[];
 /* Run with each congestion control. */
 extern const struct sim_case CASES_BULK[], CASES_CHANGES[], CASES_RIVALS[], CASES_DATAGRAMS[];

@@ -27,15 +27,15 @@ static const struct {
 	const struct sim_case *list;
 	bool has_kinds; /* is run with each congestion control */
 } groups[] = {
-	{ "models", CASES_MODELS, false },      { "links", CASES_LINKS, false },
-	{ "start", CASES_START, false },        { "paths", CASES_PATHS, false },
-	{ "punch", CASES_PUNCH, false },        { "nats", CASES_NATS, false },
-	{ "outages", CASES_OUTAGES, false },    { "returns", CASES_RETURNS, false },
-	{ "attacks", CASES_ATTACKS, false },    { "streams", CASES_STREAMS, false },
-	{ "lives", CASES_LIVES, false },        { "tcp", CASES_TCP, false },
-	{ "idle", CASES_IDLE, false },          { "bulk", CASES_BULK, true },
-	{ "changes", CASES_CHANGES, true },     { "rivals", CASES_RIVALS, true },
-	{ "datagrams", CASES_DATAGRAMS, true },
+	{ "models", CASES_MODELS, false },   { "links", CASES_LINKS, false },
+	{ "start", CASES_START, false },     { "paths", CASES_PATHS, false },
+	{ "punch", CASES_PUNCH, false },     { "nats", CASES_NATS, false },
+	{ "outages", CASES_OUTAGES, false }, { "returns", CASES_RETURNS, false },
+	{ "attacks", CASES_ATTACKS, false }, { "malice", CASES_MALICE, false },
+	{ "streams", CASES_STREAMS, false }, { "lives", CASES_LIVES, false },
+	{ "tcp", CASES_TCP, false },         { "idle", CASES_IDLE, false },
+	{ "bulk", CASES_BULK, true },        { "changes", CASES_CHANGES, true },
+	{ "rivals", CASES_RIVALS, true },    { "datagrams", CASES_DATAGRAMS, true },
 };
 
 /* What runs now, for the last words of an assertion. */

@@ -320,6 +320,11 @@ static void on_opened(struct sim *sim, struct sim_host *h, const struct endpoint
 		         (unsigned long long)name);
 		return;
 	}
+	if (h->peers[f->side[0].host] == SIM_NO_PEER ||
+	    ev->streams != endpoint_streams(h->endpoint, h->peers[f->side[0].host])) {
+		sim_fail(sim, "P6: flow %u comes in another's session", index_of(sim, f));
+		return;
+	}
 	if (f->side[1].host != h->number || f->side[1].stream || f->side[1].birth != 0) {
 		sim_fail(sim, "7.2: flow %u was opened twice", index_of(sim, f));
 		return;

@@ -408,6 +408,9 @@ static void on_event(struct sim *sim, struct sim_host *h, const struct endpoint_
 		CV_ASSERT(i != SIM_NOBODY);
 		if (h->is_up[i])
 			sim_fail(sim, "%s: up twice", h->name);
+		if (sim->hosts[i].births == 0)
+			sim_fail(sim, "P6: %s has a session with %s, who never lived", h->name,
+			         sim->hosts[i].name);
 		h->is_up[i] = true;
 		h->ups[i]++;
 		h->up_at[i] = sim->now;

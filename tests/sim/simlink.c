@@ -47,7 +47,7 @@ static size_t draw_place(struct sim *sim, const uint8_t *bytes, size_t size, uns
 	return begin;
 }
 
-static void damage(struct sim *sim, struct sim_datagram *d)
+void simlink_damage(struct sim *sim, struct sim_datagram *d)
 {
 	/* An outer RELAY header is no more than a label; what matters lies behind it. */
 	size_t skip = (d->bytes[0] & WIRE_KIND_MASK) == WIRE_RELAY ? WIRE_RELAY_HEADER : 0;
@@ -165,7 +165,7 @@ static cv_time propagate(struct sim *sim, struct sim_link *l, struct sim_datagra
 	if (sim_chance(sim, l->reorder_ppm))
 		at += l->reorder_delay;
 	if (sim_chance(sim, l->corrupt_ppm))
-		damage(sim, d);
+		simlink_damage(sim, d);
 	if (l->grant_interval)
 		at += (l->grant_interval - at % l->grant_interval) % l->grant_interval;
 	if (l->keeps_order)

@@ -173,6 +173,19 @@ void simnet_inject(struct sim *sim, int from, const struct addr *as, const struc
 		      });
 }
 
+void simnet_delay(struct sim *sim, const struct sim_datagram *d, cv_duration later)
+{
+	struct sim_datagram *c = copy(sim, d);
+
+	c->is_spoofed = true;
+	sim_push(sim, (struct sim_event){
+			      .at = sim->now + later,
+			      .kind = SIM_EVENT_ROUTE,
+			      .number = SIM_NOBODY,
+			      .datagram = c,
+		      });
+}
+
 /* ---- the way ---- */
 
 static struct sim_host *host_at(struct sim *sim, int zone, const struct addr *a)
