@@ -17,6 +17,7 @@
 #define NOW CV_SEC(900)
 
 static struct paths ps;
+static struct asked asked;
 
 static struct origin direct(unsigned i)
 {
@@ -32,7 +33,8 @@ static struct path *path(uint8_t slot)
 /* As many usable paths as there is room for, heard @ago. */
 static void fill(cv_duration ago)
 {
-	paths_init(&ps, CC_CUBIC, true, 1);
+	asked_init(&asked, 7);
+	paths_init(&ps, CC_CUBIC, true, 1, &asked);
 	for (unsigned i = 0; i < PATHS_MAX; i++) {
 		struct origin to = direct(i);
 		struct path *p = path(paths_add(&ps, NOW, &to));
