@@ -61,7 +61,7 @@ static bool is_announced(const struct paths *ps, const struct path *p)
 	return p->announced_at == 0 || p->announced_at == ps->announced_at;
 }
 
-enum { WORTH_KEEPING = 9 };
+enum { WORTH_KEEPING = 10 };
 
 /* What a slot is worth when the table is full; the least is given up, never one that surely lives,
  * nor a relay's, which is all that is left when everything else has failed, and which nobody would
@@ -78,13 +78,14 @@ static unsigned worth(const struct paths *ps, const struct path *p, cv_time now)
 	case PATH_FREE:
 		return 0;
 	case PATH_FAILED:
-		return is_listed ? 7 : is_stray ? 1 : 2;
+		return is_listed ? 8 : is_stray ? 1 : 2;
 	case PATH_CHECKING:
-		return is_listed ? 8 : !is_stray ? 5 : is_fresh(p, now) ? 6 : 3;
+		return is_listed ? 9 : !is_stray ? 5 : is_fresh(p, now) ? 7 : 3;
 	case PATH_VALID:
 	case PATH_USABLE:
-		if (is_stray && !is_fresh(p, now))
-			return p->is_doubtful ? 4 : 6;
+		/* After an attempt at punching there may be as many as the table has slots. */
+		if (is_stray)
+			return is_fresh(p, now) ? 7 : p->is_doubtful ? 4 : 6;
 		return WORTH_KEEPING;
 	}
 	CV_UNREACHABLE();

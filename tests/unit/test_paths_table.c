@@ -30,8 +30,8 @@ static struct path *path(uint8_t slot)
 	return &ps.list[slot];
 }
 
-/* As many usable paths as there is room for, heard @ago. */
-static void fill(cv_duration ago)
+/* As many usable paths as there is room for, heard @ago; announced, or not. */
+static void fill(cv_duration ago, bool is_candidate)
 {
 	asked_init(&asked, 7);
 	paths_init(&ps, CC_CUBIC, true, 1, &asked);
@@ -40,6 +40,7 @@ static void fill(cv_duration ago)
 		struct path *p = path(paths_add(&ps, NOW, &to));
 
 		p->state = PATH_USABLE;
+		p->is_candidate = is_candidate;
 		p->probe_rtt = CV_MS(20);
 		p->probe_at = NOW + CV_SEC(5);
 		p->made_at = p->heard_at = NOW - ago;
@@ -63,6 +64,7 @@ static void a_full_table_gives_up_what_is_worth_least(void **state)
 		{ "in doubt, never announced", PATH_USABLE, NOT, true, true },
 		{ "under test, announced before", PATH_CHECKING, OLD, false, true },
 		{ "silent, never announced", PATH_USABLE, NOT, false, true },
+		{ "alive, never announced", PATH_USABLE, NOT, false, false },
 		{ "failed candidate", PATH_FAILED, NEWEST, false, true },
 		{ "candidate under test", PATH_CHECKING, NEWEST, false, true },
 	};
@@ -73,10 +75,10 @@ static void a_full_table_gives_up_what_is_worth_least(void **state)
 	for (unsigned least = 0; least <= CV_ARRAY_SIZE(worth); least++) {
 		uint8_t victim = PATHS_NONE;
 
-		fill(0);
+		fill(0, true);
 		ps.announced_at = announced_at[NEWEST];
 		for (unsigned k = CV_ARRAY_SIZE(worth); k-- > least;) {
-			victim = (uint8_t)(20 - 2 * k); /* not by its place */
+			victim = (uint8_t)(22 - 2 * k); /* not by its place */
 			path(victim)->state = (uint8_t)worth[k].state;
 			path(victim)->is_candidate = worth[k].list != NOT;
 			path(victim)->announced_at = announced_at[worth[k].list];
@@ -101,7 +103,7 @@ static void the_relay_finds_room(void **state)
 	uint8_t slot;
 
 	(void)state;
-	fill(CV_SEC(10));
+	fill(CV_SEC(10), false);
 	slot = paths_add(&ps, NOW, &server);
 	for (uint8_t i = 0; i < PATHS_MAX; i++) {
 		path(i)->is_candidate = true;
@@ -119,8 +121,9 @@ static void a_list_finds_room(void **state)
 	struct origin to;
 
 	(void)state;
-	fill(CV_SEC(10));
-	path(0)->heard_at = path(1)->heard_at = NOW;
+	/* All of them live, as after punching; one carries data. */
+	fill(0, false);
+	ps.active = 3;
 	ps.announced_at = NOW;
 	for (unsigned i = 0; i < 8; i++) {
 		uint8_t slot;
@@ -143,7 +146,7 @@ static void what_was_just_heard_finds_room(void **state)
 	uint8_t slot;
 
 	(void)state;
-	fill(CV_SEC(10));
+	fill(CV_SEC(10), false);
 	slot = paths_add(&ps, NOW, &now);
 	path_on_heard(path(slot), NOW);
 	for (unsigned i = 0; i < PATHS_MAX - 1; i++, fresh.addr.port++)
@@ -156,7 +159,7 @@ static void of_equals_the_oldest_goes(void **state)
 	struct origin fresh = direct(500);
 
 	(void)state;
-	fill(0);
+	fill(0, true);
 	for (uint8_t i = 0; i < PATHS_MAX; i++)
 		path(i)->made_at = NOW - CV_SEC(i);
 	for (uint8_t i = 2; i < 9; i++) {
@@ -175,7 +178,7 @@ static void neither_the_active_path_nor_a_flight_is_given_up(void **state)
 	struct origin fresh = direct(500);
 
 	(void)state;
-	fill(0);
+	fill(0, true);
 	ps.active = 4;
 	path_fail(path(4), NOW);
 	path_fail(path(6), NOW);
