@@ -173,7 +173,10 @@ void endpoint_set_local_addresses(struct endpoint *e, cv_time now, const struct 
 			e->local[e->local_count++] = list[i];
 	}
 	endpoint_announce(e, now);
-	endpoint_for_each_session(e, i, s) inbound_on_scope(s, now);
+	endpoint_for_each_session(e, i, s)
+	{
+		inbound_on_scope(s, now);
+	}
 	traversal_on_network(e, now);
 	for (uint32_t i = 0; i < e->server_count; i++)
 		rendezvous_on_network(e->servers[i].r, now);

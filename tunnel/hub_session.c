@@ -285,6 +285,7 @@ void hub_session_begin_again(struct hub *h, cv_time now, struct hub_session *s)
 	forget_registration(h, s, false);
 	light_begin(&s->light);
 	s->port.heard_at = now;
+	s->port.strayed_at = 0;
 	s->check_at = CV_TIME_NEVER;
 	s->is_challenge_due = false;
 	s->challenge_token = 0;
@@ -326,12 +327,11 @@ void hub_session_stays(struct hub *h, struct hub_session *s)
 	hub_session_wake(h, s); /* with what was held back */
 }
 
-static void begin_check(struct hub *h, cv_time now, struct hub_session *s)
+static void begin_check(struct hub_session *s, cv_time now)
 {
 	s->check_count = 0;
 	s->was_refused_again = false;
 	s->check_at = now;
-	hub_session_on_deadline(h, now, s);
 }
 
 /* What comes from elsewhere may be copies: while the path answers they change nothing. */
@@ -350,7 +350,7 @@ void hub_session_on_opened(struct hub *h, cv_time now, struct hub_session *s, ui
 	} else if (hub_session_doubt(h, now, s, socket, from, budget) && s->port.strayed_at == 0 &&
 	           s->port.path.family != ADDR_NONE) {
 		s->port.strayed_at = now;
-		begin_check(h, now, s);
+		begin_check(s, now); /* at its deadline: who calls goes on with @s */
 	}
 }
 
@@ -390,7 +390,8 @@ void hub_session_on_refused(struct hub *h, cv_time now, struct hub_session *s)
 		s->was_refused_again = true;
 		return;
 	}
-	begin_check(h, now, s);
+	begin_check(s, now);
+	hub_session_on_deadline(h, now, s);
 }
 
 /* ---- messages ---- */

@@ -150,9 +150,8 @@ enum hub_admission hub_session_new(struct hub *h, cv_time now, const uint8_t pk[
 void hub_session_drop(struct hub *h, cv_time now, struct hub_session *s, bool is_gone);
 /* Its object was replaced by another of the same identity: what was registered is gone. */
 void hub_session_begin_again(struct hub *h, cv_time now, struct hub_session *s);
-/* What agents at the other ends of its channels are granted there, or how it is reached, is
- * another.
- */
+/* Agents at the other ends of its channels hear what they are granted there, and how it is reached,
+ * for either has changed. */
 void hub_session_tell_others(struct hub *h, struct hub_session *s);
 /* The validated path is @from now. Those who relay to it hear when that is TCP and was not, or the
  * other way round (rule 6.3). */

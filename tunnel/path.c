@@ -12,10 +12,7 @@ enum {
 	LOOPBACK_V6 = 65536 - 48, /* of IPv4: the largest that there is */
 };
 
-enum {
-	CLAIM_FACTOR = 3, /* RFC 9000, 8.1 */
-	SCANT_MAX = 600,  /* of a relay that is not lent: PROTOCOL.md, 15 */
-};
+enum { CLAIM_FACTOR = 3 }; /* RFC 9000, 8.1 */
 
 /* Largest UDP payload that an Ethernet carries, by family; a relay takes a little less. */
 static uint32_t usual(const struct origin *to)
@@ -111,7 +108,7 @@ bool path_is_to(const struct path *p, const struct origin *o)
 
 size_t path_packet_max(const struct path *p)
 {
-	return p->is_scant ? (size_t)SCANT_MAX : p->pmtud.size - path_overhead(p);
+	return p->is_scant ? (size_t)MESSAGE_RATE_SMALL_BYTES : p->pmtud.size - path_overhead(p);
 }
 
 bool path_can_carry(const struct path *p, cv_time now)

@@ -41,8 +41,9 @@ void paths_init(struct paths *ps, enum cc_kind congestion, bool has_smaller_key,
 uint8_t paths_find(const struct paths *ps, const struct origin *o);
 /* There is a path to @o, and something came by it within 2 s. */
 bool paths_hear(const struct paths *ps, cv_time now, const struct origin *o);
-/* Finds or adds; a full table gives up a failed or the oldest unvalidated path. PATHS_NONE when
- * every slot is worth more. */
+/* Finds or adds; a full table gives up what is worth least: ports that nobody announced before
+ * addresses of the newest list, and of equals the one named longest ago. PATHS_NONE when all are
+ * relays, candidates that live, active or in flight. */
 uint8_t paths_add(struct paths *ps, cv_time now, const struct origin *o);
 void paths_remove(struct paths *ps, uint8_t slot);
 /* How long a path may be idle. */

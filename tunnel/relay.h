@@ -32,8 +32,8 @@
 enum {
 	RELAY_QUEUE_PACKETS = 64, /* per destination, while the shell takes nothing */
 	RELAY_QUEUE_BYTES = 96 * 1024,
-	RELAY_SMALL_MAX =
-		600, /* bytes behind the header that pass even when the quota is spent ... */
+	/* Bytes behind the header that pass even when the quota is spent ... */
+	RELAY_SMALL_MAX = MESSAGE_RATE_SMALL_BYTES,
 	RELAY_SMALL_RATE = 20, /* ... so many a second and channel: rekeys and punching */
 };
 

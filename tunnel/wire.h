@@ -344,9 +344,9 @@ enum {
 
 enum leg_kind { LEG_UDP = 0, LEG_TCP = 1 };
 
-/* Instead of a rate in kbit/s: the relay is not lent, and small packets alone pass. It is what they
- * come to, 20 a second of 600 bytes. */
-enum { MESSAGE_RATE_SMALL = 96 };
+/* Instead of a rate in kbit/s: the relay is not lent, and packets of so many bytes behind the
+ * header alone pass. It is what they come to, 20 a second. */
+enum { MESSAGE_RATE_SMALL = 96, MESSAGE_RATE_SMALL_BYTES = 600 };
 
 struct wire_message {
 	uint8_t type;

@@ -279,6 +279,26 @@ static void copies_do_not_part_an_agent_from_its_path(void **state)
 	world_free(w);
 }
 
+/* Keys that are spent for sending still open: what comes under them from elsewhere is a question,
+ * and the session stays until its deadline, for whoever goes on with it. */
+static void spent_keys_end_nothing_under_way(void **state)
+{
+	struct world *w = pair_new(49);
+	struct addr home = w->agents[0].addr, away = addr_v4(203, 0, 113, 9, 9);
+	struct hub_session *s = hub_session_at(w->hub, SOCKET_MAIN, &home);
+
+	(void)state;
+	w->agents[0].is_cut = true;
+	for (unsigned i = 0; i < CV_ARRAY_SIZE(s->light.epochs); i++)
+		s->light.epochs[i].sealed = s->light.assoc.opt.limits->reject_packets;
+	assert_false(assoc_is_live(&s->light.assoc, w->now));
+	hub_session_on_opened(w->hub, w->now, s, SOCKET_MAIN, &away, LIGHT_PROBE_MIN);
+	assert_ptr_equal(hub_session_at(w->hub, SOCKET_MAIN, &home), s);
+	run(w, CV_MS(10));
+	assert_null(hub_session_at(w->hub, SOCKET_MAIN, &home));
+	world_free(w);
+}
+
 /* Numbers that an agent may name, and an answer from where nobody was asked. */
 static void what_an_agent_says_has_bounds(void **state)
 {
@@ -551,6 +571,7 @@ int main(void)
 		cmocka_unit_test(an_answer_comes_later_and_elsewhere),
 		cmocka_unit_test(a_path_that_was_left_is_left_alone),
 		cmocka_unit_test(copies_do_not_part_an_agent_from_its_path),
+		cmocka_unit_test(spent_keys_end_nothing_under_way),
 		cmocka_unit_test(what_an_agent_says_has_bounds),
 		cmocka_unit_test(a_closed_agent_is_gone_at_once),
 		cmocka_unit_test(a_refusing_port_is_gone_within_two_seconds),
